@@ -1,0 +1,33 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INPUTS := pyproject.toml constraints.txt
+
+.PHONY: quickstart test lint clean
+
+quickstart: $(VENV)/.installed  ## the whole story in one command: train, evaluate, report
+	$(BIN)/traceward run quickstart --output runs/quickstart
+
+test: $(VENV)/.installed-dev  ## every test; one thing only: $(BIN)/python -m pytest tests/irl/test_sharding.py
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-dev  ## style, types, and who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:  ## forget the virtual environment and caches; runs/ stays
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .grimp_cache
+
+# Stamps: pip runs again only when what it would install has changed.
+$(VENV)/.installed: $(INPUTS) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.installed-dev: $(INPUTS) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,zstd]'
+	touch $@ $(VENV)/.installed
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,63 @@
+"""Bradley-Terry preference learning: the score of a trace from pairs "this one is preferred to that one".
+
+    L = - E [ log sigmoid(r(x, chosen) - r(x, rejected) - margin) ] + centering (r_chosen + r_rejected)^2
+
+Bradley & Terry 1952; for language: Ouyang et al. 2022 (arXiv 2203.02155), eq. 1. The pairs may be anything:
+expert over policy sample, correct over wrong, a person's choice. The information level is that of the pairs.
+Differences: (1) the reward of a trace is the network's declared aggregate of step scores; (2) pairs carry weights.
+"""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from irl.algorithms.base import Algorithm, Info
+from irl.algorithms.optimiser import AdamW
+from reward_models.losses import bradley_terry_loss, weighted_mean
+from reward_models.networks.base import Network, Params
+from reward_models.types import PairBatch
+
+
+class BradleyTerryState(NamedTuple):
+    params: Params
+    opt_state: optax.OptState
+
+
+@dataclass(frozen=True, kw_only=True)
+class BradleyTerry:
+    """Batches are `PairBatch`es; row i of chosen and of rejected answer the same prompt."""
+
+    optimiser: AdamW = field(default_factory=AdamW)
+    label_smoothing: float = 0.0
+    centering: float = 0.0
+
+    def make(self, network: Network) -> Algorithm:
+        optimiser = self.optimiser.make()
+
+        def init(key: jax.Array) -> BradleyTerryState:
+            params = network.init(key)
+            return BradleyTerryState(params, optimiser.init(params))
+
+        def loss_fn(params: Params, batch: PairBatch):
+            both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), batch.chosen, batch.rejected)
+            chosen, rejected = jnp.split(network.apply(params, both).trace, 2)
+            loss = bradley_terry_loss(
+                chosen,
+                rejected,
+                label_smoothing=self.label_smoothing,
+                centering=self.centering,
+                weights=batch.weight,
+            )
+            accuracy = weighted_mean((chosen > rejected).astype(jnp.float32), batch.weight)
+            return loss, {"accuracy": accuracy, "margin": weighted_mean(chosen - rejected, batch.weight)}
+
+        def step(state: BradleyTerryState, batch: PairBatch, key: jax.Array) -> tuple[BradleyTerryState, Info]:
+            (loss, info), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params, batch)
+            updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
+            info = {"loss": loss, "grad_norm": optax.global_norm(grads), **info}
+            return BradleyTerryState(optax.apply_updates(state.params, updates), opt_state), info
+
+        return Algorithm(init, step)

@@ -1,0 +1,124 @@
+"""Maximum-entropy IRL on whole traces: make demonstrations likely under pi(y|x) = exp(R(x, y)) / Z(x).
+
+    L = - mean_E R(x, y) + mean_x log Zhat(x),    log Zhat(x) = log mean_i exp(R(x, y_i) - log q_i)
+
+in nats, over K negatives y_i ~ q(.|x) per prompt, so that
+
+    grad L = - E_E[grad R] + E_x sum_i w_i grad R(x, y_i),    w = softmax_i(R_i - log q_i).
+
+Ziebart et al., "Maximum Entropy Inverse Reinforcement Learning", AAAI 2008; with sampled negatives: Finn et
+al., "Guided Cost Learning", ICML 2016 (arXiv 1603.00448). Information level: demonstrations. The reward is an
+energy: it does not fade as the policy improves, and serves any policy. Differences from the papers:
+
+1. No dynamic programming: traces are enumerated or sampled. When all are enumerated, log q = 0 gives the
+   exact gradient, and log q = -log K (the uniform distribution) the exact likelihood as well.
+2. Each prompt has a partition function of its own, weighted by its share of the demonstrations.
+3. Demonstrations are not mixed into the negatives here: do that in the batch, with log q of the mixture.
+4. Adam on a clipped gradient plus an L2 penalty, in place of the papers' optimisers and cost regularisers.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from irl.algorithms.base import Algorithm, Info
+from reward_models.losses import weighted_mean
+from reward_models.networks.base import Network, Params
+from reward_models.types import Scores, TraceBatch
+
+
+class MaxEntBatch(NamedTuple):
+    """Demonstrations and K negatives for each group (a prompt): row g*K + k of `negatives` has `log_q[g, k]`.
+
+    A group whose prompt no demonstration has counts for nothing, so it can serve as padding.
+    """
+
+    demonstrations: TraceBatch
+    negatives: TraceBatch
+    log_q: Float[Array, "groups samples"]
+    """log-probability, in nats, of drawing the negative; +inf leaves a row out (not all of a group's)."""
+
+
+class State(NamedTuple):
+    params: Params
+    opt_state: optax.OptState
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaxEnt:
+    """Settings of MaxEnt IRL."""
+
+    learning_rate: float = 1e-3
+    l2: float = 0.0
+    """Adds l2/2 * |params|^2."""
+    max_grad_norm: float = 1.0
+
+    def make(self, network: Network) -> Algorithm:
+        optimizer = optax.chain(optax.clip_by_global_norm(self.max_grad_norm), optax.adam(self.learning_rate))
+
+        def init(key: jax.Array) -> State:
+            params = network.init(key)
+            return State(params, optimizer.init(params))
+
+        def objective(params: Params, batch: MaxEntBatch) -> tuple[Array, Info]:
+            loss, info = maxent_loss(network.apply, params, batch)
+            return loss + 0.5 * self.l2 * optax.tree.norm(params, squared=True), info
+
+        def step(state: State, batch: MaxEntBatch, key: jax.Array) -> tuple[State, Info]:
+            del key
+            (loss, info), grads = jax.value_and_grad(objective, has_aux=True)(state.params, batch)
+            updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+            info = info | {"loss": loss, "grad_norm": optax.tree.norm(grads)}
+            return State(optax.apply_updates(state.params, updates), opt_state), info
+
+        return Algorithm(init, step)
+
+
+def maxent_loss(
+    apply: Callable[[Params, TraceBatch], Scores], params: Params, batch: MaxEntBatch
+) -> tuple[Float[Array, ""], Info]:
+    """L of the module docstring (without the penalty) and what to log about it.
+
+    A demonstration whose prompt has no negatives is left out; `matched` is the share of those that count.
+    """
+    groups = batch.log_q.shape
+    expert = apply(params, batch.demonstrations).trace
+    log_weights = apply(params, batch.negatives).trace.reshape(groups) - batch.log_q
+    match = prompt_match(batch.demonstrations.prompt_id, batch.negatives.prompt_id.reshape(groups)[:, 0])
+    matched = match.sum(axis=1)
+    expert_reward = weighted_mean(expert, matched)
+    log_partition = weighted_mean(match @ log_mean_exp(log_weights), matched)
+    sample_size = effective_sample_size(log_weights)
+    info = {
+        "expert_reward": expert_reward,
+        "log_partition": log_partition,
+        "effective_sample_size": sample_size.mean(),
+        "effective_sample_share": sample_size.mean() / groups[1],
+        "matched": matched.mean(),
+    }
+    return log_partition - expert_reward, info
+
+
+def prompt_match(
+    demonstrations: Int[Array, " batch"], groups: Int[Array, " groups"]
+) -> Float[Array, "batch groups"]:
+    """Row i spreads weight 1 over the groups with the prompt of demonstration i; 0 when there are none."""
+    same = (demonstrations[:, None] == groups).astype(float)
+    return same / jnp.maximum(same.sum(axis=1, keepdims=True), 1)
+
+
+def log_mean_exp(log_weights: Float[Array, "groups samples"]) -> Float[Array, " groups"]:
+    """log of the mean of exp over the samples that are not left out (-inf)."""
+    count = jnp.sum(log_weights > -jnp.inf, axis=1)
+    return jax.nn.logsumexp(log_weights, axis=1) - jnp.log(count)
+
+
+def effective_sample_size(log_weights: Float[Array, "groups samples"]) -> Float[Array, " groups"]:
+    """(sum w)^2 / sum w^2: how many negatives carry the estimate; at 1 a single one does."""
+    total, squares = jax.nn.logsumexp(log_weights, axis=1), jax.nn.logsumexp(2 * log_weights, axis=1)
+    return jnp.exp(2 * total - squares)

@@ -1,0 +1,36 @@
+"""What a reasoning domain offers. One domain, one file, one class with these methods."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from irl.types import Problem, Trace, Verdict
+
+
+class Environment(Protocol):
+    """A source of problems with experts and an exact checker.
+
+    Learners from demonstrations may call `problems`, `expert` and `split_steps`; `verify` belongs to evaluators
+    and to algorithms that declare outcome or step labels. `answer_key` is what votes are counted by.
+    """
+
+    def problems(self, split: str) -> Sequence[Problem]:
+        """Problems of the split `train` or `test`; the two share none."""
+        ...
+
+    def expert(self, problem: Problem, rng: np.random.Generator) -> Trace:
+        """One demonstration, drawn from the expert's distribution."""
+        ...
+
+    def split_steps(self, text: str) -> tuple[str, ...]:
+        """The steps of a free text: the one place that knows where steps end in this domain."""
+        ...
+
+    def answer_key(self, problem: Problem, text: str) -> str | None:
+        """The final answer in a canonical form for voting, None when there is none."""
+        ...
+
+    def verify(self, problem: Problem, text: str) -> Verdict:
+        """Exact judgement of a trace and of each of its steps."""
+        ...

@@ -1,0 +1,215 @@
+"""A prefix tree small enough to know everything about it: the truth that learners are compared with.
+
+A trace picks one of `branching` symbols at each of `depth` positions. Its planted reward, in nats, is
+
+    R(x, y) = sum_t position[t, y_t] + bigram[y_{t-1}, y_t] + leaf[x, y],    y_0 = the prompt token of x,
+
+with independent normal entries, and the expert is the maximum-entropy one (Ziebart et al., AAAI 2008)
+
+    pi_E(y|x) = exp(R(x, y)) / Z(x),   V(prefix) = log sum_{y extends prefix} exp R(x, y),   V(root) = log Z
+
+V counts the reward already earned, so log pi_E(a|s) = V(s a) - V(s). Everything is exact, in float64 numpy.
+Leaves are numbered in lexicographic order: leaf n passes through node n // branching**(depth - t) of level t.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from irl.types import InputError, Problem, Step, StepVerdict, Trace, Verdict
+from reward_models.types import TraceBatch
+
+PAD, END, FIRST_SYMBOL = 0, 1, 2
+_STEP = re.compile(r"([a-z])([0-9]{1,9})")
+_PROMPT = re.compile(r"tree ([0-9]{1,9})")
+
+LeafTable = Float[np.ndarray, "prompts leaves"]
+
+
+def soft_values(reward: LeafTable, branching: int) -> list[Float[np.ndarray, "prompts nodes"]]:
+    """V of every node in nats, one table [prompts, branching**t] per level t = 0 .. depth."""
+    prompts, leaves = reward.shape
+    depth = round(np.log(leaves) / np.log(branching))
+    shapes = [(prompts, branching**level, -1) for level in range(depth + 1)]
+    return [np.logaddexp.reduce(reward.reshape(shape), axis=-1) for shape in shapes]
+
+
+def step_log_prob(reward: LeafTable, branching: int) -> Float[np.ndarray, "prompts leaves depth"]:
+    """log pi(y_t | x, y_<t) of the policy exp(reward)/Z along each leaf; zero reward: the uniform policy."""
+    leaves, values = reward.shape[1], soft_values(reward, branching)
+    along = [np.repeat(value, leaves // value.shape[1], axis=1) for value in values]
+    return np.diff(np.stack(along, axis=-1), axis=-1)
+
+
+def sample_leaves(
+    reward: LeafTable, count: int, rng: np.random.Generator
+) -> tuple[Int[np.ndarray, " count"], Int[np.ndarray, " count"]]:
+    """`count` pairs (prompt, leaf): prompts in turn, leaves exactly from exp(reward)/Z (inverse CDF)."""
+    cumulative = np.cumsum(np.exp(reward - reward.max(axis=1, keepdims=True)), axis=1)
+    cumulative /= cumulative[:, -1:]
+    prompts, uniform = np.arange(count) % len(reward), rng.random(count)
+    leaves = [np.searchsorted(cumulative[x], u, side="right") for x, u in zip(prompts, uniform, strict=True)]
+    return prompts, np.array(leaves, dtype=np.int64)
+
+
+def rank_correlation(first: LeafTable, second: LeafTable) -> float:
+    """Spearman correlation inside each prompt (ties share their mean rank), averaged over prompts."""
+    pairs = zip(first, second, strict=True)
+    return float(np.mean([np.corrcoef(_ranks(a), _ranks(b))[0, 1] for a, b in pairs]))
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tree:
+    """The world of the module docstring, as arrays for exact tests and as an `Environment` of texts.
+
+    A trace reads "a3", "b1", ...: a letter for the position, a number for the choice, one step per line. It
+    is correct when its reward reaches the `solved_quantile` of rewards under the expert (the best leaf always
+    does), so the expert, who explores, is correct about one time in ten. One prompt in four is for testing.
+    """
+
+    depth: int = 6
+    branching: int = 4
+    num_prompts: int = 8
+    position_scale: float = 0.7
+    bigram_scale: float = 0.7
+    leaf_scale: float = 0.0
+    """Standard deviations of the planted weights; with leaf_scale alone each leaf has a reward of its own."""
+    solved_quantile: float = 0.9
+    seed: int = 0
+
+    def __post_init__(self):
+        if not (1 <= self.depth <= 26 and self.branching >= 2 and self.num_prompts >= 1):
+            expected = "Tree: expected 1 <= depth <= 26, branching >= 2 and num_prompts >= 1, got"
+            raise InputError(f"{expected} {self.depth}, {self.branching} and {self.num_prompts}")
+
+    # The exact world
+
+    @property
+    def num_leaves(self) -> int:
+        return self.branching**self.depth
+
+    @property
+    def vocab(self) -> int:
+        """Padding, end, the symbols, then one token per prompt."""
+        return FIRST_SYMBOL + self.branching + self.num_prompts
+
+    @cached_property
+    def choices(self) -> Int[np.ndarray, "leaves depth"]:
+        """The symbols of every leaf, from 0."""
+        return np.indices((self.branching,) * self.depth).reshape(self.depth, -1).T
+
+    @cached_property
+    def reward(self) -> LeafTable:
+        """The planted R(x, y) of every trace, in nats."""
+        rng = np.random.default_rng(self.seed)
+        position = self.position_scale * rng.standard_normal((self.depth, self.branching))
+        bigram = self.bigram_scale * rng.standard_normal((self.branching, self.branching))
+        opening = self.bigram_scale * rng.standard_normal((self.num_prompts, self.branching))
+        leaf = self.leaf_scale * rng.standard_normal((self.num_prompts, self.num_leaves))
+        shared = position[np.arange(self.depth), self.choices].sum(axis=1)
+        shared += bigram[self.choices[:, :-1], self.choices[:, 1:]].sum(axis=1)
+        return shared + opening[:, self.choices[:, 0]] + leaf
+
+    @cached_property
+    def log_partition(self) -> Float[np.ndarray, " prompts"]:
+        """log Z(x)."""
+        return np.logaddexp.reduce(self.reward, axis=1)
+
+    @property
+    def log_posterior(self) -> LeafTable:
+        """log pi_E(y|x)."""
+        return self.reward - self.log_partition[:, None]
+
+    def encode(self, prompts: Int[np.ndarray, " batch"], leaves: Int[np.ndarray, " batch"]) -> TraceBatch:
+        """Rows of a prompt token, `depth` symbols (a step each) and an end token that ends the last step."""
+        rows, steps = len(prompts), np.arange(self.depth)
+        opening = FIRST_SYMBOL + self.branching + prompts[:, None]
+        tokens = np.hstack([opening, FIRST_SYMBOL + self.choices[leaves], np.full((rows, 1), END)])
+        step_id = np.concatenate([[-1], steps, steps[-1:]])
+        return TraceBatch(
+            tokens=jnp.asarray(tokens, jnp.int32),
+            segment=jnp.ones(tokens.shape, jnp.int32),
+            position=jnp.broadcast_to(jnp.arange(tokens.shape[1], dtype=jnp.int32), tokens.shape),
+            step_id=jnp.broadcast_to(jnp.asarray(step_id, jnp.int32), tokens.shape),
+            step_mask=jnp.ones((rows, self.depth), bool),
+            prompt_id=jnp.asarray(prompts, jnp.int32),
+        )
+
+    def enumerate(self, prompt: int) -> TraceBatch:
+        """Every trace of a prompt, in the order of leaves."""
+        return self.encode(np.full(self.num_leaves, prompt), np.arange(self.num_leaves))
+
+    def demonstrations(self, count: int, rng: np.random.Generator) -> TraceBatch:
+        """`count` exact draws from the expert, prompts in turn."""
+        return self.encode(*sample_leaves(self.reward, count, rng))
+
+    # The same world as texts
+
+    def problems(self, split: str) -> Sequence[Problem]:
+        if split not in ("train", "test"):
+            raise InputError(f"Tree.problems: expected split train or test, got {split!r}")
+        chosen = [x for x in range(self.num_prompts) if (x % 4 == 3) == (split == "test")]
+        return [Problem(id=f"tree-{x}", prompt=f"tree {x}") for x in chosen]
+
+    def expert(self, problem: Problem, rng: np.random.Generator) -> Trace:
+        x = self._prompt(problem)
+        _, leaves = sample_leaves(self.reward[x : x + 1], 1, rng)
+        steps = tuple(Step(text=f"{chr(97 + t)}{k}") for t, k in enumerate(self.choices[leaves[0]]))
+        return Trace(problem_id=problem.id, prompt=problem.prompt, steps=steps)
+
+    def split_steps(self, text: str) -> tuple[str, ...]:
+        return tuple(line.strip() for line in text.split("\n") if line.strip())
+
+    def answer_key(self, problem: Problem, text: str) -> str | None:
+        """The whole path, for example "3 1 0 2": a trace is its own answer."""
+        path = self._path(text)
+        return None if None in path or len(path) != self.depth else " ".join(map(str, path))
+
+    def verify(self, problem: Problem, text: str) -> Verdict:
+        """A step is legal when it names a branch of its position, solvable with a correct leaf below it."""
+        below, path, verdicts = self._solved[self._prompt(problem)], self._path(text), []
+        for choice in path:
+            below = below[:0] if choice is None else below.reshape(self.branching, -1)[choice]
+            verdict = StepVerdict(legal=choice is not None, arithmetic=True, solvable=bool(below.any()))
+            verdicts.append(verdict)
+        outcome, reason = ("correct", "a top reward") if below.any() else ("wrong", "the reward is too low")
+        if len(path) != self.depth:
+            outcome, reason = "malformed", f"{len(path)} steps where {self.depth} are due"
+        if None in path:
+            outcome, reason = "malformed", f"step {path.index(None) + 1} names no branch of its position"
+        return Verdict(outcome=outcome, steps=tuple(verdicts), reason=reason)
+
+    @cached_property
+    def _solved(self) -> Bool[np.ndarray, "prompts leaves"]:
+        """Which leaves are correct: reward at or above the quantile of rewards under the expert."""
+        order = np.argsort(self.reward, axis=1)
+        mass = np.cumsum(np.take_along_axis(np.exp(self.log_posterior), order, axis=1), axis=1)
+        rank = np.minimum((mass < self.solved_quantile).sum(axis=1), self.num_leaves - 1)
+        threshold = np.take_along_axis(self.reward, np.take_along_axis(order, rank[:, None], axis=1), axis=1)
+        return self.reward >= threshold
+
+    def _path(self, text: str) -> list[int | None]:
+        return [self._choice(position, step) for position, step in enumerate(self.split_steps(text))]
+
+    def _choice(self, position: int, step: str) -> int | None:
+        found = _STEP.fullmatch(step)
+        if not found or position >= self.depth or ord(found[1]) != 97 + position:
+            return None
+        return int(found[2]) if int(found[2]) < self.branching else None
+
+    def _prompt(self, problem: Problem) -> int:
+        found = _PROMPT.fullmatch(problem.prompt)
+        if not found or int(found[1]) >= self.num_prompts:
+            expected = f"Tree: expected a prompt from 'tree 0' to 'tree {self.num_prompts - 1}'"
+            raise InputError(f"{expected}, got {problem.prompt!r}")
+        return int(found[1])

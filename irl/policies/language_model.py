@@ -1,0 +1,221 @@
+"""A decoder as a policy: sample many traces per prompt, and score the log-probability of given ones.
+
+The sampler keeps `slots` rows busy per prompt. The prompt is prefilled once and shared by all its samples;
+a row whose sample ended starts the prompt's next sample in the same step, and the loop stops when every
+started sample ended. Each prompt starts exactly `n` samples, whatever their lengths, so short ones are not
+favoured. Sample j of prompt p draws from `fold_in(key, p, j)`: the same samples come out for any number of slots.
+
+Keys and values live in a ring of `max_new` columns that all rows write at the same column; a row sees the
+columns younger than its own sample, so restarting a row moves no memory.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int
+
+from reward_models.networks.base import Params
+from reward_models.networks.decoder import Decoder, DecoderConfig, causal_mask, token_log_prob
+from reward_models.types import TraceBatch
+
+
+class Samples(NamedTuple):
+    """`n` samples of each prompt."""
+
+    tokens: Int[Array, "prompts n max_new"]
+    """Generated ids including the stop token; 0 after it."""
+    length: Int[Array, "prompts n"]
+    ended: Bool[Array, "prompts n"]
+    """False where `max_new` cut the sample."""
+    log_prob: Float[Array, "prompts n max_new"]
+    """log p(token) in nats at temperature 1."""
+
+
+class _Loop(NamedTuple):
+    time: Int[Array, ""]
+    token: Int[Array, "prompts slots"]
+    age: Int[Array, "prompts slots"]
+    job: Int[Array, "prompts slots"]  # n: the slot has nothing left to do
+    next_job: Int[Array, " prompts"]
+    keys: Float[Array, "layers rows kv_heads head_dim max_new"]
+    values: Float[Array, "layers rows kv_heads max_new head_dim"]
+    samples: Samples
+
+
+@partial(jax.jit, static_argnames=("config", "n", "slots", "max_new", "stop"))
+def sample(
+    config: DecoderConfig,
+    params: Params,
+    key: jax.Array,
+    prompts: Int[Array, "prompts prompt_time"],
+    prompt_length: Int[Array, " prompts"],
+    *,
+    n: int,
+    slots: int,
+    max_new: int,
+    stop: tuple[int, ...],
+    temperature: float = 1.0,
+) -> Samples:
+    """Draw `n` samples for each right-padded prompt; a sample ends with one of the `stop` tokens.
+
+    Memory: layers * prompts * slots * max_new * 2 * kv_heads * head_dim floats of cache.
+    """
+    decoder = config.make().bind(params)
+    count = prompts.shape[0]
+    prompt_cache = prefill(decoder, prompts, prompt_length - 1)
+    last = jnp.take_along_axis(prompts, prompt_length[:, None] - 1, axis=1)
+    row_keys = jax.vmap(lambda p: jax.random.fold_in(key, p))(jnp.arange(count))
+
+    def one_token(loop: _Loop) -> _Loop:
+        position = prompt_length[:, None] - 1 + loop.age
+        logits, keys, values = _decode(decoder, loop, prompt_cache, prompt_length - 1, position)
+        drawn, log_prob = _draw(row_keys, loop.job, loop.age, logits, temperature)
+        stopped = jnp.isin(drawn, jnp.array(stop))
+        finished = stopped | (loop.age + 1 >= max_new)
+        busy = loop.job < n
+        samples = _record(loop, drawn, log_prob, stopped)
+        restart = finished & busy
+        order = jnp.cumsum(restart, axis=1) - 1
+        job = jnp.where(restart, jnp.minimum(loop.next_job[:, None] + order, n), loop.job)
+        return _Loop(
+            time=loop.time + 1,
+            token=jnp.where(restart, last, drawn),
+            age=jnp.where(restart, 0, loop.age + 1),
+            job=job,
+            next_job=jnp.minimum(loop.next_job + restart.sum(1), n),
+            keys=keys,
+            values=values,
+            samples=samples,
+        )
+
+    start = _start(config, count, last, n=n, slots=slots, max_new=max_new)
+    return jax.lax.while_loop(lambda loop: jnp.any(loop.job < n), one_token, start).samples
+
+
+def _start(config: DecoderConfig, count: int, last, *, n: int, slots: int, max_new: int) -> _Loop:
+    slots = min(slots, n)
+    rows = (config.num_layers, count * slots, config.num_kv_heads)
+    shape = (count, n + 1, max_new)  # the extra sample catches the writes of idle slots
+    empty = Samples(
+        tokens=jnp.zeros(shape, jnp.int32),
+        length=jnp.zeros(shape[:2], jnp.int32),
+        ended=jnp.zeros(shape[:2], bool),
+        log_prob=jnp.zeros(shape, jnp.float32),
+    )
+    return _Loop(
+        time=jnp.zeros((), jnp.int32),
+        token=jnp.broadcast_to(last, (count, slots)),
+        age=jnp.zeros((count, slots), jnp.int32),
+        job=jnp.broadcast_to(jnp.arange(slots, dtype=jnp.int32), (count, slots)),
+        next_job=jnp.full(count, slots, jnp.int32),
+        keys=jnp.zeros((*rows, config.head_dim, max_new), config.dtype),
+        values=jnp.zeros((*rows, max_new, config.head_dim), config.dtype),
+        samples=empty,
+    )
+
+
+def _record(loop: _Loop, drawn, log_prob, stopped) -> Samples:
+    row = jnp.arange(drawn.shape[0])[:, None]
+    at = (row, loop.job, loop.age)
+    old = loop.samples
+    return Samples(
+        tokens=old.tokens.at[at].set(drawn, mode="drop"),
+        length=old.length.at[at[:2]].set(loop.age + 1),
+        ended=old.ended.at[at[:2]].set(stopped),
+        log_prob=old.log_prob.at[at].set(log_prob, mode="drop"),
+    )
+
+
+def _draw(row_keys, job, age, logits, temperature):
+    """Gumbel-max draw per slot; log-probability of the draw at temperature 1."""
+
+    def one(key, job, age, logits):
+        key = jax.random.fold_in(jax.random.fold_in(key, job), age)
+        return jnp.argmax(logits / temperature + jax.random.gumbel(key, logits.shape))
+
+    drawn = jax.vmap(jax.vmap(one, (None, 0, 0, 0)))(row_keys, job, age, logits).astype(jnp.int32)
+    log_prob = jax.nn.log_softmax(logits)
+    return drawn, jnp.take_along_axis(log_prob, drawn[..., None], axis=-1)[..., 0]
+
+
+def prefill(decoder: Decoder, prompts, length):
+    """Keys and values of prompts [prompts, time]: each [layers, prompts, kv_heads, time, head_dim]."""
+    time = jnp.arange(prompts.shape[1])
+    segment = (time < length[:, None]).astype(jnp.int32)
+    position = jnp.broadcast_to(time, prompts.shape)
+    mask = causal_mask(segment)
+    graph, stacked = decoder.layers()
+
+    def body(x, layer):
+        block = nnx.merge(graph, layer)
+        _, k, v = block.project(x, position)
+        return block(x, position, mask), (k.swapaxes(1, 2), v.swapaxes(1, 2))
+
+    _, cache = jax.lax.scan(body, decoder.embed(prompts), stacked)
+    return cache
+
+
+def _decode(decoder: Decoder, loop: _Loop, prompt_cache, prompt_length, position):
+    """One token for every slot: logits [prompts, slots, vocab] and the ring with the new column."""
+    count, slots = loop.token.shape
+    window = loop.values.shape[3]
+    column = loop.time % window
+    younger = (loop.time - jnp.arange(window)) % window <= loop.age.reshape(-1, 1)
+    in_prompt = jnp.arange(prompt_cache[0].shape[3]) < prompt_length[:, None]
+    graph, stacked = decoder.layers()
+
+    def body(carry, layer_and_prompt):  # the cache is carried, so that XLA updates it in place
+        x, all_keys, all_values, index = carry
+        layer, prompt_keys, prompt_values = layer_and_prompt
+        block = nnx.merge(graph, layer)
+        q, k, v = block.project(x, position.reshape(-1, 1))
+        all_keys = jax.lax.dynamic_update_slice(
+            all_keys, k[:, 0, None, :, :, None].swapaxes(0, 1), (index, 0, 0, 0, column)
+        )
+        all_values = jax.lax.dynamic_update_slice(
+            all_values, v[:, 0, None, :, None, :].swapaxes(0, 1), (index, 0, 0, column, 0)
+        )
+        ring = (all_keys[index], all_values[index], younger)
+        attended = _attend_cache(q[:, 0], ring, (prompt_keys, prompt_values, in_prompt), count, slots)
+        return (block.finish(x, attended[:, None]), all_keys, all_values, index + 1), None
+
+    x = decoder.embed(loop.token.reshape(-1, 1))
+    carry = (x, loop.keys, loop.values, jnp.zeros((), jnp.int32))
+    (x, keys, values, _), _ = jax.lax.scan(body, carry, (stacked, *prompt_cache))
+    logits = decoder.logits(decoder.final_norm(x[:, 0]))
+    return logits.reshape(count, slots, -1), keys, values
+
+
+def _attend_cache(q, ring, prompt, count: int, slots: int):
+    """One query per row over its own ring and over the prompt it shares: [rows, heads, head_dim]."""
+    keys, values, younger = ring
+    prompt_keys, prompt_values, in_prompt = prompt
+    rows, heads, head_dim = q.shape
+    kv_heads = keys.shape[1]
+    group = heads // kv_heads
+    q = q.reshape(rows, kv_heads, group, head_dim) * head_dim**-0.5
+    own = jnp.where(younger[:, None, None], q @ keys, -1e30)
+    # The slots of a prompt are rows of one matrix product with the prompt's keys.
+    by_prompt = q.reshape(count, slots, kv_heads, group, head_dim).transpose(0, 2, 1, 3, 4)
+    by_prompt = by_prompt.reshape(count, kv_heads, slots * group, head_dim)
+    shared = by_prompt @ prompt_keys.swapaxes(2, 3)
+    shared = jnp.where(in_prompt[:, None, None], shared, -1e30)
+    shared = shared.reshape(count, kv_heads, slots, group, -1).transpose(0, 2, 1, 3, 4)
+    shared = shared.reshape(rows, kv_heads, group, -1)
+    weights = jax.nn.softmax(jnp.concatenate([shared, own], axis=-1).astype(jnp.float32), axis=-1)
+    weights = weights.astype(values.dtype)
+    width = shared.shape[-1]
+    out = weights[..., width:] @ values
+    mix = weights[..., :width].reshape(count, slots, kv_heads, group, width).transpose(0, 2, 1, 3, 4)
+    mix = mix.reshape(count, kv_heads, slots * group, width) @ prompt_values
+    mix = mix.reshape(count, kv_heads, slots, group, head_dim).transpose(0, 2, 1, 3, 4)
+    return (out + mix.reshape(out.shape)).reshape(rows, heads, head_dim)
+
+
+@partial(jax.jit, static_argnames="config")
+def log_prob(config: DecoderConfig, params: Params, traces: TraceBatch) -> Float[Array, "batch time"]:
+    """log pi(token | before) in nats at response tokens, 0 elsewhere."""
+    return token_log_prob(config.make().bind(params), traces)

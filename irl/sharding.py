@@ -1,0 +1,97 @@
+"""Where arrays live: one mesh with the axes (data, fsdp, tensor), and how several processes start.
+
+`data` and `fsdp` divide the batch; `fsdp` may also divide parameters, `tensor` the width of a layer. On one
+device all three are 1 and nothing changes: the same program runs on a laptop and in a batch job.
+"""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from irl.types import InputError
+
+AXES = ("data", "fsdp", "tensor")
+BATCH_AXES = ("data", "fsdp")
+
+_VARIABLES = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
+
+
+def make_mesh(
+    data: int = -1, fsdp: int = 1, tensor: int = 1, *, devices: Sequence[jax.Device] | None = None
+) -> Mesh:
+    """A mesh over all devices (or the given ones); one axis may be -1, which takes what the others leave."""
+    devices = jax.devices() if devices is None else devices
+    sizes = {"data": data, "fsdp": fsdp, "tensor": tensor}
+    told = ", ".join(f"{axis}={size}" for axis, size in sizes.items())
+    free = [axis for axis, size in sizes.items() if size == -1]
+    if len(free) > 1 or any(size < 1 and size != -1 for size in sizes.values()):
+        raise InputError(f"mesh {told}: expected positive sizes, at most one of them -1")
+    rest, left_over = divmod(len(devices), math.prod(size for size in sizes.values() if size != -1))
+    if left_over or (not free and rest != 1):
+        raise InputError(
+            f"mesh {told}: the product must be the number of devices, {len(devices)}; set data=-1"
+        )
+    shape = tuple(rest if axis in free else size for axis, size in sizes.items())
+    return jax.make_mesh(shape, AXES, (AxisType.Auto,) * len(AXES), devices=devices)
+
+
+def shard_batch(mesh: Mesh, batch: Any) -> Any:
+    """Put the leading axis of every array on (data, fsdp). Each process gives its own rows.
+
+    Raises InputError when the rows do not divide, or differ from array to array.
+    """
+    ways = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+    leaves = jax.tree_util.tree_leaves_with_path(batch)
+    for path, leaf in leaves:
+        name = f"batch{jax.tree_util.keystr(path)}"
+        if not leaf.shape or leaf.shape[0] != leaves[0][1].shape[0]:
+            raise InputError(
+                f"{name}: shape {leaf.shape}: expected as many rows as the rest of the batch has"
+            )
+        if leaf.shape[0] * jax.process_count() % ways:
+            advice = f"take a multiple of {max(1, ways // jax.process_count())} rows per process"
+            raise InputError(
+                f"{name}: {leaf.shape[0]} rows do not divide over data x fsdp = {ways}; {advice}"
+            )
+    sharding = NamedSharding(mesh, PartitionSpec(BATCH_AXES))
+    if jax.process_count() == 1:
+        return jax.device_put(batch, sharding)
+    return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharding, leaf), batch)
+
+
+def replicate(mesh: Mesh, tree: Any) -> Any:
+    """Put a whole copy of every array on every device; every process must give the same values."""
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+def initialise_distributed(environ: Mapping[str, str] = os.environ) -> bool:
+    """Join the other processes of a run, if the environment tells of any; call it before any use of jax.
+
+    Reads JAX_COORDINATOR_ADDRESS (host:port), JAX_NUM_PROCESSES, JAX_PROCESS_ID. In a SLURM step of several
+    tasks, and on a TPU slice of several hosts, jax finds them by itself. Returns whether there are several.
+    """
+    missing = [name for name in _VARIABLES if name not in environ]
+    if len(missing) == len(_VARIABLES):
+        several = _number(environ, "SLURM_STEP_NUM_TASKS") > 1 or "," in environ.get(
+            "TPU_WORKER_HOSTNAMES", ""
+        )
+        if several:
+            jax.distributed.initialize()
+        return several
+    if missing:
+        advice = f"set all of {', '.join(_VARIABLES)}, or none"
+        raise InputError(f"environment: {', '.join(missing)} missing; {advice}")
+    address, count, index = _VARIABLES
+    jax.distributed.initialize(environ[address], _number(environ, count), _number(environ, index))
+    return True
+
+
+def _number(environ: Mapping[str, str], name: str) -> int:
+    text = environ.get(name, "0")
+    if not text.isdigit():
+        raise InputError(f"environment: {name}={text!r}: expected a whole number")
+    return int(text)

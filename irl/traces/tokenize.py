@@ -1,0 +1,52 @@
+"""Tokenizers: word-level for the number games, byte-level BPE for prose. Saved as tokenizer.json."""
+
+import hashlib
+from collections.abc import Iterable
+
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+PAD, BEGIN, END, UNKNOWN = "<pad>", "<bos>", "<eos>", "<unk>"
+SPECIAL = (PAD, BEGIN, END, UNKNOWN)
+
+_DIGITS = [*"0123456789", *(f" {digit}" for digit in "0123456789")]
+_WORDS = [" + ", " - ", " * ", " / ", " = ", " (left:", ")\n", "Answer: ", " (target:", "\n"]
+_SINGLES = ["/", ".", "-", " -", "(", " (", ")", " ", ",", "+", "*", "=", ":", " mod "]
+
+
+def number_tokenizer() -> Tokenizer:
+    """Digits one by one (with and without a leading space), operators and the fixed words of trace text.
+
+    Lossless on everything the number games write; any other character becomes one `<unk>`.
+    """
+    words = [*_WORDS, *_DIGITS, *_SINGLES]
+    vocabulary = {word: index for index, word in enumerate([*SPECIAL, *words])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
+    alternatives = "|".join(_escape(word) for word in sorted(words, key=len, reverse=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(f"{alternatives}|."), behavior="isolated")
+    tokenizer.decoder = decoders.Fuse()
+    tokenizer.add_special_tokens(list(SPECIAL))
+    return tokenizer
+
+
+def prose_tokenizer(texts: Iterable[str], vocabulary_size: int = 4096) -> Tokenizer:
+    """Byte-level BPE learned from texts: lossless on any text."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary_size,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def fingerprint(tokenizer: Tokenizer) -> str:
+    """sha256 of tokenizer.json: two encodings are the same when this is the same."""
+    return hashlib.sha256(tokenizer.to_str().encode()).hexdigest()
+
+
+def _escape(word: str) -> str:
+    return "".join(f"\\{c}" if c in "+*/()-.=|:" else ("\\n" if c == "\n" else c) for c in word)

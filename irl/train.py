@@ -1,0 +1,82 @@
+"""The one training loop: source -> step -> metrics -> checkpoint.
+
+Every algorithm is trained by this loop: offline data and rollouts differ in their `Source`, nothing else does.
+Randomness is `fold_in(key, step)`. The loop fetches the metrics of a step after dispatching the next one, so
+the device never waits for the host.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from irl.algorithms.base import Algorithm, State
+from irl.checkpoint import Checkpoints
+from irl.sharding import make_mesh, replicate, shard_batch
+from irl.traces.pipeline import Source
+from irl.types import InputError
+
+Record = Callable[[int, Mapping[str, float]], None]
+
+
+class Schedule(NamedTuple):
+    """How long to train, and how often to look and to save."""
+
+    steps: int
+    log_every: int = 10
+    save_every: int = 100
+
+
+def train(
+    algorithm: Algorithm,
+    source: Source,
+    schedule: Schedule,
+    key: jax.Array,
+    *,
+    checkpoints: Checkpoints,
+    record: Record,
+    start: State | None = None,
+    mesh: jax.sharding.Mesh | None = None,
+) -> State:
+    """Train to the end of the schedule, from the newest checkpoint where there is one.
+
+    `start` replaces `algorithm.init(key)` (a fine-tuned trunk, say). `record(step, metrics)` is told every
+    `log_every` steps. A non-finite loss stops with InputError naming step and value; the last checkpoint is
+    from before it. The batch is divided over the mesh; the state is on every device of it.
+    """
+    mesh = make_mesh() if mesh is None else mesh
+    state = replicate(mesh, algorithm.init(jax.random.fold_in(key, 0)) if start is None else start)
+    done = 0
+    if checkpoints.latest() is not None:
+        state, extra, done = checkpoints.restore(None, state)
+        source.set_state(extra["source"])
+    step = jax.jit(algorithm.step, donate_argnums=0)
+    waiting: tuple[int, Any] | None = None
+    for number in range(done + 1, schedule.steps + 1):
+        batch = shard_batch(mesh, source.next(state))
+        state, info = step(state, batch, jax.random.fold_in(key, number))
+        if waiting is not None:
+            _report(waiting, record)
+        waiting = (number, info) if number % schedule.log_every == 0 or number == schedule.steps else None
+        if number % schedule.save_every == 0 or number == schedule.steps:
+            _finite(number, info)
+            checkpoints.save(number, state, {"source": source.get_state()})
+    if waiting is not None:
+        _report(waiting, record)
+    return state
+
+
+def _report(waiting: tuple[int, Any], record: Record) -> None:
+    number, info = waiting
+    _finite(number, info)
+    record(number, {name: float(value) for name, value in info.items()})
+
+
+def _finite(number: int, info: Mapping[str, Any]) -> None:
+    loss = float(info["loss"])
+    if not np.isfinite(loss):
+        raise InputError(
+            f"step {number}: the loss is {loss}; nothing was saved after the last finite step. Lower the "
+            "learning rate, or start again from the last checkpoint"
+        )

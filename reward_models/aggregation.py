@@ -1,0 +1,41 @@
+"""From token scores to step scores to a trace score."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+AGGREGATES = ("last", "min", "prod", "mean", "sum")
+
+
+def sum_by_step(
+    token: Float[Array, "batch time"], step_id: Int[Array, "batch time"], num_steps: int
+) -> Float[Array, "batch steps"]:
+    """Sum the token scores of each step; tokens with `step_id == -1` count nowhere."""
+    one_hot = jax.nn.one_hot(step_id, num_steps, dtype=token.dtype)
+    return jnp.einsum("bt,bts->bs", token, one_hot)
+
+
+def aggregate_steps(
+    step: Float[Array, "batch steps"], mask: Bool[Array, "batch steps"], how: str
+) -> Float[Array, " batch"]:
+    """Trace score of step scores.
+
+    `prod` multiplies; feed it probabilities (a sum of log-probabilities ranks the same and does not underflow).
+    A trace without steps scores 0 (`prod`: 1).
+    """
+    match how:
+        case "sum":
+            return jnp.sum(step, axis=-1, where=mask)
+        case "mean":
+            return jnp.sum(step, axis=-1, where=mask) / jnp.maximum(mask.sum(-1), 1)
+        case "min":
+            lowest = jnp.min(jnp.where(mask, step, jnp.inf), axis=-1)
+            return jnp.where(mask.any(-1), lowest, 0.0)
+        case "prod":
+            return jnp.prod(jnp.where(mask, step, 1.0), axis=-1)
+        case "last":
+            last = jnp.maximum(mask.shape[-1] - 1 - jnp.argmax(mask[:, ::-1], axis=-1), 0)
+            picked = jnp.take_along_axis(step, last[:, None], axis=-1)[:, 0]
+            return jnp.where(mask.any(-1), picked, 0.0)
+        case _:
+            raise ValueError(f"unknown aggregate {how!r}; expected one of {', '.join(AGGREGATES)}")

@@ -1,0 +1,49 @@
+"""The contract of every network, and the bridge from flax.nnx modules to it."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from flax import nnx
+
+from reward_models.types import Scores, ScoreSpec, TraceBatch
+
+Params = Any
+"""A pytree of arrays: nested dicts for module-based networks."""
+
+
+class Network(NamedTuple):
+    """A reward model as two pure functions and the note on how to read its scores."""
+
+    init: Callable[[jax.Array], Params]
+    """key -> params"""
+    apply: Callable[[Params, TraceBatch], Scores]
+    """(params, traces) -> scores"""
+    spec: ScoreSpec = ScoreSpec()
+
+
+class Functional(NamedTuple):
+    """An nnx module seen as pure functions of a nested dict of arrays."""
+
+    init: Callable[[jax.Array], Params]
+    bind: Callable[[Params], Any]
+    """params -> the module holding them; call it only while tracing or on small inputs."""
+
+
+def functional(make: Callable[[nnx.Rngs], nnx.Module]) -> Functional:
+    """Turn a module constructor `rngs -> Module` into `(init, bind)` on plain nested dicts."""
+
+    def init(key: jax.Array) -> Params:
+        return nnx.to_pure_dict(nnx.state(make(nnx.Rngs(key)), nnx.Param))
+
+    def bind(params: Params) -> nnx.Module:
+        graph, abstract = nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
+        nnx.replace_by_pure_dict(abstract, params)
+        return nnx.merge(graph, abstract)
+
+    return Functional(init, bind)
+
+
+def parameter_count(params: Params) -> int:
+    """Number of scalars in a params pytree."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -1,0 +1,176 @@
+"""Llama-family decoder: the trunk of policies and of reward models.
+
+One block (RMSNorm, rotary embeddings, grouped-query attention, SwiGLU), stacked by `vmap` and run by
+`lax.scan`, so compile time does not grow with depth. Touvron et al. 2023 (arXiv 2302.13971), grouped-query
+attention: Ainslie et al. 2023 (arXiv 2305.13245), rotary embeddings: Su et al. 2021 (arXiv 2104.09864).
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int
+
+from reward_models.networks.attention import attend
+from reward_models.networks.base import Functional, functional
+from reward_models.types import TraceBatch
+
+initializer = nnx.initializers.normal
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderConfig:
+    """Shape of a decoder. Defaults make a small Llama; `qk_norm` makes Qwen3, `attention_bias` Qwen2."""
+
+    vocab_size: int
+    num_layers: int = 3
+    dim: int = 96
+    num_heads: int = 4
+    num_kv_heads: int = 2
+    head_dim: int = 24
+    hidden_dim: int = 256
+    rope_theta: float = 10_000.0
+    norm_eps: float = 1e-6
+    qk_norm: bool = False
+    attention_bias: bool = False
+    tie_embeddings: bool = True
+    dtype: str = "float32"
+    """Compute type of the trunk; parameters, logits and losses stay float32."""
+
+    def make(self) -> Functional:
+        return functional(lambda rngs: Decoder(self, rngs=rngs))
+
+
+class RMSNorm(nnx.Module):
+    def __init__(self, dim: int, eps: float):
+        self.scale = nnx.Param(jnp.ones(dim))
+        self.eps = eps
+
+    def __call__(self, x):
+        wide = x.astype(jnp.float32)
+        wide = wide * jax.lax.rsqrt(jnp.mean(wide**2, axis=-1, keepdims=True) + self.eps)
+        return (wide * self.scale[...]).astype(x.dtype)
+
+
+class Linear(nnx.Module):
+    """x @ kernel (+ bias), computed in the type of x."""
+
+    def __init__(self, inputs: int, outputs: int, *, bias: bool = False, std: float | None = None, rngs: nnx.Rngs):
+        std = inputs**-0.5 if std is None else std
+        self.kernel = nnx.Param(std * jax.random.normal(rngs.params(), (inputs, outputs)))
+        self.bias = nnx.Param(jnp.zeros(outputs)) if bias else None
+
+    def __call__(self, x):
+        rows = x.reshape(-1, x.shape[-1])  # two dimensions: the weight gradient is one matrix product
+        y = (rows @ self.kernel[...].astype(x.dtype)).reshape(*x.shape[:-1], -1)
+        return y if self.bias is None else y + self.bias[...].astype(x.dtype)
+
+
+def rotate(
+    x: Float[Array, "... time heads head_dim"], position: Int[Array, "... time"], theta: float
+) -> Float[Array, "... time heads head_dim"]:
+    """Rotary embedding on half-split pairs (the convention of Hugging Face checkpoints)."""
+    half = x.shape[-1] // 2
+    frequency = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    angle = position[..., None, None].astype(jnp.float32) * frequency
+    cos, sin = jnp.cos(angle).astype(x.dtype), jnp.sin(angle).astype(x.dtype)
+    first, second = x[..., :half], x[..., half:]
+    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+
+
+class Block(nnx.Module):
+    """Attention and feed-forward with residuals, in two halves so that decoding can bring its own cache."""
+
+    def __init__(self, config: DecoderConfig, *, rngs: nnx.Rngs):
+        c, self.config = config, config
+        query, key_value = c.num_heads * c.head_dim, c.num_kv_heads * c.head_dim
+        residual_std = (2 * c.num_layers) ** -0.5
+        self.input_norm = RMSNorm(c.dim, c.norm_eps)
+        self.query = Linear(c.dim, query, bias=c.attention_bias, rngs=rngs)
+        self.key = Linear(c.dim, key_value, bias=c.attention_bias, rngs=rngs)
+        self.value = Linear(c.dim, key_value, bias=c.attention_bias, rngs=rngs)
+        self.output = Linear(query, c.dim, std=residual_std * query**-0.5, rngs=rngs)
+        self.query_norm = RMSNorm(c.head_dim, c.norm_eps) if c.qk_norm else None
+        self.key_norm = RMSNorm(c.head_dim, c.norm_eps) if c.qk_norm else None
+        self.post_norm = RMSNorm(c.dim, c.norm_eps)
+        self.gate = Linear(c.dim, c.hidden_dim, rngs=rngs)
+        self.up = Linear(c.dim, c.hidden_dim, rngs=rngs)
+        self.down = Linear(c.hidden_dim, c.dim, std=residual_std * c.hidden_dim**-0.5, rngs=rngs)
+
+    def project(self, x, position):
+        """Queries [..., time, heads, head_dim], keys and values [..., time, kv_heads, head_dim], rotated."""
+        c = self.config
+        h = self.input_norm(x)
+        q = self.query(h).reshape(*h.shape[:-1], c.num_heads, c.head_dim)
+        k = self.key(h).reshape(*h.shape[:-1], c.num_kv_heads, c.head_dim)
+        v = self.value(h).reshape(*h.shape[:-1], c.num_kv_heads, c.head_dim)
+        if self.query_norm is not None and self.key_norm is not None:
+            q, k = self.query_norm(q), self.key_norm(k)
+        return rotate(q, position, c.rope_theta), rotate(k, position, c.rope_theta), v
+
+    def finish(self, x, attended):
+        """Add the attention output [..., time, heads, head_dim] and the feed-forward to the residual x."""
+        x = x + self.output(attended.reshape(*x.shape[:-1], -1))
+        h = self.post_norm(x)
+        return x + self.down(nnx.silu(self.gate(h)) * self.up(h))
+
+    def __call__(self, x, position, mask):
+        q, k, v = self.project(x, position)
+        return self.finish(x, attend(q, k, v, mask))
+
+
+class Decoder(nnx.Module):
+    """Token ids to hidden states, and hidden states to logits."""
+
+    def __init__(self, config: DecoderConfig, *, rngs: nnx.Rngs):
+        self.config = config
+        self.embedding = nnx.Param(0.02 * jax.random.normal(rngs.params(), (config.vocab_size, config.dim)))
+
+        @nnx.split_rngs(splits=config.num_layers)
+        @nnx.vmap(in_axes=(0,), out_axes=0)
+        def stack(rngs: nnx.Rngs) -> Block:
+            return Block(config, rngs=rngs)
+
+        self.blocks = stack(rngs)
+        self.final_norm = RMSNorm(config.dim, config.norm_eps)
+        self.head = None if config.tie_embeddings else Linear(config.dim, config.vocab_size, rngs=rngs)
+
+    def embed(self, tokens: Int[Array, "..."]) -> Float[Array, "... dim"]:
+        return self.embedding[...][tokens].astype(self.config.dtype)
+
+    def layers(self):
+        """(graph, stacked state): what `lax.scan` over blocks needs; merge one slice to get a Block."""
+        return nnx.split(self.blocks)
+
+    def hidden(self, traces: TraceBatch) -> Float[Array, "batch time dim"]:
+        """Final hidden states; position t has seen the tokens up to and including t of its own segment."""
+        mask = causal_mask(traces.segment)
+        graph, stacked = self.layers()
+
+        def body(x, layer):
+            return nnx.merge(graph, layer)(x, traces.position, mask), None
+
+        x, _ = jax.lax.scan(body, self.embed(traces.tokens), stacked)
+        return self.final_norm(x)
+
+    def logits(self, hidden: Float[Array, "... dim"]) -> Float[Array, "... vocab"]:
+        """Next-token logits in float32."""
+        hidden = hidden.astype(jnp.float32)
+        return hidden @ self.embedding[...].T if self.head is None else self.head(hidden)
+
+
+def causal_mask(segment: Int[Array, "batch time"]) -> Bool[Array, "batch time time"]:
+    """True where query t may look at key s: not later, same segment, not padding."""
+    time = segment.shape[1]
+    causal = jnp.tril(jnp.ones((time, time), bool))
+    same = segment[:, :, None] == segment[:, None, :]
+    return causal & same & (segment > 0)[:, None, :]
+
+
+def token_log_prob(decoder: Decoder, traces: TraceBatch) -> Float[Array, "batch time"]:
+    """log p(token_t | tokens before t) in nats at response tokens, 0 elsewhere."""
+    logits = decoder.logits(decoder.hidden(traces))
+    log_prob = jax.nn.log_softmax(logits[:, :-1])
+    taken = jnp.take_along_axis(log_prob, traces.tokens[:, 1:, None], axis=-1)[..., 0]
+    return jnp.where(traces.response, jnp.pad(taken, ((0, 0), (1, 0))), 0.0)

@@ -1,0 +1,89 @@
+"""Arrays that reward models read and write.
+
+Legend of dimension names, used in every signature of this project:
+
+    batch   rows: one encoded trace each (prompt + response)
+    time    token positions of a row
+    steps   reasoning steps of a trace; step `s` owns the tokens with `step_id == s`
+    vocab   token ids
+    dim     width of the residual stream
+    heads, kv_heads, head_dim    query heads, key/value heads, width of a head
+    members members of an ensemble
+
+Everything here is a NamedTuple of arrays, so it is a pytree: it can be jitted, vmapped, sharded and saved
+without being registered. No label of correctness is ever part of a `TraceBatch`; an algorithm that is given
+only trace batches cannot see a verifier. Labels travel in `LabelledBatch`.
+"""
+
+from typing import NamedTuple
+
+from jaxtyping import Array, Bool, Float, Int
+
+INFORMATION_LEVELS = (
+    "demonstrations",
+    "demonstrations + final answers",
+    "outcome labels",
+    "step labels",
+    "preferences",
+    "none",
+)
+"""What a score was allowed to learn from, weakest supervision first; printed beside every number it earns."""
+
+
+class TraceBatch(NamedTuple):
+    """Encoded traces. Padding may stand on either side; it is whatever has `segment == 0`."""
+
+    tokens: Int[Array, "batch time"]
+    segment: Int[Array, "batch time"]
+    """0 is padding; equal positive numbers may attend to each other (several per row when rows are packed)."""
+    position: Int[Array, "batch time"]
+    """Position inside the segment, from 0: what rotary embeddings see, so padding side does not matter."""
+    step_id: Int[Array, "batch time"]
+    """The step a response token belongs to, -1 for prompt and padding. The end token belongs to the last step."""
+    step_mask: Bool[Array, "batch steps"]
+    """Which of the statically shaped steps exist."""
+    prompt_id: Int[Array, " batch"]
+    """Rows with equal prompt_id answer the same prompt: scores are comparable only inside such a group."""
+
+    @property
+    def response(self):
+        """Bool[batch time]: the tokens that are scored (response and end token)."""
+        return self.step_id >= 0
+
+
+class PairBatch(NamedTuple):
+    """Row i of `chosen` is preferred to row i of `rejected`, for the same prompt."""
+
+    chosen: TraceBatch
+    rejected: TraceBatch
+    weight: Float[Array, " batch"]
+
+
+class LabelledBatch(NamedTuple):
+    """Traces with labels: given only to algorithms whose information level says so. NaN means unknown."""
+
+    traces: TraceBatch
+    outcome: Float[Array, " batch"]
+    step_label: Float[Array, "batch steps"]
+
+
+class Scores(NamedTuple):
+    """What a network says of a batch. Only differences inside a prompt mean anything for `trace`."""
+
+    trace: Float[Array, " batch"]
+    step: Float[Array, "batch steps"]
+    """0 where `step_mask` is False."""
+    token: Float[Array, "batch time"]
+    """0 outside the response; the tokens of a step sum to its step score."""
+    prefix_value: Float[Array, "batch time_plus_one"] | None = None
+
+
+class ScoreSpec(NamedTuple):
+    """How the scores of a network are to be read: static, saved in the model folder."""
+
+    kind: str = "reward"
+    """reward | advantage | value."""
+    aggregate: str = "sum"
+    """How `trace` follows from `step`: last | min | prod | mean | sum (see aggregation.py)."""
+    information: str = "demonstrations"
+    """One of INFORMATION_LEVELS."""

@@ -1,0 +1,25 @@
+"""Four virtual CPU devices, and every jaxtyping annotation of our packages checked by beartype."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
+
+import pytest
+from jaxtyping import install_import_hook
+
+# As for every type checker, an int will do where a float is wanted.
+CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+install_import_hook(["irl", "reward_models"], CHECKER)
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of public data sets beside the repository; without it, tests that need it are skipped."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("no data sets: there is no folder shared/data beside the repository")
+    return SHARED_DATA

@@ -1,0 +1,154 @@
+"""Meshes on four virtual devices, and a real start of two processes."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec
+
+from irl.sharding import initialise_distributed, make_mesh, replicate, shard_batch
+from irl.types import InputError
+
+
+def test_four_devices():
+    assert jax.device_count() == 4
+
+
+@pytest.mark.parametrize(
+    ("sizes", "shape"),
+    [({}, (4, 1, 1)), ({"fsdp": 2}, (2, 2, 1)), ({"data": 1, "fsdp": -1, "tensor": 2}, (1, 2, 2))],
+)
+def test_mesh(sizes, shape):
+    mesh = make_mesh(**sizes)
+    assert mesh.axis_names == ("data", "fsdp", "tensor")
+    assert mesh.devices.shape == shape
+
+
+def test_mesh_of_given_devices():
+    assert make_mesh(devices=jax.devices()[:1]).devices.shape == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"fsdp": 3}, "fsdp=3.*number of devices, 4"),
+        ({"data": 2}, "data=2.*number of devices, 4"),
+        ({"fsdp": -1}, "at most one of them -1"),
+        ({"tensor": 0}, "positive"),
+    ],
+)
+def test_mesh_that_does_not_fit(sizes, message):
+    with pytest.raises(InputError, match=message):
+        make_mesh(**sizes)
+
+
+@pytest.mark.parametrize("fsdp", [1, 2])
+def test_shard_batch(fsdp):
+    batch = {
+        "x": np.arange(24.0, dtype=np.float32).reshape(8, 3),
+        "key": jax.random.split(jax.random.key(0), 8),
+    }
+    sharded = shard_batch(make_mesh(fsdp=fsdp), batch)
+    assert {shard.data.shape for shard in sharded["x"].addressable_shards} == {(2, 3)}
+    assert sharded["x"].sharding.spec == PartitionSpec(("data", "fsdp"))
+    np.testing.assert_array_equal(sharded["x"], batch["x"])
+
+
+def test_tensor_axis_does_not_divide_the_batch():
+    sharded = shard_batch(make_mesh(tensor=2), jnp.arange(4.0))
+    assert {shard.data.shape for shard in sharded.addressable_shards} == {(2,)}
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        (
+            {"x": jnp.ones((6, 2))},
+            r"batch\['x'\]: 6 rows do not divide over data x fsdp = 4; take a multiple of 4",
+        ),
+        ({"x": jnp.ones(4), "y": jnp.ones(8)}, r"batch\['y'\]: shape \(8,\)"),
+        ({"x": jnp.ones(())}, r"batch\['x'\]: shape \(\)"),
+    ],
+)
+def test_batch_that_does_not_divide(batch, message):
+    with pytest.raises(InputError, match=message):
+        shard_batch(make_mesh(), batch)
+
+
+def test_replicate():
+    tree = replicate(make_mesh(), {"w": jnp.arange(3.0), "key": jax.random.key(0)})
+    assert all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(tree))
+    assert len(tree["w"].addressable_shards) == 4
+
+
+def test_a_sharded_program_gives_the_same_number():
+    x = jnp.arange(32.0).reshape(8, 4)
+    mesh = make_mesh(fsdp=2)
+    loss = jax.jit(lambda w, x: jnp.tanh(x @ w).sum())
+    w = jnp.linspace(-1, 1, 4)
+    np.testing.assert_allclose(loss(replicate(mesh, w), shard_batch(mesh, x)), loss(w, x), rtol=1e-6)
+
+
+def test_alone_without_environment():
+    assert initialise_distributed({}) is False
+    assert initialise_distributed({"SLURM_STEP_NUM_TASKS": "1", "TPU_WORKER_HOSTNAMES": "localhost"}) is False
+
+
+def test_half_an_environment():
+    with pytest.raises(InputError, match="JAX_NUM_PROCESSES, JAX_PROCESS_ID missing"):
+        initialise_distributed({"JAX_COORDINATOR_ADDRESS": "localhost:1"})
+    given = {"JAX_COORDINATOR_ADDRESS": "localhost:1", "JAX_NUM_PROCESSES": "two", "JAX_PROCESS_ID": "0"}
+    with pytest.raises(InputError, match="JAX_NUM_PROCESSES='two'"):
+        initialise_distributed(given)
+
+
+TWO_PROCESSES = """
+import sys
+from irl.sharding import initialise_distributed, make_mesh, replicate, shard_batch
+assert initialise_distributed()
+import jax, numpy as np
+from irl.checkpoint import Checkpoints
+mesh = make_mesh(fsdp=2)
+rows = np.arange(4.0, dtype=np.float32) + 4 * jax.process_index()
+batch = shard_batch(mesh, rows)
+total = jax.jit(lambda w, x: (w * x).sum())(replicate(mesh, np.float32(2)), batch)
+assert float(total) == 56, total
+checkpoints = Checkpoints(sys.argv[1])
+for step in (1, 2):
+    checkpoints.save(step, {"rows": batch}, {"step": step})
+state, extra, step = checkpoints.restore(2, {"rows": batch})
+assert (extra, step) == ({"step": 2}, 2)
+shards = zip(state["rows"].addressable_shards, batch.addressable_shards)
+assert all((a.data == b.data).all() for a, b in shards)
+"""
+
+
+def test_two_processes(tmp_path):
+    """Each gives half of the rows; they agree on the sum, and on a checkpoint that neither holds whole."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    flags |= {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
+    command = [sys.executable, "-c", TWO_PROCESSES, str(tmp_path)]
+    processes = [
+        subprocess.Popen(
+            command,
+            env=os.environ | flags | {"JAX_PROCESS_ID": str(index)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for index in range(2)
+    ]
+    try:
+        outputs = [process.communicate(timeout=120)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], outputs
