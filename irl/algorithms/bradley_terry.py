@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from irl.algorithms.base import Algorithm, Info
-from irl.algorithms.optimiser import AdamW
+from irl.algorithms.optimiser import AdamW, Optimiser
 from reward_models.losses import bradley_terry_loss, weighted_mean
 from reward_models.networks.base import Network, Params
 from reward_models.types import PairBatch
@@ -30,7 +30,7 @@ class BradleyTerryState(NamedTuple):
 class BradleyTerry:
     """Batches are `PairBatch`es; row i of chosen and of rejected answer the same prompt."""
 
-    optimiser: AdamW = field(default_factory=AdamW)
+    optimiser: Optimiser = field(default_factory=AdamW)
     label_smoothing: float = 0.0
     centering: float = 0.0
 
@@ -54,7 +54,9 @@ class BradleyTerry:
             accuracy = weighted_mean((chosen > rejected).astype(jnp.float32), batch.weight)
             return loss, {"accuracy": accuracy, "margin": weighted_mean(chosen - rejected, batch.weight)}
 
-        def step(state: BradleyTerryState, batch: PairBatch, key: jax.Array) -> tuple[BradleyTerryState, Info]:
+        def step(
+            state: BradleyTerryState, batch: PairBatch, key: jax.Array
+        ) -> tuple[BradleyTerryState, Info]:
             (loss, info), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params, batch)
             updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
             info = {"loss": loss, "grad_norm": optax.global_norm(grads), **info}

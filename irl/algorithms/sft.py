@@ -13,11 +13,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array
 
 from irl.algorithms.base import Algorithm, Info
-from irl.algorithms.optimiser import AdamW
+from irl.algorithms.optimiser import AdamW, Optimiser
 from reward_models.networks.base import Params
-from reward_models.networks.decoder import DecoderConfig
+from reward_models.networks.decoder import Decoder, DecoderConfig
 from reward_models.types import TraceBatch
 
 
@@ -30,7 +31,7 @@ class SftState(NamedTuple):
 class Sft:
     """Batches are `TraceBatch`es of demonstrations, packed or not. Information level: demonstrations."""
 
-    optimiser: AdamW = field(default_factory=AdamW)
+    optimiser: Optimiser = field(default_factory=AdamW)
 
     def make(self, network: DecoderConfig) -> Algorithm:
         functional = network.make()
@@ -53,9 +54,13 @@ class Sft:
         return Algorithm(init, step)
 
 
-def next_token_loss(decoder, batch: TraceBatch):
-    """(mean negative log-likelihood in nats per response token, share of tokens that were the most likely)."""
-    logits = decoder.logits(decoder.hidden(batch))[:, :-1]
+def next_token_loss(decoder: Decoder, batch: TraceBatch, hidden: Array | None = None):
+    """(mean negative log-likelihood in nats per response token, share of tokens that were the most likely).
+
+    `hidden` are the decoder's hidden states of the batch where they are already known.
+    """
+    hidden = decoder.hidden(batch) if hidden is None else hidden
+    logits = decoder.logits(hidden)[:, :-1]
     target, where = batch.tokens[:, 1:], batch.response[:, 1:]
     count = jnp.maximum(where.sum(), 1)
     log_prob = jax.nn.log_softmax(logits)

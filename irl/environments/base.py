@@ -27,6 +27,10 @@ class Environment(Protocol):
         """The steps of a free text: the one place that knows where steps end in this domain."""
         ...
 
+    def state_before(self, prompt: str, steps: Sequence[str], index: int) -> str | None:
+        """The state in which step `index` is taken, as a prompt of its own; None where that is all before it."""
+        ...
+
     def answer_key(self, problem: Problem, text: str) -> str | None:
         """The final answer in a canonical form for voting, None when there is none."""
         ...

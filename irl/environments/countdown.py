@@ -45,6 +45,7 @@ _TEST_HANDS = """
 """
 TEST_HANDS: tuple[State, ...] = tuple(tuple(int(c, 14) for c in hand) for hand in _TEST_HANDS.split())
 TARGET = 24
+_LEFT = re.compile(r"left:?\s*([^()]+)")
 _PROMPT = re.compile(r"^\s*(\d+(?:\s+\d+)*)\s*(?:\(target:\s*(\d+)\))?\s*$")
 
 
@@ -117,12 +118,26 @@ class Countdown:
             hand = tuple(sorted(numbers))
             moves, state = _random_moves(hand, largest, rng)
             target = state[0]
-            if hand not in _TEST_SET and len(state) == 1 and isinstance(target, int) and 1 <= target <= largest:
+            if (
+                hand not in _TEST_SET
+                and len(state) == 1
+                and isinstance(target, int)
+                and 1 <= target <= largest
+            ):
                 return render_trace(problem_of(hand, target), moves, rng)
 
     def split_steps(self, text: str) -> tuple[str, ...]:
         lines = (line.strip() for line in text.replace("\r", "\n").split("\n"))
         return tuple(line for line in lines if line and not _is_header(line))
+
+    def state_before(self, prompt: str, steps: Sequence[str], index: int) -> str | None:
+        """The numbers that the step before left; None for an answer, which must agree with every step."""
+        if steps[index].lower().startswith("answer"):
+            return None
+        if index == 0:
+            return render_prompt(parse_prompt(prompt)[0])
+        left = _LEFT.search(steps[index - 1])
+        return left[1].strip() if left else steps[index - 1]
 
     def answer_key(self, problem: Problem, text: str) -> str | None:
         return canonical_answer(self.split_steps(text))
@@ -195,7 +210,9 @@ def _wrap(part: tuple[str, str], outer: str, is_right: bool, spare: bool) -> str
     text, inner = part
     if not inner:
         return text
-    needed = (inner in "+-" and outer in "*/") or (is_right and outer in "-/" and (inner in "+-") == (outer in "+-"))
+    needed = (inner in "+-" and outer in "*/") or (
+        is_right and outer in "-/" and (inner in "+-") == (outer in "+-")
+    )
     return f"({text})" if needed or not spare else text
 
 

@@ -1,7 +1,8 @@
 """Exact rational arithmetic of the number games: what can be made of what, and every way to make it.
 
-Numbers are Python ints, or Fractions where they are not whole, so nothing is ever rounded. Negative
-intermediate numbers are left out: every solution that has one can be rewritten without it.
+Numbers are Python ints, or Fractions where they are not whole, so nothing is ever rounded. From numbers that
+are not negative, negative intermediate numbers are left out: every solution that has one can be rewritten
+without it. A state that already holds a negative number (a policy wrote it) gets the smaller minus the larger.
 """
 
 from collections.abc import Iterator
@@ -58,7 +59,7 @@ def insert(state: State, number: Number) -> State:
 
 def operations(state: State) -> Iterator[tuple[Operation, State]]:
     """Every distinct operation on two numbers of the state with the state it leads to (larger operand first)."""
-    seen = set()
+    seen, signed = set(), min(state, default=0) < 0
     for i in range(len(state)):
         for j in range(i + 1, len(state)):
             small, large = state[i], state[j]
@@ -66,20 +67,22 @@ def operations(state: State) -> Iterator[tuple[Operation, State]]:
                 continue
             seen.add((small, large))
             rest = state[:i] + state[i + 1 : j] + state[j + 1 :]
-            for left, symbol, right in _ways(small, large):
+            for left, symbol, right in _ways(small, large, signed):
                 result = combine(left, symbol, right)
                 if result is not None:
                     result = whole(result)
                     yield Operation(left, symbol, right, result), insert(rest, result)
 
 
-def _ways(small: Number, large: Number) -> Iterator[tuple[Number, str, Number]]:
+def _ways(small: Number, large: Number, signed: bool) -> Iterator[tuple[Number, str, Number]]:
     yield large, "+", small
     yield large, "-", small
     yield large, "*", small
     yield large, "/", small
     if small != large:
         yield small, "/", large
+    if signed:
+        yield small, "-", large
 
 
 @lru_cache(maxsize=2_000_000)

@@ -17,7 +17,9 @@ _STEP = re.compile(
 _TOKEN = re.compile(r"\s*(?:(\d+(?:\.\d+)?)|(.))")
 _SYMBOLS = {"×": "*", "x": "*", "÷": "/"}
 MAX_EXPRESSION = 400
-"""Characters; longer answers are malformed (guards the recursion of the parser)."""
+"""Characters; longer answers are malformed."""
+MAX_PARENTHESES = 100
+"""More in one answer are malformed (guards the recursion of the parser)."""
 
 
 class _Unreadable(Exception):
@@ -26,8 +28,11 @@ class _Unreadable(Exception):
 
 def parse_number(text: str) -> Number | None:
     """`7`, `-7`, `1.5`, `8/3` exactly; None for anything else."""
+    text = text.strip("() ")
+    if not re.fullmatch(_NUMBER, text):  # Fraction also reads 1e9999999, and takes for ever
+        return None
     try:
-        return whole(Fraction(text.strip("() ")))
+        return whole(Fraction(text))
     except (ValueError, ZeroDivisionError):
         return None
 
@@ -36,7 +41,13 @@ def parse_expression(text: str) -> tuple[Number, tuple[Number, ...], tuple]:
     """(value, numbers used, syntax tree) of `(10 - 4) * 5 - 6`; raises on anything else."""
     if len(text) > MAX_EXPRESSION:
         raise _Unreadable(f"expression of {len(text)} characters")
-    tokens = [number or _SYMBOLS.get(other, other) for number, other in _TOKEN.findall(text.strip()) if number or other]
+    if text.count("(") > MAX_PARENTHESES:
+        raise _Unreadable(f"{text.count('(')} parentheses")
+    tokens = [
+        number or _SYMBOLS.get(other, other)
+        for number, other in _TOKEN.findall(text.strip())
+        if number or other
+    ]
     tree, rest = _sum(tokens)
     if rest:
         raise _Unreadable(f"unexpected {rest[0]!r}")

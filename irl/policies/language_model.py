@@ -92,7 +92,8 @@ def sample(
         )
 
     start = _start(config, count, last, n=n, slots=slots, max_new=max_new)
-    return jax.lax.while_loop(lambda loop: jnp.any(loop.job < n), one_token, start).samples
+    samples = jax.lax.while_loop(lambda loop: jnp.any(loop.job < n), one_token, start).samples
+    return jax.tree.map(lambda x: x[:, :n], samples)
 
 
 def _start(config: DecoderConfig, count: int, last, *, n: int, slots: int, max_new: int) -> _Loop:

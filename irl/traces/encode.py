@@ -1,9 +1,9 @@
 """The one path from text to arrays, for expert and policy text alike.
 
-    <bos> prompt \\n step_0 \\n step_1 \\n ... step_last \\n <eos>
+    <bos> prompt \\n step_0 \\n step_1 \\n ... step_last <eos>
 
-Step boundaries are ids, not separator tokens: the newline that ends a step belongs to it, and the end token
-belongs to the last step. What follows an end token is never seen by anyone.
+Step boundaries are ids, not separator tokens: the newline that ends a step belongs to it, and the end token,
+which stands for the last newline, belongs to the last step. What follows an end token is never seen by anyone.
 """
 
 from collections.abc import Sequence
@@ -33,6 +33,9 @@ class Encoder:
     max_length: int
     max_steps: int
 
+    def __post_init__(self):
+        self.tokenizer.encode_special_tokens = True  # a text that says "<eos>" is a text, not an end token
+
     def special(self, name: str) -> int:
         return self.tokenizer.token_to_id(name)
 
@@ -48,16 +51,18 @@ class Encoder:
 
     def many(self, prompts: Sequence[str], steps: Sequence[Sequence[str]]) -> list[EncodedTrace]:
         """Encode traces given as prompts and step texts; lengths are not checked here."""
-        flat = [f"{step}\n" for trace in steps for step in trace]
-        unique = {text: ids for text, ids in zip(set(flat), self._ids(list(dict.fromkeys(set(flat)))), strict=True)}
-        heads = dict(zip(dict.fromkeys(prompts), self._ids([p + "\n" for p in dict.fromkeys(prompts)]), strict=True))
+        flat = list(dict.fromkeys(text for trace in steps for text in _lines(trace)))
+        unique = dict(zip(flat, self._ids(flat), strict=True))
+        heads = dict(
+            zip(dict.fromkeys(prompts), self._ids([p + "\n" for p in dict.fromkeys(prompts)]), strict=True)
+        )
         begin, end = self.special(BEGIN), self.special(END)
         encoded = []
         for prompt, trace in zip(prompts, steps, strict=True):
             tokens = [begin, *heads[prompt]]
             step_id = [-1] * len(tokens)
-            for index, step in enumerate(trace):
-                ids = unique[f"{step}\n"]
+            for index, line in enumerate(_lines(trace)):
+                ids = unique[line]
                 tokens += ids
                 step_id += [index] * len(ids)
             tokens.append(end)
@@ -87,7 +92,9 @@ class Encoder:
     def fits(self, row: EncodedTrace) -> bool:
         return len(row.tokens) <= self.max_length and max(row.step_id) < self.max_steps
 
-    def batch(self, rows: Sequence[EncodedTrace], prompt_id: Sequence[int], length: int | None = None) -> TraceBatch:
+    def batch(
+        self, rows: Sequence[EncodedTrace], prompt_id: Sequence[int], length: int | None = None
+    ) -> TraceBatch:
         """Right-padded numpy arrays of encoded traces that fit."""
         length = length or self.max_length
         size = (len(rows), length)
@@ -135,6 +142,11 @@ class Encoder:
         end = self.special(END)
         ids = ids[: ids.index(end)] if end in ids else ids
         return self.tokenizer.decode(ids, skip_special_tokens=False)
+
+
+def _lines(steps: Sequence[str]) -> list[str]:
+    """Steps with their newlines; the last has none."""
+    return [step + "\n" for step in steps[:-1]] + list(steps[-1:])
 
 
 def _bins(lengths: Sequence[int], capacity: int) -> list[list[int]]:

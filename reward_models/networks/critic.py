@@ -17,7 +17,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from reward_models.aggregation import aggregate_steps, sum_by_step
-from reward_models.networks.base import Network, Params, functional
+from reward_models.networks.base import Functional, Network, Params, functional
 from reward_models.networks.decoder import Decoder, DecoderConfig, Linear
 from reward_models.types import Scores, ScoreSpec, TraceBatch
 
@@ -33,6 +33,13 @@ class StepCritic(nnx.Module):
         """The head at every token, in float32."""
         return self.head(self.trunk.hidden(traces).astype(jnp.float32))[..., 0]
 
+    def step_logits(
+        self, hidden: Float[Array, "batch time dim"], traces: TraceBatch
+    ) -> Float[Array, "batch steps"]:
+        """l_s from hidden states already computed; 0 for steps that are not there."""
+        token = jnp.where(step_ends(traces.step_id), self.head(hidden.astype(jnp.float32))[..., 0], 0.0)
+        return sum_by_step(token, traces.step_id, traces.step_mask.shape[1])
+
 
 @dataclass(frozen=True, kw_only=True)
 class CriticConfig:
@@ -42,8 +49,12 @@ class CriticConfig:
     aggregate: str = "sum"
     information: str = "demonstrations"
 
+    def module(self) -> Functional:
+        """The nnx module as pure functions, for algorithms that need more than scores."""
+        return functional(lambda rngs: StepCritic(self.decoder, rngs=rngs))
+
     def make(self) -> Network:
-        module = functional(lambda rngs: StepCritic(self.decoder, rngs=rngs))
+        module = self.module()
 
         def apply(params: Params, traces: TraceBatch) -> Scores:
             logits = module.bind(params).logits(traces)

@@ -1,0 +1,101 @@
+"""Scores of texts: the way from candidates as people have them to what a reward model says of them."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from irl.traces.encode import EncodedTrace, Encoder
+from irl.traces.windows import HasStates, StepWindow, encode_windows, step_windows
+from reward_models.aggregation import aggregate_steps
+from reward_models.networks.base import Network, Params
+from reward_models.scoring import make_score_fn
+
+
+class TextScores(NamedTuple):
+    """One entry per text, in the order given."""
+
+    trace: np.ndarray
+    """Float[texts]"""
+    steps: list[list[float]]
+    step_texts: list[tuple[str, ...]]
+
+
+class TextScorer:
+    """Scores (prompt, text) pairs; equal windows are scored once. A text without any step scores -inf.
+
+    With `states` every step is judged in its window (irl/traces/windows.py) and the declared aggregate is taken
+    here; without, whole traces go through the network.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        params: Params,
+        encoder: Encoder,
+        split_steps: Callable[[str], tuple[str, ...]],
+        *,
+        states: HasStates | None = None,
+        tokens_per_batch: int = 32_768,
+    ):
+        self._score = make_score_fn(network, tokens_per_batch=tokens_per_batch)
+        self._params = jax.device_put(params)
+        self._encoder = encoder
+        self._split = split_steps
+        self._states = states
+        self.spec = network.spec
+
+    def __call__(self, prompts: Sequence[str], texts: Sequence[str]) -> TextScores:
+        """Scores of texts, one per (prompt, text)."""
+        split = {text: self._split(text) for text in dict.fromkeys(texts)}
+        pairs = list(dict.fromkeys(zip(prompts, texts, strict=True)))
+        full = [(prompt, split[text]) for prompt, text in pairs if split[text]]
+        judged = iter(self._steps(full))
+        steps = {pair: next(judged) if split[pair[1]] else [] for pair in pairs}
+        rows = [steps[pair] for pair in zip(prompts, texts, strict=True)]
+        trace = _aggregate(rows, self.spec.aggregate)
+        return TextScores(trace, rows, [split[text] for text in texts])
+
+    def _steps(self, traces: Sequence[tuple[str, tuple[str, ...]]]) -> list[list[float]]:
+        """Step scores of (prompt, steps) pairs that have steps."""
+        if self._states is None:
+            rows = self._encoder.many([p for p, _ in traces], [s for _, s in traces])
+            scores = self._rows(rows)
+            return [scores[i, : len(steps)].tolist() for i, (_, steps) in enumerate(traces)]
+        number: dict[StepWindow, int] = {}
+        index = [
+            [number.setdefault(window, len(number)) for window in step_windows(self._states, prompt, steps)]
+            for prompt, steps in traces
+        ]
+        scores = self._rows(encode_windows(self._encoder, list(number)))[:, 0]
+        return [scores[ids].tolist() for ids in index]
+
+    def _rows(self, rows: Sequence[EncodedTrace], chunk: int = 131_072) -> np.ndarray:
+        """Step scores [rows, steps]; `chunk` rows are held as arrays at a time."""
+        most = _round_up(max((max(row.step_id) for row in rows), default=0) + 1)
+        longest = max((len(row.tokens) for row in rows), default=1)
+        encoder = Encoder(self._encoder.tokenizer, longest, most)
+        out = np.zeros((len(rows), most), np.float32)
+        for start in range(0, len(rows), chunk):
+            part = rows[start : start + chunk]
+            out[start : start + chunk] = self._score(
+                self._params, encoder.batch(part, np.zeros(len(part)))
+            ).step
+        return out
+
+
+def _aggregate(rows: Sequence[list[float]], how: str) -> np.ndarray:
+    """Trace scores of ragged step scores, -inf where there is no step."""
+    most = max(map(len, rows), default=0)
+    step = np.zeros((len(rows), max(most, 1)), np.float32)
+    mask = np.zeros(step.shape, bool)
+    for i, row in enumerate(rows):
+        step[i, : len(row)] = row
+        mask[i, : len(row)] = True
+    return np.where(mask.any(1), np.asarray(aggregate_steps(step, mask, how), float), -np.inf)
+
+
+def _round_up(steps: int) -> int:
+    """Few different numbers of steps, so that few programs are compiled."""
+    return 1 if steps == 1 else max(8, 1 << (steps - 1).bit_length())
