@@ -244,9 +244,7 @@ def spread(wanted: Sequence[float], gap: float) -> np.ndarray:
             mean, size = (before * members + mean * size) / (members + size), members + size
         blocks.append((mean, size))
     places = np.empty(len(order))
-    places[order] = np.repeat([mean for mean, _ in blocks], [size for _, size in blocks]) + gap * np.arange(
-        len(order)
-    )
+    places[order] = np.repeat([mean for mean, _ in blocks], [size for _, size in blocks]) + gap * np.arange(len(order))
     return places
 
 

@@ -109,9 +109,7 @@ def read_report(path: Path) -> Record:
             raise InputError(f"{path}: {field}: expected {expected} values, got {len(values)}")
     ks = report["test_time"]["ks"] if report["test_time"] else [1]
     if ks[0] < 1 or ks != sorted(set(ks)):
-        raise InputError(
-            f"{path}: test_time.ks: expected numbers of samples from 1 upwards, rising, got {ks}"
-        )
+        raise InputError(f"{path}: test_time.ks: expected numbers of samples from 1 upwards, rising, got {ks}")
     return report
 
 

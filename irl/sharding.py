@@ -20,9 +20,7 @@ BATCH_AXES = ("data", "fsdp")
 _VARIABLES = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 
 
-def make_mesh(
-    data: int = -1, fsdp: int = 1, tensor: int = 1, *, devices: Sequence[jax.Device] | None = None
-) -> Mesh:
+def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, *, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """A mesh over all devices (or the given ones); one axis may be -1, which takes what the others leave."""
     devices = jax.devices() if devices is None else devices
     sizes = {"data": data, "fsdp": fsdp, "tensor": tensor}
@@ -32,9 +30,7 @@ def make_mesh(
         raise InputError(f"mesh {told}: expected positive sizes, at most one of them -1")
     rest, left_over = divmod(len(devices), math.prod(size for size in sizes.values() if size != -1))
     if left_over or (not free and rest != 1):
-        raise InputError(
-            f"mesh {told}: the product must be the number of devices, {len(devices)}; set data=-1"
-        )
+        raise InputError(f"mesh {told}: the product must be the number of devices, {len(devices)}; set data=-1")
     shape = tuple(rest if axis in free else size for axis, size in sizes.items())
     return jax.make_mesh(shape, AXES, (AxisType.Auto,) * len(AXES), devices=devices)
 
@@ -42,21 +38,21 @@ def make_mesh(
 def shard_batch(mesh: Mesh, batch: Any) -> Any:
     """Put the leading axis of every array on (data, fsdp). Each process gives its own rows.
 
-    Raises InputError when the rows do not divide, or differ from array to array.
+    The parts of a tuple of batches may differ in rows. Raises InputError when rows do not divide, or differ
+    from array to array of a part.
     """
+    if isinstance(batch, tuple) and any(isinstance(part, tuple) for part in batch):
+        parts = [shard_batch(mesh, part) for part in batch]
+        return type(batch)(*parts) if hasattr(batch, "_fields") else tuple(parts)
     ways = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
     leaves = jax.tree_util.tree_leaves_with_path(batch)
     for path, leaf in leaves:
         name = f"batch{jax.tree_util.keystr(path)}"
         if not leaf.shape or leaf.shape[0] != leaves[0][1].shape[0]:
-            raise InputError(
-                f"{name}: shape {leaf.shape}: expected as many rows as the rest of the batch has"
-            )
+            raise InputError(f"{name}: shape {leaf.shape}: expected as many rows as the rest of the batch has")
         if leaf.shape[0] * jax.process_count() % ways:
             advice = f"take a multiple of {max(1, ways // jax.process_count())} rows per process"
-            raise InputError(
-                f"{name}: {leaf.shape[0]} rows do not divide over data x fsdp = {ways}; {advice}"
-            )
+            raise InputError(f"{name}: {leaf.shape[0]} rows do not divide over data x fsdp = {ways}; {advice}")
     sharding = NamedSharding(mesh, PartitionSpec(BATCH_AXES))
     if jax.process_count() == 1:
         return jax.device_put(batch, sharding)
@@ -76,9 +72,7 @@ def initialise_distributed(environ: Mapping[str, str] = os.environ) -> bool:
     """
     missing = [name for name in _VARIABLES if name not in environ]
     if len(missing) == len(_VARIABLES):
-        several = _number(environ, "SLURM_STEP_NUM_TASKS") > 1 or "," in environ.get(
-            "TPU_WORKER_HOSTNAMES", ""
-        )
+        several = _number(environ, "SLURM_STEP_NUM_TASKS") > 1 or "," in environ.get("TPU_WORKER_HOSTNAMES", "")
         if several:
             jax.distributed.initialize()
         return several

@@ -6,7 +6,8 @@ the device never waits for the host.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
@@ -20,7 +21,8 @@ from irl.types import InputError
 Record = Callable[[int, Mapping[str, float]], None]
 
 
-class Schedule(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
     """How long to train, and how often to look and to save."""
 
     steps: int
@@ -38,12 +40,14 @@ def train(
     record: Record,
     start: State | None = None,
     mesh: jax.sharding.Mesh | None = None,
+    advance: Callable[[int], None] = lambda steps: None,
 ) -> State:
     """Train to the end of the schedule, from the newest checkpoint where there is one.
 
     `start` replaces `algorithm.init(key)` (a fine-tuned trunk, say). `record(step, metrics)` is told every
-    `log_every` steps. A non-finite loss stops with InputError naming step and value; the last checkpoint is
-    from before it. The batch is divided over the mesh; the state is on every device of it.
+    `log_every` steps, `advance(n)` whenever n more steps are behind us. A non-finite loss stops with InputError
+    naming step and value; the last checkpoint is from before it. The batch is divided over the mesh; the state is
+    on every device of it.
     """
     mesh = make_mesh() if mesh is None else mesh
     state = replicate(mesh, algorithm.init(jax.random.fold_in(key, 0)) if start is None else start)
@@ -51,6 +55,7 @@ def train(
     if checkpoints.latest() is not None:
         state, extra, done = checkpoints.restore(None, state)
         source.set_state(extra["source"])
+        advance(done)
     step = jax.jit(algorithm.step, donate_argnums=0)
     waiting: tuple[int, Any] | None = None
     for number in range(done + 1, schedule.steps + 1):
@@ -58,6 +63,7 @@ def train(
         state, info = step(state, batch, jax.random.fold_in(key, number))
         if waiting is not None:
             _report(waiting, record)
+        advance(1)
         waiting = (number, info) if number % schedule.log_every == 0 or number == schedule.steps else None
         if number % schedule.save_every == 0 or number == schedule.steps:
             _finite(number, info)

@@ -133,9 +133,7 @@ def _check_spec(spec: ScoreSpec) -> None:
 def _check_encoding(encoding: Any, tokenizer_json: str, expect: str | None) -> None:
     actual = encoding_of(tokenizer_json)
     if encoding != actual:
-        raise ValueError(
-            f"changed: sha256 {actual[:12]}, {MANIFEST} says {str(encoding)[:12]}; copy the folder again"
-        )
+        raise ValueError(f"changed: sha256 {actual[:12]}, {MANIFEST} says {str(encoding)[:12]}; copy the folder again")
     if expect is not None and expect != actual:
         advice = "encode with this tokenizer.json, or take a model of your encoding"
         raise ValueError(f"a folder of another encoding: {actual[:12]}, expected {expect[:12]}; {advice}")
@@ -164,9 +162,7 @@ def _read_json(file: Path) -> dict[str, Any]:
             raise ValueError(f"no JSON ({error}); copy or save the model again") from error
         found = value.get("format") if isinstance(value, dict) else value
         if found != FORMAT:
-            raise ValueError(
-                f"format {found!r}, this version reads {FORMAT}; upgrade, or save the model again"
-            )
+            raise ValueError(f"format {found!r}, this version reads {FORMAT}; upgrade, or save the model again")
     return value
 
 
@@ -179,9 +175,7 @@ def _complete(folder: Path) -> Path:
     old = _sibling(folder, "old")
     folder = old if old.is_dir() and not folder.exists() else folder
     if not folder.is_dir():
-        raise ModelFolderError(
-            f"{folder}: no such folder; expected a model folder, as a run writes to RUN/model"
-        )
+        raise ModelFolderError(f"{folder}: no such folder; expected a model folder, as a run writes to RUN/model")
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
         told = f"{', '.join(missing)} missing: half copied, or no model folder"
@@ -195,9 +189,7 @@ def _refuse_to_replace_other_things(folder: Path) -> None:
     others = {entry.name for entry in folder.iterdir()} - set(FILES) if folder.exists() else set()
     if others:
         some = ", ".join(sorted(others)[:3])
-        raise ModelFolderError(
-            f"{folder}: holds {some}, and would be replaced whole; give a folder for the model"
-        )
+        raise ModelFolderError(f"{folder}: holds {some}, and would be replaced whole; give a folder for the model")
 
 
 def _write(folder: Path, params: Params, texts: Mapping[str, str]) -> None:

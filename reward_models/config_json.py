@@ -17,11 +17,7 @@ def encode(value: Any, where: str) -> Any:
         return {"class": type(value).__name__} | {k: encode(v, f"{where}.{k}") for k, v in fields.items()}
     if isinstance(value, tuple | list):
         return [encode(item, f"{where}[{i}]") for i, item in enumerate(value)]
-    if (
-        value is None
-        or isinstance(value, bool | int | str)
-        or (isinstance(value, float) and math.isfinite(value))
-    ):
+    if value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
         return value
     raise ValueError(f"{where}: {value!r} cannot be saved; use finite numbers, texts, tuples and dataclasses")
 

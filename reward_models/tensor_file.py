@@ -38,14 +38,10 @@ def check_params(params: Params, expected: Params) -> None:
         if name not in have:
             raise ValueError(f"tensor {name!r} is missing; the file is of another network config")
         if name not in want:
-            raise ValueError(
-                f"tensor {name!r} is none of this network's; the file is of another network config"
-            )
+            raise ValueError(f"tensor {name!r} is none of this network's; the file is of another network config")
         found, needed = (f"{jnp.dtype(x.dtype).name}{list(x.shape)}" for x in (have[name], want[name]))
         if found != needed:
-            raise ValueError(
-                f"tensor {name!r}: expected {needed}, found {found}; use the config of its training"
-            )
+            raise ValueError(f"tensor {name!r}: expected {needed}, found {found}; use the config of its training")
 
 
 def flatten(tree: Params, prefix: str = "") -> dict[str, Any]:

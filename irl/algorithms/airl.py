@@ -113,9 +113,7 @@ def airl_loss(
     """L of the module docstring (without the penalty) and what to log about it."""
     logits = LEVELS[config.level]
     demonstrations, samples = batch.demonstrations, batch.samples
-    expert, of_expert = logits(
-        apply(params, demonstrations), batch.demonstration_log_prob, demonstrations.step_mask
-    )
+    expert, of_expert = logits(apply(params, demonstrations), batch.demonstration_log_prob, demonstrations.step_mask)
     policy, of_policy = logits(apply(params, samples), batch.sample_log_prob, samples.step_mask)
     loss = discriminator_loss(
         jnp.minimum(expert, config.logit_clip),

@@ -54,9 +54,7 @@ class BradleyTerry:
             accuracy = weighted_mean((chosen > rejected).astype(jnp.float32), batch.weight)
             return loss, {"accuracy": accuracy, "margin": weighted_mean(chosen - rejected, batch.weight)}
 
-        def step(
-            state: BradleyTerryState, batch: PairBatch, key: jax.Array
-        ) -> tuple[BradleyTerryState, Info]:
+        def step(state: BradleyTerryState, batch: PairBatch, key: jax.Array) -> tuple[BradleyTerryState, Info]:
             (loss, info), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params, batch)
             updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
             info = {"loss": loss, "grad_norm": optax.global_norm(grads), **info}

@@ -104,9 +104,7 @@ def maxent_loss(
     return log_partition - expert_reward, info
 
 
-def prompt_match(
-    demonstrations: Int[Array, " batch"], groups: Int[Array, " groups"]
-) -> Float[Array, "batch groups"]:
+def prompt_match(demonstrations: Int[Array, " batch"], groups: Int[Array, " groups"]) -> Float[Array, "batch groups"]:
     """Row i spreads weight 1 over the groups with the prompt of demonstration i; 0 when there are none."""
     same = (demonstrations[:, None] == groups).astype(float)
     return same / jnp.maximum(same.sum(axis=1, keepdims=True), 1)

@@ -1,17 +1,14 @@
-"""Adversarial critic: tell what an expert wrote from what stands against it, step by step and in pairs.
+"""Adversarial critic: experts' steps against what a policy writes in the same place, in pairs.
 
-With R = sum_s log sigmoid(l_s) (networks/critic.py), expert rows y_E and negatives y_N that share their context,
+    L = - E log sigmoid( (R(s, y_E) - R(s, y_N)) / temperature )  -  mle * E R(s, y_E) / tokens
+        + centre * E (R(s, y_E) + R(s, y_N))^2 / 4
 
-    step     - mean_E log sigmoid(l_s) - mean_N log(1 - sigmoid(l_s))           binary cross-entropy
-    pair     - mean log sigmoid((R(y_E) - R(y_N)) / temperature)                pairwise, same context
-    mle      - mean_E log p(y_t | y_<t) by the trunk                            what experts would write
-    centre   mean (R(y_E) + R(y_N))^2 / 4                                       fixes the constant of a prompt
-
-The pairwise term is that of Ye et al. 2025 (GAD, arXiv 2511.10643); the binary one that of discriminators
-since Ho & Ermon 2016 (arXiv 1606.03476). Nothing here knows whether a step is right: a step a policy wrote counts as a
+s is the context that both rows share, R the sum of the step scores in question. The pairwise term is that of
+Ye et al. 2025 (GAD, arXiv 2511.10643). Nothing here knows whether a step is right: what a policy wrote counts as a
 negative, and where a policy writes what experts write the two cancel. Information level: demonstrations.
-Differences: (1) the judged unit is a step in its context, not a whole answer; (2) the trunk keeps modelling the
-demonstrations, which is what teaches it the domain's rules; (3) label smoothing on both sides.
+Differences: (1) a pair may be two steps in one state, not only two answers, so that no critic can live on how
+often experts and policies visit a state; (2) the likelihood of the expert's side keeps the domain's rules in the
+network (for a soft advantage it is the log-likelihood); (3) the constant of a context is fixed by `centre`.
 """
 
 from dataclasses import dataclass, field
@@ -24,24 +21,18 @@ from jaxtyping import Array, Float
 
 from irl.algorithms.base import Algorithm, Info
 from irl.algorithms.optimiser import AdamW, Optimiser
-from irl.algorithms.sft import next_token_loss
-from reward_models.losses import weighted_mean
-from reward_models.networks.base import Params
-from reward_models.networks.critic import CriticConfig, StepCritic
+from reward_models.losses import bradley_terry_loss, weighted_mean
+from reward_models.networks.base import Network, Params
 from reward_models.types import TraceBatch
 
 
 class CriticBatch(NamedTuple):
-    """Expert rows and what stands against them. Only steps with weight are judged.
-
-    Where `pair_weight` is not 0, row i of both answers the same prompt in the same context.
-    """
+    """Row i of both shares its context; steps with weight are judged, those of the negative may be others."""
 
     expert: TraceBatch
     expert_weight: Float[Array, "batch steps"]
     negative: TraceBatch
     negative_weight: Float[Array, "batch steps"]
-    pair_weight: Float[Array, " batch"]
 
 
 class CriticState(NamedTuple):
@@ -51,41 +42,27 @@ class CriticState(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class PairwiseCritic:
-    """Weights of the four terms. A batch is a tuple of `CriticBatch`es, which may differ in width."""
+    """Weights of the terms. A batch is a tuple of `CriticBatch`es, which may differ in width."""
 
     optimiser: Optimiser = field(default_factory=AdamW)
-    step: float = 1.0
-    pair: float = 0.5
-    mle: float = 0.5
+    mle: float = 1.0
     centre: float = 0.0
     label_smoothing: float = 0.0
     temperature: float = 1.0
 
-    def make(self, network: CriticConfig) -> Algorithm:
-        net, optimiser = network.make(), self.optimiser.make()
-        module = network.module()
+    def make(self, network: Network) -> Algorithm:
+        optimiser = self.optimiser.make()
 
         def init(key: jax.Array) -> CriticState:
-            params = net.init(key)
+            params = network.init(key)
             return CriticState(params, optimiser.init(params))
 
-        def group_loss(params: Params, batch: CriticBatch):
-            critic = module.bind(params)
-            expert, nll = _judge_and_model(critic, batch.expert)
-            negative, _ = _judge_and_model(critic, batch.negative)
-            terms = self.terms(expert, negative, batch)
-            loss = self.step * terms["step_loss"] + self.pair * terms["pair_loss"]
-            loss = loss + self.mle * nll + self.centre * terms["centre"]
-            return loss, {**terms, "nll": nll}
-
         def loss_fn(params: Params, groups: tuple[CriticBatch, ...]):
-            losses, infos = zip(*(group_loss(params, batch) for batch in groups), strict=True)
-            info = {f"{name}/{i}": value for i, part in enumerate(infos) for name, value in part.items()}
-            return sum(losses) / len(losses), info
+            parts = [self.loss(network, params, batch) for batch in groups]
+            info = {f"{name}/{i}": value for i, (_, part) in enumerate(parts) for name, value in part.items()}
+            return sum(loss for loss, _ in parts) / len(parts), info
 
-        def step(
-            state: CriticState, batch: tuple[CriticBatch, ...], key: jax.Array
-        ) -> tuple[CriticState, Info]:
+        def step(state: CriticState, batch: tuple[CriticBatch, ...], key: jax.Array) -> tuple[CriticState, Info]:
             (loss, info), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params, batch)
             updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
             info = {"loss": loss, "grad_norm": optax.global_norm(grads), **info}
@@ -93,29 +70,21 @@ class PairwiseCritic:
 
         return Algorithm(init, step)
 
-    def terms(
-        self, expert: Float[Array, "batch steps"], negative: Float[Array, "batch steps"], batch: CriticBatch
-    ) -> Info:
-        """The terms of the loss from step logits."""
-        e = self.label_smoothing
-        on_expert = optax.sigmoid_binary_cross_entropy(expert, jnp.full_like(expert, 1 - e))
-        on_negative = optax.sigmoid_binary_cross_entropy(negative, jnp.full_like(negative, e))
-        expert_weight, negative_weight, pair = batch.expert_weight, batch.negative_weight, batch.pair_weight
-        better = jnp.sum(jax.nn.log_sigmoid(expert) * (expert_weight > 0), axis=1)
-        worse = jnp.sum(jax.nn.log_sigmoid(negative) * (negative_weight > 0), axis=1)
-        return {
-            "step_loss": weighted_mean(on_expert, expert_weight)
-            + weighted_mean(on_negative, negative_weight),
-            "pair_loss": weighted_mean(-jax.nn.log_sigmoid((better - worse) / self.temperature), pair),
-            "centre": weighted_mean((better + worse) ** 2 / 4, pair),
-            "pair_accuracy": weighted_mean((better > worse).astype(jnp.float32), pair),
-            "expert_accuracy": weighted_mean((expert > 0).astype(jnp.float32), expert_weight),
-            "negative_accuracy": weighted_mean((negative < 0).astype(jnp.float32), negative_weight),
+    def loss(self, network: Network, params: Params, batch: CriticBatch) -> tuple[Float[Array, ""], Info]:
+        """L of the module docstring for one group of pairs."""
+        expert = jnp.sum(network.apply(params, batch.expert).step * batch.expert_weight, axis=1)
+        negative = jnp.sum(network.apply(params, batch.negative).step * batch.negative_weight, axis=1)
+        exists = (batch.expert_weight > 0).any(1) & (batch.negative_weight > 0).any(1)
+        pair = bradley_terry_loss(
+            expert / self.temperature, negative / self.temperature, label_smoothing=self.label_smoothing, weights=exists
+        )
+        tokens = jnp.maximum(batch.expert.response.sum(), 1)
+        nll = -jnp.sum(expert) / tokens
+        centre = weighted_mean((expert + negative) ** 2 / 4, exists)
+        info = {
+            "pair_loss": pair,
+            "nll": nll,
+            "pair_accuracy": weighted_mean((expert > negative).astype(jnp.float32), exists),
+            "margin": weighted_mean(expert - negative, exists),
         }
-
-
-def _judge_and_model(critic: StepCritic, traces: TraceBatch):
-    """(logit of every step [batch, steps], negative log-likelihood of the response) from one pass."""
-    hidden = critic.trunk.hidden(traces)
-    nll, _ = next_token_loss(critic.trunk, traces, hidden)
-    return critic.step_logits(hidden, traces), nll
+        return pair + self.mle * nll + self.centre * centre, info

@@ -13,7 +13,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array
 
 from irl.algorithms.base import Algorithm, Info
 from irl.algorithms.optimiser import AdamW, Optimiser
@@ -54,13 +53,9 @@ class Sft:
         return Algorithm(init, step)
 
 
-def next_token_loss(decoder: Decoder, batch: TraceBatch, hidden: Array | None = None):
-    """(mean negative log-likelihood in nats per response token, share of tokens that were the most likely).
-
-    `hidden` are the decoder's hidden states of the batch where they are already known.
-    """
-    hidden = decoder.hidden(batch) if hidden is None else hidden
-    logits = decoder.logits(hidden)[:, :-1]
+def next_token_loss(decoder: Decoder, batch: TraceBatch):
+    """(mean negative log-likelihood in nats per response token, share of tokens that were the most likely)."""
+    logits = decoder.logits(decoder.hidden(batch))[:, :-1]
     target, where = batch.tokens[:, 1:], batch.response[:, 1:]
     count = jnp.maximum(where.sum(), 1)
     log_prob = jax.nn.log_softmax(logits)

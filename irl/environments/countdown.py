@@ -118,12 +118,7 @@ class Countdown:
             hand = tuple(sorted(numbers))
             moves, state = _random_moves(hand, largest, rng)
             target = state[0]
-            if (
-                hand not in _TEST_SET
-                and len(state) == 1
-                and isinstance(target, int)
-                and 1 <= target <= largest
-            ):
+            if hand not in _TEST_SET and len(state) == 1 and isinstance(target, int) and 1 <= target <= largest:
                 return render_trace(problem_of(hand, target), moves, rng)
 
     def split_steps(self, text: str) -> tuple[str, ...]:
@@ -210,15 +205,11 @@ def _wrap(part: tuple[str, str], outer: str, is_right: bool, spare: bool) -> str
     text, inner = part
     if not inner:
         return text
-    needed = (inner in "+-" and outer in "*/") or (
-        is_right and outer in "-/" and (inner in "+-") == (outer in "+-")
-    )
+    needed = (inner in "+-" and outer in "*/") or (is_right and outer in "-/" and (inner in "+-") == (outer in "+-"))
     return f"({text})" if needed or not spare else text
 
 
-def demonstrations(
-    environment: Countdown, problems: Sequence[Problem], count: int, seed: int
-) -> Iterator[Trace]:
+def demonstrations(environment: Countdown, problems: Sequence[Problem], count: int, seed: int) -> Iterator[Trace]:
     """`count` expert traces, going round the problems in a fresh order each time."""
     rng = np.random.default_rng(seed)
     while count > 0:

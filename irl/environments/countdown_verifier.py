@@ -11,9 +11,7 @@ from irl.environments.countdown_solver import Number, combine, remove, solvable,
 from irl.types import StepVerdict, Verdict
 
 _NUMBER = r"-?\d+(?:\.\d+|/\d+)?"
-_STEP = re.compile(
-    rf"^\(?({_NUMBER})\)?\s*([-+*/×÷x])\s*\(?({_NUMBER})\)?\s*=\s*({_NUMBER})\s*\(left:?\s*([^()]*)\)?"
-)
+_STEP = re.compile(rf"^\(?({_NUMBER})\)?\s*([-+*/×÷x])\s*\(?({_NUMBER})\)?\s*=\s*({_NUMBER})\s*\(left:?\s*([^()]*)\)?")
 _TOKEN = re.compile(r"\s*(?:(\d+(?:\.\d+)?)|(.))")
 _SYMBOLS = {"×": "*", "x": "*", "÷": "/"}
 MAX_EXPRESSION = 400
@@ -43,11 +41,7 @@ def parse_expression(text: str) -> tuple[Number, tuple[Number, ...], tuple]:
         raise _Unreadable(f"expression of {len(text)} characters")
     if text.count("(") > MAX_PARENTHESES:
         raise _Unreadable(f"{text.count('(')} parentheses")
-    tokens = [
-        number or _SYMBOLS.get(other, other)
-        for number, other in _TOKEN.findall(text.strip())
-        if number or other
-    ]
+    tokens = [number or _SYMBOLS.get(other, other) for number, other in _TOKEN.findall(text.strip()) if number or other]
     tree, rest = _sum(tokens)
     if rest:
         raise _Unreadable(f"unexpected {rest[0]!r}")

@@ -150,6 +150,15 @@ class ModChain:
     def split_steps(self, text: str) -> tuple[str, ...]:
         return tuple(line.strip() for line in text.split("\n") if line.strip())
 
+    def state_before(self, prompt: str, steps: Sequence[str], index: int) -> str | None:
+        """The running value and the operations still to do, as a prompt; None for an answer or unreadable steps."""
+        chain, claim = parse_prompt(prompt), parse_step(steps[index - 1]) if index else None
+        due = chain.operations[index:]
+        if steps[index].lower().startswith("answer") or not due or (index and claim is None):
+            return None
+        value = chain.start if claim is None else claim.value
+        return " ".join([str(value), *(f"{symbol} {number}" for symbol, number in due), "mod", str(chain.modulus)])
+
     def answer_key(self, problem: Problem, text: str) -> str | None:
         """The number of the last answer line, without leading zeros."""
         claims = [parse_step(line) for line in self.split_steps(text)]
@@ -170,9 +179,7 @@ class ModChain:
         return Chain(numbers[0], tuple(zip(symbols, numbers[1:], strict=True)), self.modulus)
 
 
-def _outcome(
-    lines: Sequence[str], claims: Sequence[Claim | None], steps: Sequence[StepVerdict]
-) -> tuple[str, str]:
+def _outcome(lines: Sequence[str], claims: Sequence[Claim | None], steps: Sequence[StepVerdict]) -> tuple[str, str]:
     if None in claims:
         bad = claims.index(None)
         return "malformed", f"step {bad + 1} is neither an operation nor an answer: {lines[bad][:80]!r}"

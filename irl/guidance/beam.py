@@ -8,6 +8,7 @@ traces keep their place in the beam and compete with unfinished ones by the same
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -36,7 +37,8 @@ class Cost(NamedTuple):
     scored_traces: int
 
 
-class BeamSettings(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class BeamSettings:
     width: int = 5
     expansions: int = 12
     max_steps: int = 6
@@ -50,7 +52,7 @@ def step_beam_search(
     encoder: Encoder,
     prompts: Sequence[str],
     key: jax.Array,
-    settings: BeamSettings = BeamSettings(),
+    settings: BeamSettings,
 ) -> tuple[list[list[Beam]], Cost]:
     """The `width` best traces of each prompt, best first, and what they cost."""
     beams = [[_opening(encoder, prompt)] for prompt in prompts]
@@ -59,9 +61,7 @@ def step_beam_search(
         open_beams = [(p, beam) for p, group in enumerate(beams) for beam in group if not beam.finished]
         if not open_beams:
             break
-        grown, used = _expand(
-            policy, encoder, open_beams, jax.random.fold_in(key, depth), settings, len(prompts)
-        )
+        grown, used = _expand(policy, encoder, open_beams, jax.random.fold_in(key, depth), settings, len(prompts))
         scores = score([row for _, row, _ in grown]) if grown else np.zeros(0)
         tokens, scored = tokens + used, scored + len(grown)
         pool: list[list[Beam]] = [[beam for beam in group if beam.finished] for group in beams]

@@ -22,6 +22,13 @@ from reward_models.networks.decoder import Decoder, DecoderConfig, causal_mask, 
 from reward_models.types import TraceBatch
 
 
+class LanguageModel(NamedTuple):
+    """A decoder with its parameters: the policy that stages and guides hand to each other."""
+
+    config: DecoderConfig
+    params: Params
+
+
 class Samples(NamedTuple):
     """`n` samples of each prompt."""
 
@@ -57,7 +64,7 @@ def sample(
     slots: int,
     max_new: int,
     stop: tuple[int, ...],
-    temperature: float = 1.0,
+    temperature: float | Float[Array, ""] = 1.0,
 ) -> Samples:
     """Draw `n` samples for each right-padded prompt; a sample ends with one of the `stop` tokens.
 

@@ -1,6 +1,5 @@
 """From samples, which are token ids, to trace batches on the device: no text on the way."""
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
@@ -49,14 +48,3 @@ def newline_tokens(vocab_size: int, stops: tuple[int, ...], end: int) -> Bool[Ar
     """The stop tokens of a step without the end token, as a mask over the vocabulary."""
     ids = jnp.array([token for token in stops if token != end], jnp.int32)
     return jnp.zeros(vocab_size, bool).at[ids].set(True)
-
-
-def group_centred(values, groups: int, *, epsilon: float = 1e-4):
-    """(value - mean of its group) / (std of its group + epsilon); rows of a group are consecutive."""
-    grouped = values.reshape(groups, -1)
-    centred = grouped - grouped.mean(axis=1, keepdims=True)
-    return (centred / (grouped.std(axis=1, keepdims=True) + epsilon)).reshape(values.shape)
-
-
-def stop_gradient(tree):
-    return jax.tree.map(jax.lax.stop_gradient, tree)

@@ -53,9 +53,7 @@ class Encoder:
         """Encode traces given as prompts and step texts; lengths are not checked here."""
         flat = list(dict.fromkeys(text for trace in steps for text in _lines(trace)))
         unique = dict(zip(flat, self._ids(flat), strict=True))
-        heads = dict(
-            zip(dict.fromkeys(prompts), self._ids([p + "\n" for p in dict.fromkeys(prompts)]), strict=True)
-        )
+        heads = dict(zip(dict.fromkeys(prompts), self._ids([p + "\n" for p in dict.fromkeys(prompts)]), strict=True))
         begin, end = self.special(BEGIN), self.special(END)
         encoded = []
         for prompt, trace in zip(prompts, steps, strict=True):
@@ -92,9 +90,7 @@ class Encoder:
     def fits(self, row: EncodedTrace) -> bool:
         return len(row.tokens) <= self.max_length and max(row.step_id) < self.max_steps
 
-    def batch(
-        self, rows: Sequence[EncodedTrace], prompt_id: Sequence[int], length: int | None = None
-    ) -> TraceBatch:
+    def batch(self, rows: Sequence[EncodedTrace], prompt_id: Sequence[int], length: int | None = None) -> TraceBatch:
         """Right-padded numpy arrays of encoded traces that fit."""
         length = length or self.max_length
         size = (len(rows), length)

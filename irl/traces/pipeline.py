@@ -90,9 +90,7 @@ def epoch_order(rows: int, seed: int, epoch: int) -> np.ndarray:
 def number_of_rows(arrays: PyTree) -> int:
     """The leading dimension that all arrays share; InputError naming the field that differs."""
     paths = jax.tree_util.tree_leaves_with_path(arrays)
-    named = [
-        (jax.tree_util.keystr(path, simple=True, separator=".") or "array", leaf) for path, leaf in paths
-    ]
+    named = [(jax.tree_util.keystr(path, simple=True, separator=".") or "array", leaf) for path, leaf in paths]
     if not named:
         raise InputError("expected arrays with one row per example, got no array")
     for name, leaf in named:
@@ -116,3 +114,20 @@ def _check_settings(rows: int, batch_size: int, seed: int, shard: tuple[int, int
         raise InputError(f"batch_size: {batch_size} exceeds the {rows} rows of the data; make it smaller")
     if seed < 0:
         raise InputError(f"seed: expected 0 or more, got {seed}")
+
+
+class Together:
+    """Several sources drawn from in step: a batch is the tuple of their batches."""
+
+    def __init__(self, *sources: Source):
+        self._sources = sources
+
+    def next(self, state: PyTree = None) -> tuple[PyTree, ...]:
+        return tuple(source.next(state) for source in self._sources)
+
+    def get_state(self) -> Json:
+        return {"sources": [source.get_state() for source in self._sources]}
+
+    def set_state(self, state: Json) -> None:
+        for source, saved in zip(self._sources, state["sources"], strict=True):
+            source.set_state(saved)

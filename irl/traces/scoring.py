@@ -61,27 +61,25 @@ class TextScorer:
         """Step scores of (prompt, steps) pairs that have steps."""
         if self._states is None:
             rows = self._encoder.many([p for p, _ in traces], [s for _, s in traces])
-            scores = self._rows(rows)
+            scores = self.score_rows(rows)
             return [scores[i, : len(steps)].tolist() for i, (_, steps) in enumerate(traces)]
         number: dict[StepWindow, int] = {}
         index = [
             [number.setdefault(window, len(number)) for window in step_windows(self._states, prompt, steps)]
             for prompt, steps in traces
         ]
-        scores = self._rows(encode_windows(self._encoder, list(number)))[:, 0]
+        scores = self.score_rows(encode_windows(self._encoder, list(number)))[:, 0]
         return [scores[ids].tolist() for ids in index]
 
-    def _rows(self, rows: Sequence[EncodedTrace], chunk: int = 131_072) -> np.ndarray:
-        """Step scores [rows, steps]; `chunk` rows are held as arrays at a time."""
+    def score_rows(self, rows: Sequence[EncodedTrace], chunk: int = 131_072) -> np.ndarray:
+        """Step scores [rows, steps] of encoded rows; `chunk` of them are held as arrays at a time."""
         most = _round_up(max((max(row.step_id) for row in rows), default=0) + 1)
         longest = max((len(row.tokens) for row in rows), default=1)
         encoder = Encoder(self._encoder.tokenizer, longest, most)
         out = np.zeros((len(rows), most), np.float32)
         for start in range(0, len(rows), chunk):
             part = rows[start : start + chunk]
-            out[start : start + chunk] = self._score(
-                self._params, encoder.batch(part, np.zeros(len(part)))
-            ).step
+            out[start : start + chunk] = self._score(self._params, encoder.batch(part, np.zeros(len(part)))).step
         return out
 
 

@@ -20,7 +20,7 @@ def attend(
     Every query must be allowed at least one key, or its output is a plain mean that the caller must ignore.
     """
     batch, time, heads, head_dim = q.shape
-    keys, kv_heads = k.shape[1:3]
+    kv_heads = k.shape[2]
     group = heads // kv_heads
     rows = q.reshape(batch, time, kv_heads, group, head_dim).transpose(0, 2, 3, 1, 4)
     rows = rows.reshape(batch * kv_heads, group * time, head_dim) * head_dim**-0.5

@@ -33,13 +33,6 @@ class StepCritic(nnx.Module):
         """The head at every token, in float32."""
         return self.head(self.trunk.hidden(traces).astype(jnp.float32))[..., 0]
 
-    def step_logits(
-        self, hidden: Float[Array, "batch time dim"], traces: TraceBatch
-    ) -> Float[Array, "batch steps"]:
-        """l_s from hidden states already computed; 0 for steps that are not there."""
-        token = jnp.where(step_ends(traces.step_id), self.head(hidden.astype(jnp.float32))[..., 0], 0.0)
-        return sum_by_step(token, traces.step_id, traces.step_mask.shape[1])
-
 
 @dataclass(frozen=True, kw_only=True)
 class CriticConfig:

@@ -56,9 +56,7 @@ class RMSNorm(nnx.Module):
 class Linear(nnx.Module):
     """x @ kernel (+ bias), computed in the type of x."""
 
-    def __init__(
-        self, inputs: int, outputs: int, *, bias: bool = False, std: float | None = None, rngs: nnx.Rngs
-    ):
+    def __init__(self, inputs: int, outputs: int, *, bias: bool = False, std: float | None = None, rngs: nnx.Rngs):
         std = inputs**-0.5 if std is None else std
         self.kernel = nnx.Param(std * jax.random.normal(rngs.params(), (inputs, outputs)))
         self.bias = nnx.Param(jnp.zeros(outputs)) if bias else None

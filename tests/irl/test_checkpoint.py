@@ -102,9 +102,7 @@ def flip_a_bit(file):
 
 
 def largest(folder):
-    return max(
-        (f for f in folder.rglob("*") if f.is_file() and f.parent != folder), key=lambda f: f.stat().st_size
-    )
+    return max((f for f in folder.rglob("*") if f.is_file() and f.parent != folder), key=lambda f: f.stat().st_size)
 
 
 @pytest.mark.parametrize(
@@ -147,9 +145,7 @@ def test_nothing_readable(filled):
 
 
 def test_a_state_of_another_make(filled):
-    with pytest.raises(
-        InputError, match=r"state\.params\.w is float32\[3, 5\] there, float32\[3, 6\] in this run"
-    ):
+    with pytest.raises(InputError, match=r"state\.params\.w is float32\[3, 5\] there, float32\[3, 6\] in this run"):
         filled.restore(None, jax.eval_shape(lambda: make_state(0, width=6)))
     other = ABSTRACT._replace(params=ABSTRACT.params | {"half": jax.ShapeDtypeStruct((4,), jnp.float32)})
     with pytest.raises(InputError, match=r"params\.half is bfloat16\[4\] there"):
@@ -206,9 +202,7 @@ for step in range(1, 1000):
 
 @pytest.mark.parametrize("moment", [0.02, 0.05])
 def test_killed_at_any_moment(tmp_path, moment):
-    process = subprocess.Popen(
-        [sys.executable, "-c", FOREVER, str(tmp_path)], stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([sys.executable, "-c", FOREVER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     with process.stdout as lines:
         while (line := lines.readline()) and int(line) < 3:

@@ -75,9 +75,7 @@ def test_scores_add_up():
 def test_padding_order_and_batch_size_do_not_matter():
     trace = NETWORK.apply(PARAMS, BATCH).trace
     for left in (1, 4):
-        np.testing.assert_allclose(
-            NETWORK.apply(PARAMS, rows(FIRST, SECOND, left=left)).trace, trace, atol=1e-6
-        )
+        np.testing.assert_allclose(NETWORK.apply(PARAMS, rows(FIRST, SECOND, left=left)).trace, trace, atol=1e-6)
     np.testing.assert_allclose(NETWORK.apply(PARAMS, rows(SECOND, FIRST)).trace, trace[::-1], atol=1e-6)
     np.testing.assert_allclose(NETWORK.apply(PARAMS, rows(SECOND, left=2)).trace, trace[1:], atol=1e-6)
 

@@ -120,9 +120,7 @@ def test_step_level_optimum_counts_early_choices_again():
     np.testing.assert_allclose(policy.sum(axis=-1) + visits[..., -1], TREE.log_posterior, atol=1e-9)
 
 
-SCORES = Scores(
-    trace=jnp.array([3.0, 5.0]), step=jnp.array([[1.0, 2.0], [5.0, 0.0]]), token=jnp.zeros((2, 3))
-)
+SCORES = Scores(trace=jnp.array([3.0, 5.0]), step=jnp.array([[1.0, 2.0], [5.0, 0.0]]), token=jnp.zeros((2, 3)))
 LOG_PROB = jnp.array([[-1.0, -0.5], [-2.0, 0.0]])
 MASK = jnp.array([[True, True], [True, False]])
 
@@ -135,9 +133,7 @@ def test_logits_by_hand():
     assert mask.all()
 
 
-@pytest.mark.parametrize(
-    "level, expert, policy", [("trace", [4.5, 7], [4.5, 7]), ("step", [2, 2.5, 7], [2, 2.5, 7])]
-)
+@pytest.mark.parametrize("level, expert, policy", [("trace", [4.5, 7], [4.5, 7]), ("step", [2, 2.5, 7], [2, 2.5, 7])])
 def test_loss_by_hand(level, expert, policy):
     traces = TREE.encode(np.zeros(2, int), np.zeros(2, int))._replace(step_mask=MASK)
     batch = AirlBatch(traces, LOG_PROB, traces, LOG_PROB)

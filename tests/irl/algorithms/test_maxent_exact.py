@@ -104,9 +104,7 @@ def test_effective_sample_size_and_left_out_rows():
 def test_prompts_without_negatives_are_left_out_and_counted():
     batch = exact_batch(SMALL, 30, 0)
     stray = batch.negatives.prompt_id.at[54:].set(77)
-    (loss, info), _ = loss_and_gradient(
-        PARAMS, batch._replace(negatives=batch.negatives._replace(prompt_id=stray))
-    )
+    (loss, info), _ = loss_and_gradient(PARAMS, batch._replace(negatives=batch.negatives._replace(prompt_id=stray)))
     known = np.asarray(batch.demonstrations.prompt_id) < 2
     log_z = np.logaddexp.reduce(np.asarray(score(PARAMS, batch.negatives).trace).reshape(3, -1), axis=1)
     expert = np.asarray(score(PARAMS, batch.demonstrations).trace)[known]

@@ -27,9 +27,7 @@ def verify(*lines):
 
 def flags(verdict):
     return [
-        "".join(
-            "las"[i] if flag else "-" for i, flag in enumerate((step.legal, step.arithmetic, step.solvable))
-        )
+        "".join("las"[i] if flag else "-" for i, flag in enumerate((step.legal, step.arithmetic, step.solvable)))
         for step in verdict.steps
     ]
 

@@ -111,9 +111,7 @@ def test_expert_texts_are_well_formed():
         assert SMALL.answer_key(problem, trace.text) == " ".join(step.text[1] for step in trace.steps)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "a1", "a1\nb2\nc0", "a1\na1\nc0", "a1\nb0\nc0\nd0", "a1 b1 c1", "a²\nb0\nc0"]
-)
+@pytest.mark.parametrize("text", ["", "a1", "a1\nb2\nc0", "a1\na1\nc0", "a1\nb0\nc0\nd0", "a1 b1 c1", "a²\nb0\nc0"])
 def test_malformed_texts(text):
     problem = SMALL.problems("train")[0]
     verdict = SMALL.verify(problem, text)

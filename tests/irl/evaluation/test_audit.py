@@ -17,9 +17,7 @@ def pool(critic, prompts=PROMPTS, seed=0):
     expert, sample = np.arange(prompts), np.repeat(np.arange(prompts), SAMPLES)
     correct = rng.random(len(sample)) < 0.5
     length = rng.integers(5, 50, len(sample))
-    expert_scores = critic(
-        np.ones(prompts), np.ones(prompts), rng.integers(5, 50, prompts), rng.normal(size=prompts)
-    )
+    expert_scores = critic(np.ones(prompts), np.ones(prompts), rng.integers(5, 50, prompts), rng.normal(size=prompts))
     sample_scores = critic(np.zeros(len(sample)), correct, length, rng.normal(size=len(sample)))
     offset = rng.normal(size=prompts) * 100
     return {

@@ -67,9 +67,7 @@ def test_the_vote_held_is_the_vote_estimated(ballots, random):
     if (totals == totals.max()).sum() > 1:
         return  # ties: the estimator averages, the vote takes the first
     winner = weighted_majority(list(keys), list(weights / 7))
-    assert (
-        weighted_majority_at_k(keys[None], weights[None] / 7, keys[None] == winner, len(keys)).value[0] == 1
-    )
+    assert weighted_majority_at_k(keys[None], weights[None] / 7, keys[None] == winner, len(keys)).value[0] == 1
     order = list(range(len(keys)))
     random.shuffle(order)
     assert weighted_majority(list(keys[order]), list(weights[order] / 7)) == winner

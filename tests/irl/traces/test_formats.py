@@ -29,9 +29,7 @@ from irl.traces.formats import (
 )
 from irl.types import Candidate, Candidates, InputError, Preference, Step, Trace
 
-NEEDS_ZSTANDARD = pytest.mark.skipif(
-    not importlib.util.find_spec("zstandard"), reason="zstandard is not installed"
-)
+NEEDS_ZSTANDARD = pytest.mark.skipif(not importlib.util.find_spec("zstandard"), reason="zstandard is not installed")
 ENDINGS = ["", ".gz", ".xz", ".bz2", pytest.param(".zst", marks=NEEDS_ZSTANDARD)]
 
 texts = st.text(st.characters(codec="utf-8"), max_size=12)
@@ -42,9 +40,7 @@ margins = st.none() | st.floats(allow_nan=False, allow_infinity=False)
 # Plain values are drawn and records built in the test: beartype's checks draw random numbers of their own,
 # which Hypothesis does not want inside a strategy.
 candidate_values = st.tuples(filled, filled, st.lists(st.tuples(texts, judgements), min_size=1, max_size=3))
-trace_values = st.tuples(
-    filled, filled, st.lists(st.tuples(filled, judgements), min_size=1, max_size=3), texts
-)
+trace_values = st.tuples(filled, filled, st.lists(st.tuples(filled, judgements), min_size=1, max_size=3), texts)
 preference_values = st.tuples(filled, filled, filled, margins)
 
 
@@ -123,10 +119,7 @@ class TestRoundTrip:
     def test_no_rows_read_as_empty(self, ending, tmp_path):
         path = tmp_path / f"data.jsonl{ending}"
         assert write_json_lines(path, []) == 0
-        assert (
-            message_of(read_json_lines, path)
-            == f"data.jsonl{ending}: empty; expected one JSON object per line"
-        )
+        assert message_of(read_json_lines, path) == f"data.jsonl{ending}: empty; expected one JSON object per line"
 
 
 @pytest.mark.parametrize("ending, opener", [(".gz", gzip.open), (".XZ", lzma.open), (".bz2", bz2.open)])
@@ -147,9 +140,7 @@ def test_reads_several_zstandard_frames(tmp_path):
     assert list(read_json_lines(path)) == [(1, {"a": 1}), (2, {"a": 2})]
 
 
-@pytest.mark.parametrize(
-    "use", [lambda path: list(read_json_lines(path)), lambda path: write_json_lines(path, [])]
-)
+@pytest.mark.parametrize("use", [lambda path: list(read_json_lines(path)), lambda path: write_json_lines(path, [])])
 def test_zstandard_missing(use, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "zstandard", None)
     path = tmp_path / "data.zst"
@@ -264,9 +255,7 @@ def test_wrong_fields(read, good, change, complaint, tmp_path):
     ],
 )
 def test_misspelt_fields(read, line, missing, near, tmp_path):
-    expected = (
-        f"data.jsonl, line 1, field {missing}: missing; the nearest field present is {near!r}, rename it"
-    )
+    expected = f"data.jsonl, line 1, field {missing}: missing; the nearest field present is {near!r}, rename it"
     assert message_of(read, file_of(tmp_path, line)) == expected
 
 
@@ -295,9 +284,7 @@ def test_duplicate_ids_name_both_lines(tmp_path):
 
 
 def test_traces_from_whole_texts(tmp_path):
-    path = file_of(
-        tmp_path, '{"prompt": "p", "text": "a\\nb"}', '{"prompt": "p", "steps": ["c\\nd"], "text": "e"}'
-    )
+    path = file_of(tmp_path, '{"prompt": "p", "text": "a\\nb"}', '{"prompt": "p", "steps": ["c\\nd"], "text": "e"}')
     first, second = read_traces(path, str.splitlines)
     assert first.steps == (Step(text="a"), Step(text="b"))
     assert second.steps == (Step(text="c\nd"),)
@@ -325,9 +312,7 @@ def test_traces_without_id_of_one_prompt_share_a_problem(tmp_path):
 def test_rows_that_are_not_json(row, reason, tmp_path):
     path = tmp_path / "data.jsonl"
     path.write_text("kept")
-    with pytest.raises(
-        InputError, match=f"row 2: cannot be written as JSON .*{reason}.*; nothing was overwritten"
-    ):
+    with pytest.raises(InputError, match=f"row 2: cannot be written as JSON .*{reason}.*; nothing was overwritten"):
         write_json_lines(path, [{}, row])
     assert path.read_text() == "kept" and os.listdir(tmp_path) == ["data.jsonl"]
 

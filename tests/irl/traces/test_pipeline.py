@@ -173,8 +173,7 @@ def test_wrong_settings(settings, message):
 def test_a_state_of_another_stream_is_refused(change):
     stream = {"rows": 10, "batch_size": 2, "seed": 0}
     sources = [
-        ArraySource(np.arange(each["rows"]), each["batch_size"], each["seed"])
-        for each in (stream, stream | change)
+        ArraySource(np.arange(each["rows"]), each["batch_size"], each["seed"]) for each in (stream, stream | change)
     ]
     with pytest.raises(InputError, match=r"data position was saved for .* resume with the same settings"):
         sources[1].set_state(sources[0].get_state())

@@ -1,0 +1,68 @@
+"""Every part of the quickstart in half a minute, too small to learn anything: for tests and new machines.
+
+    traceward run smoke
+
+Expect: a report with all its parts and meaningless numbers. Cost: half a minute.
+"""
+
+from experiments.beam_search import BeamSearch
+from experiments.demonstrations import Demonstrations
+from experiments.fit_policy import FitPolicy
+from experiments.fit_reward import FitReward, Negatives
+from experiments.improve_policy import ImprovePolicy
+from experiments.rerank_pool import RerankPool
+from experiments.run import Experiment
+from irl.algorithms.grpo import Grpo
+from irl.algorithms.optimiser import AdamW
+from irl.algorithms.pairwise_critic import PairwiseCritic
+from irl.algorithms.sft import Sft
+from irl.guidance.beam import BeamSettings
+from irl.traces.tokenize import number_tokenizer
+from irl.train import Schedule
+from reward_models.networks.decoder import DecoderConfig
+from reward_models.networks.soft_advantage import SoftAdvantageConfig
+
+TINY = DecoderConfig(
+    vocab_size=number_tokenizer().get_vocab_size(),
+    num_layers=1,
+    dim=16,
+    num_heads=2,
+    num_kv_heads=1,
+    head_dim=8,
+    hidden_dim=32,
+)
+BRIEF = Schedule(steps=8, log_every=2, save_every=4)
+
+config = Experiment(
+    title="Smoke test",
+    policy=FitPolicy(
+        network=TINY,
+        demonstrations=Demonstrations(count=200),
+        algorithm=Sft(optimiser=AdamW(total_steps=8)),
+        schedule=BRIEF,
+        batch_size=8,
+    ),
+    reward=FitReward(
+        network=SoftAdvantageConfig(decoder=TINY),
+        demonstrations=Demonstrations(count=200, other_targets=200),
+        warm_up=Sft(optimiser=AdamW(total_steps=8)),
+        warm_up_schedule=BRIEF,
+        warm_up_rows=8,
+        critic=PairwiseCritic(optimiser=AdamW(total_steps=8)),
+        rounds=2,
+        round_schedule=BRIEF,
+        negatives=Negatives(resets=64, samples_per_problem=1, sampled=32),
+        batch_size=16,
+    ),
+    rerank=RerankPool(samples=16, problems=8, vote=16, shown=3),
+    search=BeamSearch(settings=BeamSettings(width=2, expansions=3, max_steps=3), problems=4),
+    improvement=ImprovePolicy(
+        algorithm=Grpo(samples_per_prompt=4),
+        demonstrations=Demonstrations(count=100),
+        schedule=Schedule(steps=4, log_every=1, save_every=2),
+        prompts_per_step=4,
+        demonstration_rows=4,
+        looks=2,
+        samples=4,
+    ),
+)

@@ -1,0 +1,71 @@
+"""What `score`, `rerank` and `evaluate` share: a model folder as a scorer, and candidates scored file by file."""
+
+import itertools
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from tokenizers import Tokenizer
+
+from experiments.workspace import NETWORKS
+from irl.environments.base import Environment
+from irl.environments.countdown import Countdown
+from irl.environments.modchain import ModChain
+from irl.traces.encode import Encoder
+from irl.traces.formats import read_candidates
+from irl.traces.scoring import TextScorer, TextScores
+from irl.types import Candidates, InputError
+from reward_models.checkpoint_folder import load_folder
+from reward_models.networks.decoder import DecoderConfig
+
+ENVIRONMENTS: dict[str, type] = {"Countdown": Countdown, "ModChain": ModChain}
+"""The domains a model folder may name: they know where steps end and what state they are taken in."""
+PROBLEMS_AT_ONCE = 64
+
+
+def load_scorer(folder: Path) -> tuple[TextScorer, Environment]:
+    """The reward model of a folder and the environment it reads traces of."""
+    model = load_folder(folder, classes=NETWORKS)
+    if isinstance(model.network, DecoderConfig):
+        raise InputError(f"{folder}: holds a policy, not a reward model; the reward is the folder 'model' of a run")
+    name = model.manifest.get("environment")
+    if name not in ENVIRONMENTS:
+        known = ", ".join(sorted(ENVIRONMENTS))
+        raise InputError(f"{folder}/manifest.json: environment: expected one of {known}, got {name!r}")
+    environment: Environment = ENVIRONMENTS[name]()
+    encoder = Encoder(Tokenizer.from_str(model.tokenizer_json), 4096, 256)
+    states = environment if model.manifest.get("windows") == "states" else None
+    network = model.network.make()
+    network = network._replace(spec=model.spec)
+    return TextScorer(network, model.params, encoder, environment.split_steps, states=states), environment
+
+
+def scored(scorer: TextScorer, path: Path) -> Iterator[tuple[Candidates, TextScores]]:
+    """Every problem of a file with the scores of its candidates, in the file's order, in constant memory."""
+    records = track(read_candidates(path), description=f"scoring {path.name}", console=Console(stderr=True))
+    for block in _blocks(records):
+        prompts = [record.prompt for record in block for _ in record.candidates]
+        scores = scorer(prompts, [candidate.text for record in block for candidate in record.candidates])
+        start = 0
+        for record in block:
+            span = slice(start, start + len(record.candidates))
+            yield record, TextScores(scores.trace[span], scores.steps[span], scores.step_texts[span])
+            start = span.stop
+
+
+def _blocks(records) -> Iterator[list[Candidates]]:
+    records = iter(records)
+    while block := list(itertools.islice(records, PROBLEMS_AT_ONCE)):
+        yield block
+
+
+def finite(scores: Sequence[float]) -> list[float | None]:
+    """Scores as JSON has them: a candidate without any step has none."""
+    return [float(score) if np.isfinite(score) else None for score in scores]
+
+
+def say(message: str) -> None:
+    print(message, file=sys.stderr)

@@ -1,0 +1,85 @@
+"""Where expert traces come from: an environment's expert, or a file of one's own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from experiments.workspace import Workspace
+from irl.traces.encode import EncodedTrace
+from irl.traces.formats import read_traces
+from irl.traces.windows import encode_windows, step_windows
+from irl.types import InputError, Problem, Trace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demonstrations:
+    """Expert traces on training problems; none of them is of a test problem."""
+
+    count: int = 20_000
+    """Traces of the environment's own task, going round the training problems."""
+    other_targets: int = 0
+    """Further traces that pursue other targets, where the environment has them (Countdown)."""
+    sizes: tuple[int, ...] = (3, 4)
+    """How many numbers the hands of those have."""
+    file: str | None = None
+    """JSON lines of your own traces, instead of all the above: {"prompt", "steps": [text, ...]}."""
+
+    def traces(self, workspace: Workspace, name: str) -> list[Trace]:
+        """The traces, the same for the same seed and name."""
+        if self.file is not None:
+            return _without_test_prompts(list(read_traces(self.file)), workspace, self.file)
+        environment, rng = workspace.environment, workspace.rng(name)
+        problems = environment.problems("train")
+        traces = [environment.expert(problem, rng) for problem in _rounds(problems, self.count, rng)]
+        if self.other_targets:
+            free_play = getattr(environment, "free_play", None)
+            if free_play is None:
+                raise InputError(
+                    f"demonstrations.other_targets: {type(environment).__name__} has no other targets; set it to 0"
+                )
+            traces += [free_play(rng, size=int(size)) for size in rng.choice(self.sizes, size=self.other_targets)]
+        return traces
+
+
+def _rounds(problems: Sequence[Problem], count: int, rng: np.random.Generator):
+    while count > 0:
+        for index in rng.permutation(len(problems))[:count]:
+            yield problems[index]
+        count -= len(problems)
+
+
+def _without_test_prompts(traces: list[Trace], workspace: Workspace, file: str) -> list[Trace]:
+    held_out = {problem.prompt for problem in workspace.environment.problems("test")}
+    kept = [trace for trace in traces if trace.prompt not in held_out]
+    if len(kept) < len(traces):
+        workspace.say(f"{file}: {len(traces) - len(kept)} traces of held-out problems are left out")
+    if not kept:
+        raise InputError(f"{file}: every trace is of a held-out problem; nothing is left to learn from")
+    return kept
+
+
+def encode_traces(workspace: Workspace, traces: Sequence[Trace]) -> list[EncodedTrace]:
+    """Whole traces as rows; those over a limit are counted and said, never cut."""
+    rows = workspace.encoder.many([t.prompt for t in traces], [[s.text for s in t.steps] for t in traces])
+    return _fitting(workspace, rows, "traces")
+
+
+def encode_steps(workspace: Workspace, traces: Sequence[Trace]) -> list[EncodedTrace]:
+    """Every distinct step of the traces in its window, as rows."""
+    windows = dict.fromkeys(
+        window
+        for trace in traces
+        for window in step_windows(workspace.environment, trace.prompt, [step.text for step in trace.steps])
+    )
+    return _fitting(workspace, encode_windows(workspace.encoder, list(windows)), "steps")
+
+
+def _fitting(workspace: Workspace, rows: list[EncodedTrace], what: str) -> list[EncodedTrace]:
+    fitting = [row for row in rows if workspace.encoder.fits(row)]
+    if len(fitting) < len(rows):
+        limit = f"{workspace.encoder.max_length} tokens or {workspace.encoder.max_steps} steps"
+        workspace.say(f"{len(rows) - len(fitting)} of {len(rows)} {what} are over {limit} and left out")
+    if not fitting:
+        raise InputError(f"all {len(rows)} {what} are over the limit; raise encoding.max_length or encoding.max_steps")
+    return fitting

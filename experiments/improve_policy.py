@@ -1,0 +1,160 @@
+"""Stage: train the policy on the learned reward (GRPO). No answer and no verifier is looked at in training."""
+
+import time
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments.demonstrations import Demonstrations, encode_traces
+from experiments.rerank_pool import verify_pool
+from experiments.sampling import pad_prompts, sample_texts
+from experiments.workspace import Workspace
+from irl.algorithms.grpo import Grpo, GrpoBatch, GrpoState
+from irl.evaluation.estimators import bootstrap_interval, paired_bootstrap_difference
+from irl.guidance.beam import step_stops
+from irl.policies.language_model import LanguageModel, sample
+from irl.policies.rollouts import newline_tokens, traces_of_samples
+from irl.traces.pipeline import ArraySource, Json
+from irl.traces.scoring import TextScorer
+from irl.traces.tokenize import END
+from irl.train import Schedule, train
+from reward_models.types import ScoreSpec
+
+
+class Rollouts:
+    """A source that samples from the current policy and scores what it wrote by the learned reward."""
+
+    def __init__(self, workspace: Workspace, policy: LanguageModel, scorer: TextScorer, config: "ImprovePolicy"):
+        encoder = workspace.encoder
+        self._encoder, self._scorer, self._policy, self._config = encoder, scorer, policy.config, config
+        self._problems = workspace.environment.problems("train")
+        prompts, lengths = pad_prompts([encoder.prompt(problem.prompt) for problem in self._problems])
+        index = np.arange(len(prompts))
+        self._prompts = ArraySource((index, prompts, lengths), config.prompts_per_step, workspace.seed)
+        traces = config.demonstrations.traces(workspace, "improvement")
+        packed = encoder.pack(encode_traces(workspace, traces), 2 * encoder.max_length)
+        self._demonstrations = ArraySource(packed, config.demonstration_rows, workspace.seed)
+        self._key = workspace.key("rollouts")
+        stops = step_stops(encoder)
+        self._newline = newline_tokens(encoder.vocab_size, stops, stops[0])
+        self._count = 0
+
+    def next(self, state: GrpoState) -> GrpoBatch:
+        index, prompts, lengths = self._prompts.next()
+        self._count += 1
+        n, encoder = self._config.algorithm.samples_per_prompt, self._encoder
+        drawn = sample(
+            self._policy,
+            state.params,
+            jax.random.fold_in(self._key, self._count),
+            prompts,
+            lengths,
+            n=n,
+            slots=n,
+            max_new=encoder.max_length - prompts.shape[1],
+            stop=(encoder.special(END),),
+        )
+        drawn = jax.device_get(jax.tree.map(lambda x: x[:, :n], drawn))
+        rows = drawn.tokens.reshape(-1, drawn.tokens.shape[-1]).tolist()
+        texts = encoder.tokenizer.decode_batch(rows, skip_special_tokens=True)
+        asked = [self._problems[i].prompt for i in index for _ in range(n)]
+        reward = np.maximum(self._scorer(asked, texts).trace, self._config.reward_floor)
+        reward = np.where(drawn.ended.reshape(-1), reward, self._config.reward_floor).astype(np.float32)
+        traces = traces_of_samples(prompts, lengths, drawn, self._newline, max_steps=encoder.max_steps)
+        return GrpoBatch(jax.device_get(traces), reward, self._demonstrations.next())
+
+    def get_state(self) -> Json:
+        parts = {"prompts": self._prompts.get_state(), "demonstrations": self._demonstrations.get_state()}
+        return {"count": self._count, **parts}
+
+    def set_state(self, state: Json) -> None:
+        self._count = state["count"]
+        self._prompts.set_state(state["prompts"])
+        self._demonstrations.set_state(state["demonstrations"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImprovePolicy:
+    """GRPO on the learned reward from the stage before, on training problems."""
+
+    algorithm: Grpo = field(default_factory=Grpo)
+    demonstrations: Demonstrations = field(default_factory=lambda: Demonstrations(count=4000))
+    schedule: Schedule = Schedule(steps=100)
+    prompts_per_step: int = 32
+    demonstration_rows: int = 8
+    reward_floor: float = -10.0
+    """In nats: one hopeless trace must not set the scale of its group."""
+    looks: int = 4
+    """How often pass@1 is measured on the way, for the report."""
+    samples: int = 32
+    """Per test problem and look."""
+
+    def run(self, workspace: Workspace, policy: LanguageModel, scorer: TextScorer) -> dict[str, Any]:
+        saved = workspace.read_json("improvement.json")
+        if saved is not None:
+            return saved
+        source = Rollouts(workspace, policy, scorer, self)
+        algorithm = self.algorithm.make(policy.config, policy.params)
+        checkpoints, begun = workspace.checkpoints("improved-policy"), time.perf_counter()
+        looks = [self._look(workspace, policy, scorer, 0)]
+        for number in range(1, self.looks + 1):
+            part = replace(self.schedule, steps=self.schedule.steps * number // self.looks)
+            with workspace.progress(f"policy on the learned reward {number}/{self.looks}", part.steps) as advance:
+                state = train(
+                    algorithm,
+                    source,
+                    part,
+                    workspace.key("improvement"),
+                    checkpoints=checkpoints,
+                    record=partial(workspace.record, "improved-policy"),
+                    advance=advance,
+                )
+            looks.append(self._look(workspace, policy._replace(params=state.params), scorer, part.steps))
+        workspace.say(f"policy training: {time.perf_counter() - begun:.0f} s with {self.looks} looks")
+        spec = ScoreSpec("reward", "sum", scorer.spec.information)
+        about = "maximum likelihood on expert traces, then GRPO on the learned reward"
+        workspace.save_model("improved-policy", policy.config, jax.device_get(state.params), spec, trained_on=about)
+        result = _result(looks, scorer.spec.information)
+        workspace.write_json("improvement.json", result)
+        return result
+
+    def _look(self, workspace: Workspace, policy: LanguageModel, scorer: TextScorer, step: int) -> dict[str, Any]:
+        """Gold and proxy of the policy as it is, on test problems: to report, never to choose."""
+        name = f"improvement-look-{step}"
+        kept = workspace.read_json(f"samples/{name}.json")
+        if kept is not None:
+            return kept
+        problems = workspace.environment.problems("test")
+        pool = sample_texts(workspace, policy, problems, self.samples, name)
+        prompts = [p.prompt for p, texts in zip(problems, pool.texts, strict=True) for _ in texts]
+        scores = scorer(prompts, [text for texts in pool.texts for text in texts]).trace
+        gold = verify_pool(workspace, problems, pool).mean(axis=1)
+        proxy = np.maximum(scores, self.reward_floor)
+        last = workspace.read_metric("improved-policy", "kl", step)
+        look = {"step": step, "gold": gold.tolist(), "proxy": float(proxy.mean()), "proxy_std": float(proxy.std())}
+        look["kl"] = last if step else 0.0
+        workspace.write_json(f"samples/{name}.json", look)
+        return look
+
+
+def _result(looks: list[dict[str, Any]], information: str) -> dict[str, Any]:
+    intervals = [bootstrap_interval(np.array(look["gold"])) for look in looks]
+    steps = [look["step"] for look in looks]
+    gold, low, high = (list(map(float, column)) for column in zip(*intervals, strict=True))
+    start, end = np.array(looks[0]["gold"]), np.array(looks[-1]["gold"])
+    gain = paired_bootstrap_difference(end, start)
+    note = f"from {start.mean():.3f}; gain {gain.mean:.3f} [{gain.low:.3f}, {gain.high:.3f}], paired over problems"
+    line = {"name": "policy", "role": "learned", "x": steps, "y": gold, "low": low, "high": high}
+    curve = {"name": "policy training", "kl": [look["kl"] for look in looks], "gold": gold}
+    scale = max(looks[0]["proxy_std"], 1e-9)
+    proxy = [(look["proxy"] - looks[0]["proxy"]) / scale for look in looks]
+    row = {"name": "pass@1 after training on the learned reward", "value": gold[-1], "low": low[-1], "high": high[-1]}
+    panel = {"name": "policy on the learned reward", "x_label": "GRPO step", "y_label": "pass@1", "series": [line]}
+    return {
+        "train_time": [panel],
+        "gold_proxy": [{**curve, "gold_low": low, "gold_high": high, "proxy": proxy}],
+        "headline": [{**row, "information": information, "note": note}],
+    }

@@ -1,0 +1,90 @@
+"""`traceward run CONFIG`: the stages of an experiment one after another, into one folder, resumable."""
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from experiments.beam_search import BeamSearch, text_scores
+from experiments.fit_policy import FitPolicy
+from experiments.fit_reward import FitReward
+from experiments.improve_policy import ImprovePolicy
+from experiments.report import write_report
+from experiments.rerank_pool import RerankPool
+from experiments.workspace import Workspace
+from irl.environments.base import Environment
+from irl.environments.countdown import Countdown
+from irl.traces.encode import Encoder
+from irl.traces.scoring import TextScorer
+from irl.traces.tokenize import number_tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """Limits of a trace, prompt included."""
+
+    max_length: int = 96
+    """Tokens."""
+    max_steps: int = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """A policy and a reward from demonstrations, what the reward is worth, and what can be done with it."""
+
+    title: str
+    policy: FitPolicy
+    reward: FitReward
+    environment: Environment = field(default_factory=lambda: Countdown(held_out=100))
+    encoding: Encoding = Encoding()
+    rerank: RerankPool = field(default_factory=RerankPool)
+    search: BeamSearch | None = field(default_factory=BeamSearch)
+    improvement: ImprovePolicy | None = field(default_factory=ImprovePolicy)
+    seed: int = 0
+
+
+def run_experiment(config: Experiment, folder: Path, command: str) -> Path:
+    """Run, or go on with, an experiment; returns the report. Stages that are done are not done again."""
+    begun = time.perf_counter()
+    encoder = Encoder(number_tokenizer(), config.encoding.max_length, config.encoding.max_steps)
+    workspace = Workspace(folder, config.environment, encoder, config.seed)
+    policy = config.policy.run(workspace)
+    params = config.reward.run(workspace, policy)
+    scorer = TextScorer(
+        config.reward.network.make(),
+        params,
+        encoder,
+        config.environment.split_steps,
+        states=config.environment,
+    )
+    report = config.rerank.run(workspace, policy, scorer)
+    report["title"], report["command"], report["seeds"] = config.title, command, [config.seed]
+    report["information"] = scorer.spec.information
+    report["environment"] = repr(config.environment)
+    if config.search is not None:
+        score = text_scores(workspace, scorer)
+        report["search"] = config.search.run(workspace, policy, score, scorer.spec.information)
+    if config.improvement is not None:
+        improved = config.improvement.run(workspace, policy, scorer)
+        report["train_time"] = improved["train_time"]
+        report["gold_proxy"] = report["gold_proxy"] + improved["gold_proxy"]
+        report["headline"] = report["headline"] + improved["headline"]
+    return finish(workspace, report, time.perf_counter() - begun)
+
+
+def finish(workspace: Workspace, report: dict[str, Any], seconds: float) -> Path:
+    """Write report.json and report.html, and show the headline on the screen."""
+    report["created"] = time.strftime("%Y-%m-%d %H:%M")
+    report["throughput"] = [
+        workspace.read_json(f"throughput/{path.name}") for path in sorted(workspace.folder.glob("throughput/*.json"))
+    ]
+    workspace.write_json("report.json", report)
+    page = write_report(workspace.folder)
+    for row in report["headline"] + report.get("search", []):
+        interval = f"[{row['low']:.3f}, {row['high']:.3f}]" if row.get("low") is not None else ""
+        workspace.say(f"{row['name']:45s} {row['value']:.3f} {interval:16s} {row.get('information') or ''}")
+    for entry in report.get("audit", []):
+        for sentence in entry["warnings"]:
+            workspace.say(f"warning: {sentence}")
+    workspace.say(f"{seconds:.0f} s; report: {page}")
+    return page

@@ -1,0 +1,161 @@
+"""`traceward run`: find a config, apply overrides, make or resume the run folder, run."""
+
+import difflib
+import importlib
+import importlib.util
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stderr
+from dataclasses import fields, is_dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+import configs
+from experiments.config_classes import CONFIG_CLASSES
+from experiments.run import Experiment, run_experiment
+from irl.sharding import initialise_distributed
+from irl.types import InputError
+from reward_models.config_json import decode, encode
+
+HELP = """usage: traceward run CONFIG [--output FOLDER] [--overwrite] [--seed N] [--a.b value ...]
+
+CONFIG     a name in configs/ (quickstart, smoke, ...), a .py file with `config = ...`, or a run's config.json
+--output   the run folder (default runs/NAME); a folder that has a run goes on where it stopped
+--overwrite  throw away what the folder holds and start anew
+--a.b value  any field of the config; `traceward run CONFIG --help` lists them all
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(HELP)
+        return 0 if arguments else 2
+    initialise_distributed()
+    name, rest = arguments[0], list(arguments[1:])
+    overwrite = "--overwrite" in rest
+    rest = [argument for argument in rest if argument != "--overwrite"]
+    output, rest = _take_option(rest, "--output")
+    config = override(load_config(name), rest)
+    folder = Path(output or Path("runs") / Path(name).stem)
+    prepare_folder(folder, config, overwrite)
+    run_experiment(config, folder, f"traceward run {' '.join(arguments)}")
+    return 0
+
+
+def load_config(name: str) -> Experiment:
+    """The config called `name`, in a .py file, or as a finished run wrote it down."""
+    path = Path(name)
+    if path.suffix == ".json":
+        return read_config(path)
+    if path.suffix == ".py":
+        if not path.exists():
+            raise InputError(f"{path}: no such config file")
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module.config
+    known = sorted(p.stem for p in Path(configs.__path__[0]).glob("*.py") if p.stem != "__init__")
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        advice = f"did you mean {near[0]!r}? " if near else ""
+        raise InputError(f"no config {name!r} in configs/; {advice}there are {', '.join(known)}")
+    return importlib.import_module(f"configs.{name}").config
+
+
+def read_config(path: Path) -> Experiment:
+    """A config.json as a run writes it."""
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
+    try:
+        return decode(json.loads(path.read_text(encoding="utf-8")), CONFIG_CLASSES, str(path))
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def override(config: Experiment, arguments: Sequence[str]) -> Experiment:
+    """The config with dotted overrides; a typo is answered with the nearest valid name."""
+    if not arguments:
+        return config
+    names = sorted(_dotted(config))
+    for argument in arguments:
+        if argument.startswith("--") and argument not in ("--help",):
+            given = argument.split("=")[0].removeprefix("--").replace("-", "_").removeprefix("no_")
+            if given not in {n.replace("-", "_") for n in names} and given.rsplit(".no_")[0] not in names:
+                near = difflib.get_close_matches(given, names, n=3, cutoff=0.5)
+                advice = f"did you mean --{' or --'.join(near)}?" if near else "--help lists the fields"
+                raise InputError(f"unknown option {argument}: {advice}")
+    errors = StringIO()
+    try:
+        with redirect_stderr(errors):
+            kept = (tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff)
+            return tyro.cli(Experiment, default=config, args=list(arguments), config=kept, use_underscores=True)
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise InputError(f"options {' '.join(arguments)}: {_plain(errors.getvalue())}") from stop
+
+
+def _dotted(value: Any, prefix: str = "") -> list[str]:
+    names = []
+    for item in fields(value):
+        inner = getattr(value, item.name)
+        names.append(prefix + item.name)
+        if is_dataclass(inner):
+            names += _dotted(inner, f"{prefix}{item.name}.")
+        elif isinstance(inner, tuple) and hasattr(inner, "_fields"):
+            names += [f"{prefix}{item.name}.{name}" for name in inner._fields]
+    return names
+
+
+def _plain(box: str) -> str:
+    """tyro's boxed message as one line."""
+    return " ".join("".join(c for c in box if c.isascii()).split())
+
+
+def _take_option(arguments: list[str], name: str) -> tuple[str | None, list[str]]:
+    if name not in arguments:
+        return None, arguments
+    at = arguments.index(name)
+    if at + 1 >= len(arguments):
+        raise InputError(f"{name} needs a value")
+    return arguments[at + 1], arguments[:at] + arguments[at + 2 :]
+
+
+def prepare_folder(folder: Path, config: Experiment, overwrite: bool) -> None:
+    """Make the folder and write config.json; refuse to go on with another config."""
+    written, wanted = folder / "config.json", encode(config, "config")
+    if overwrite and folder.exists():
+        if any(folder.iterdir()) and not written.exists():
+            raise InputError(f"{folder}: holds no run (no config.json); it is not removed. Take another folder")
+        print(f"{folder}: what it held is removed (--overwrite)", file=sys.stderr)
+        shutil.rmtree(folder)
+    if written.exists():
+        before = json.loads(written.read_text(encoding="utf-8"))
+        different = _first_difference(before, wanted, "config")
+        if different is not None:
+            advice = "start anew with --overwrite, or take another --output"
+            raise InputError(f"{folder}: holds a run of another config ({different}); {advice}")
+        print(f"{folder}: going on with the run that is there", file=sys.stderr)
+        return
+    if folder.exists() and any(folder.iterdir()):
+        raise InputError(f"{folder}: is not empty and holds no run; take another --output")
+    folder.mkdir(parents=True, exist_ok=True)
+    new = written.with_suffix(".json.new")
+    new.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
+    new.rename(written)
+
+
+def _first_difference(before: Any, now: Any, where: str) -> str | None:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in [*before, *(k for k in now if k not in before)]:
+            found = _first_difference(before.get(key), now.get(key), f"{where}.{key}")
+            if found is not None:
+                return found
+        return None
+    return None if before == now else f"{where} was {before!r}, is {now!r}"

@@ -1,0 +1,43 @@
+"""A decoder's logits as soft Q-values: the reward of a token is its soft advantage.
+
+    r_t = Q(s_t, a_t) - V(s_t),    V(s) = log sum_a exp Q(s, a)
+
+With logits for Q this is log p(a_t | s_t), in nats. Maximum likelihood on demonstrations is inverse RL without
+a regulariser (Wulfmeier et al. 2024, arXiv 2409.01369, lambda = 0): logits learned so are a soft Q-function up to
+a shift c(s) per state, and the advantage is what such shifts leave alone. It is also the f at which AIRL ends,
+log pi_E (Fu et al. 2018). A step's score is the sum over its tokens, a trace's the aggregate over its steps.
+What makes it a judge rather than a second policy is what the decoder is shown: see irl/traces/windows.py.
+"""
+
+from dataclasses import dataclass
+
+from reward_models.aggregation import aggregate_steps, sum_by_step
+from reward_models.networks.base import Functional, Network, Params
+from reward_models.networks.decoder import DecoderConfig, token_log_prob
+from reward_models.types import Scores, ScoreSpec, TraceBatch
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftAdvantageConfig:
+    """Parameters are those of the decoder."""
+
+    decoder: DecoderConfig
+    aggregate: str = "sum"
+    information: str = "demonstrations"
+
+    def module(self) -> Functional:
+        return self.decoder.make()
+
+    def make(self) -> Network:
+        module = self.module()
+
+        def apply(params: Params, traces: TraceBatch) -> Scores:
+            token = token_log_prob(module.bind(params), traces)
+            step = sum_by_step(token, traces.step_id, traces.step_mask.shape[1])
+            return Scores(aggregate_steps(step, traces.step_mask, self.aggregate), step, token)
+
+        return Network(module.init, apply, ScoreSpec("advantage", self.aggregate, self.information))
+
+    def with_trunk(self, params: Params, trunk: Params) -> Params:
+        """The parameters are the trunk."""
+        return trunk

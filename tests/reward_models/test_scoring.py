@@ -1,0 +1,106 @@
+"""Bucketed scoring gives what one direct `apply` gives, with one compilation per bucket."""
+
+import jax
+import numpy as np
+import pytest
+
+from reward_models.networks.critic import CriticConfig
+from reward_models.networks.decoder import DecoderConfig
+from reward_models.networks.linear import LinearConfig
+from reward_models.scoring import make_score_fn
+from reward_models.types import TraceBatch
+
+DECODER = DecoderConfig(vocab_size=17, num_layers=2, dim=16, num_heads=2, num_kv_heads=1, head_dim=8, hidden_dim=16)
+NETWORKS = {"critic": CriticConfig(decoder=DECODER), "linear": LinearConfig(num_positions=6, vocab=17)}
+BUCKETS, WIDTH, STEPS = (6, 10, 16), 21, 7
+# 20 and 21 tokens are over the last bucket and go to its next multiple, which is wider than the arrays.
+LENGTHS = (21, 3, 6, 7, 10, 4, 11, 16, 5, 9, 20, 3, 6)
+USED = {6, 10, 16, 32}
+
+
+def traces_of(lengths, seed=0):
+    """Right-padded rows of two prompt tokens and steps of three tokens, with random garbage in the padding."""
+    rng = np.random.default_rng(seed)
+    length = np.array(lengths)[:, None]
+    time = np.arange(WIDTH)[None]
+    inside = time < length
+    step_id = np.where(inside & (time >= 2), (time - 2) // 3, -1)
+    return TraceBatch(
+        tokens=rng.integers(17, size=inside.shape),
+        segment=inside.astype(np.int32),
+        position=np.where(inside, time, 0),
+        step_id=step_id,
+        step_mask=np.arange(STEPS) <= step_id.max(1, keepdims=True),
+        prompt_id=np.arange(len(lengths)),
+    )
+
+
+TRACES = traces_of(LENGTHS)
+
+
+class Counted:
+    """A network that counts how often its `apply` is traced and remembers with which shapes."""
+
+    def __init__(self, name):
+        network = NETWORKS[name].make()
+        rng = np.random.default_rng(1)
+        self.params = jax.tree.map(
+            lambda leaf: 0.5 * rng.standard_normal(leaf.shape).astype(np.float32),
+            jax.eval_shape(network.init, jax.random.key(0)),
+        )
+        self.direct = jax.jit(network.apply)
+        self.shapes = []
+
+        def apply(params, traces):
+            self.shapes.append(traces.tokens.shape)
+            return network.apply(params, traces)
+
+        self.network = network._replace(apply=apply)
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def counted(request):
+    return Counted(request.param)
+
+
+def test_ragged_lengths_in_any_order_score_as_in_one_direct_batch(counted):
+    counted.shapes.clear()
+    score = make_score_fn(counted.network, tokens_per_batch=48, buckets=BUCKETS)
+    expected = jax.device_get(counted.direct(counted.params, TRACES))
+    assert np.abs(expected.trace).min() > 1e-3 and np.abs(expected.token).max() > 0.1
+    for order in (np.arange(len(LENGTHS)), np.random.default_rng(2).permutation(len(LENGTHS))):
+        scores = score(counted.params, jax.tree.map(lambda x: x[order], TRACES))  # noqa: B023
+        for name in ("trace", "step", "token"):
+            # float32; widths differ, so sums are taken in another order
+            np.testing.assert_allclose(getattr(scores, name), getattr(expected, name)[order], atol=1e-5, err_msg=name)
+    assert len(counted.shapes) == len(USED), "one compilation per bucket, whatever the order"
+    assert set(counted.shapes) == {(max(48 // bucket, 1), bucket) for bucket in USED}
+
+
+def test_any_number_of_traces_uses_the_same_programs():
+    counted = Counted("linear")
+    score = make_score_fn(counted.network, tokens_per_batch=48, buckets=BUCKETS)
+    for count in (1, 5, 8, 9, 20):  # a batch of the bucket 6 has 8 rows
+        traces = traces_of([5] * count, seed=count)
+        expected = counted.direct(counted.params, traces)
+        np.testing.assert_allclose(score(counted.params, traces).trace, expected.trace, atol=1e-5)
+    assert counted.shapes == [(8, 6)]
+
+
+def test_new_parameters_give_new_scores_without_compiling():
+    counted = Counted("linear")
+    score = make_score_fn(counted.network, tokens_per_batch=48, buckets=BUCKETS)
+    first = score(counted.params, TRACES).trace
+    compiled = len(counted.shapes)
+    second = score(jax.tree.map(lambda x: 2 * x, counted.params), TRACES).trace
+    np.testing.assert_allclose(second, 2 * first, atol=1e-5)
+    assert len(counted.shapes) == compiled
+
+
+def test_rows_of_padding_and_no_rows_at_all():
+    counted = Counted("linear")
+    score = make_score_fn(counted.network, tokens_per_batch=48, buckets=BUCKETS)
+    scores = score(counted.params, traces_of([0, 5, 0]))
+    assert scores.trace[0] == scores.trace[2] == 0 and scores.trace[1] != 0
+    nothing = score(counted.params, traces_of([]))
+    assert nothing.trace.shape == (0,) and nothing.token.shape == (0, WIDTH)
