@@ -62,7 +62,7 @@ def _blocks(records) -> Iterator[list[Candidates]]:
         yield block
 
 
-def finite(scores: Sequence[float]) -> list[float | None]:
+def finite(scores: Sequence[float] | np.ndarray) -> list[float | None]:
     """Scores as JSON has them: a candidate without any step has none."""
     return [float(score) if np.isfinite(score) else None for score in scores]
 

@@ -68,6 +68,8 @@ class FitReward:
     warm_up_schedule: Schedule = Schedule(steps=1500)
     warm_up_rows: int = 48
     row_length: int = 96
+    whole_share: float = 0.3
+    """Windows that are a whole trace (answers) per other window."""
     critic: PairwiseCritic = field(default_factory=PairwiseCritic)
     rounds: int = 2
     round_schedule: Schedule = Schedule(steps=150)
@@ -82,7 +84,7 @@ class FitReward:
         if done is not None:
             return done.params
         traces = self.demonstrations.traces(workspace, name)
-        rows = encode_steps(workspace, traces)
+        rows = encode_steps(workspace, traces, self.whole_share)
         params = self.start(workspace, rows)
         if self.rounds:
             params = self.all_rounds(workspace, policy, params, traces, rows)
@@ -228,6 +230,6 @@ def _context(row: EncodedTrace) -> tuple[int, ...]:
 
 
 def _critic_batch(encoder, pairs: list[Pair], length: int) -> CriticBatch:
-    ones, ids = np.ones((len(pairs), 1), np.float32), np.zeros(len(pairs))
+    ones, ids = np.ones((len(pairs), 1), np.float32), [0] * len(pairs)
     expert = encoder.batch([expert for expert, _ in pairs], ids, length)
     return CriticBatch(expert, ones, encoder.batch([negative for _, negative in pairs], ids, length), ones)

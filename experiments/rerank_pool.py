@@ -47,13 +47,14 @@ class RerankPool:
         workspace.measured("scoring, test candidates", tokens, time.perf_counter() - begun, note)
         correct = verify_pool(workspace, problems, pool)
         learned = np.asarray(scores.trace).reshape(correct.shape)
-        result = {
-            "test_time": test_time_curves(workspace, problems, pool, learned, correct, scorer.spec.information),
+        curves = test_time_curves(workspace, problems, pool, learned, correct, scorer.spec.information)
+        result: dict[str, Any] = {
+            "test_time": curves,
             "gold_proxy": [gold_and_proxy(learned, correct)],
             "audit": [self._audit(workspace, problems, pool, learned, correct, scorer)],
             "problems": shown_problems(problems, pool, scores, correct, self.shown),
         }
-        result["headline"] = self._headline(result["test_time"])
+        result["headline"] = self._headline(curves)
         np.savez_compressed(workspace.folder / "samples" / "test_scores.npz", learned=learned, correct=correct)
         workspace.write_json("evaluation.json", result)
         return result

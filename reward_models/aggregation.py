@@ -2,7 +2,9 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
+
+from reward_models.types import Array
 
 AGGREGATES = ("last", "min", "prod", "mean", "sum")
 

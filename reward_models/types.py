@@ -15,9 +15,16 @@ without being registered. No label of correctness is ever part of a `TraceBatch`
 only trace batches cannot see a verifier. Labels travel in `LabelledBatch`.
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from jaxtyping import Array, Bool, Float, Int
+import jax
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+if TYPE_CHECKING:
+    from typing import Any as Array
+else:  # batches are built on the host as numpy arrays and become JAX arrays on the way to a device
+    Array = jax.Array | np.ndarray
 
 INFORMATION_LEVELS = (
     "demonstrations",

@@ -19,14 +19,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 from irl.algorithms.base import Algorithm, Info
 from irl.algorithms.optimiser import AdamW, Optimiser
 from irl.algorithms.sft import next_token_loss
 from reward_models.networks.base import Params
 from reward_models.networks.decoder import DecoderConfig
-from reward_models.types import TraceBatch
+from reward_models.types import Array, TraceBatch
 
 
 class GrpoBatch(NamedTuple):

@@ -17,13 +17,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from irl.algorithms.base import Algorithm, Info
 from irl.algorithms.optimiser import AdamW, Optimiser
 from reward_models.losses import bradley_terry_loss, weighted_mean
 from reward_models.networks.base import Network, Params
-from reward_models.types import TraceBatch
+from reward_models.types import Array, TraceBatch
 
 
 class CriticBatch(NamedTuple):

@@ -35,7 +35,7 @@ def parse_number(text: str) -> Number | None:
         return None
 
 
-def parse_expression(text: str) -> tuple[Number, tuple[Number, ...], tuple]:
+def parse_expression(text: str) -> tuple[Number, tuple[Number, ...], tuple | Number]:
     """(value, numbers used, syntax tree) of `(10 - 4) * 5 - 6`; raises on anything else."""
     if len(text) > MAX_EXPRESSION:
         raise _Unreadable(f"expression of {len(text)} characters")
@@ -178,8 +178,9 @@ def _judge_step(line: str, state, target) -> tuple[StepVerdict, tuple[Number, ..
     if not match:
         return wrong, state
     left, right, result = (parse_number(match[i]) for i in (1, 3, 4))
-    claimed = [parse_number(part) for part in re.split(r"[\s,]+", match[5].strip()) if part]
-    if left is None or right is None or result is None or None in claimed:
+    parts = [part for part in re.split(r"[\s,]+", match[5].strip()) if part]
+    claimed = [number for number in map(parse_number, parts) if number is not None]
+    if left is None or right is None or result is None or len(claimed) < len(parts):
         return wrong, state
     exact = combine(left, _SYMBOLS.get(match[2], match[2]), right)
     rest = remove(state, left, right)

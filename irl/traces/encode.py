@@ -37,7 +37,9 @@ class Encoder:
         self.tokenizer.encode_special_tokens = True  # a text that says "<eos>" is a text, not an end token
 
     def special(self, name: str) -> int:
-        return self.tokenizer.token_to_id(name)
+        number = self.tokenizer.token_to_id(name)
+        assert number is not None, f"the tokenizer has no {name}"
+        return number
 
     @property
     def vocab_size(self) -> int:
@@ -153,7 +155,7 @@ def _bins(lengths: Sequence[int], capacity: int) -> list[list[int]]:
         need = lengths[item]
         room = next((r for r in range(need, capacity + 1) if open_by_room.get(r)), None)
         if room is None:
-            room, chosen = capacity, []
+            room, chosen = capacity, list[int]()
             bins.append(chosen)
         else:
             chosen = open_by_room[room].pop()

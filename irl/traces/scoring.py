@@ -79,7 +79,7 @@ class TextScorer:
         out = np.zeros((len(rows), most), np.float32)
         for start in range(0, len(rows), chunk):
             part = rows[start : start + chunk]
-            out[start : start + chunk] = self._score(self._params, encoder.batch(part, np.zeros(len(part)))).step
+            out[start : start + chunk] = self._score(self._params, encoder.batch(part, [0] * len(part))).step
         return out
 
 
@@ -91,7 +91,8 @@ def _aggregate(rows: Sequence[list[float]], how: str) -> np.ndarray:
     for i, row in enumerate(rows):
         step[i, : len(row)] = row
         mask[i, : len(row)] = True
-    return np.where(mask.any(1), np.asarray(aggregate_steps(step, mask, how), float), -np.inf)
+    trace = np.asarray(aggregate_steps(step, mask, how), np.float64)
+    return np.where(mask.any(1), trace, -np.inf)
 
 
 def _round_up(steps: int) -> int:
