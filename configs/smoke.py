@@ -8,8 +8,9 @@ Expect: a report with all its parts and meaningless numbers. Cost: half a minute
 from experiments.beam_search import BeamSearch
 from experiments.demonstrations import Demonstrations
 from experiments.fit_policy import FitPolicy
-from experiments.fit_reward import FitReward, Negatives
+from experiments.fit_reward import FitReward
 from experiments.improve_policy import ImprovePolicy
+from experiments.negatives import Negatives
 from experiments.rerank_pool import RerankPool
 from experiments.run import Experiment
 from irl.algorithms.grpo import Grpo

@@ -3,10 +3,13 @@
 from experiments.beam_search import BeamSearch
 from experiments.demonstrations import Demonstrations
 from experiments.fit_policy import FitPolicy
-from experiments.fit_reward import FitReward, Negatives
+from experiments.fit_reward import FitReward
 from experiments.improve_policy import ImprovePolicy
+from experiments.negatives import Negatives
 from experiments.rerank_pool import RerankPool
 from experiments.run import Encoding, Experiment
+from irl.algorithms.airl import Airl
+from irl.algorithms.bradley_terry import BradleyTerry
 from irl.algorithms.grpo import Grpo
 from irl.algorithms.optimiser import AdamW, Muon
 from irl.algorithms.pairwise_critic import PairwiseCritic
@@ -21,8 +24,10 @@ from reward_models.networks.soft_advantage import SoftAdvantageConfig
 
 _CLASSES: tuple[type, ...] = (
     AdamW,
+    Airl,
     BeamSearch,
     BeamSettings,
+    BradleyTerry,
     Countdown,
     CriticConfig,
     DecoderConfig,

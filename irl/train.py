@@ -67,9 +67,10 @@ def train(
         waiting = (number, info) if number % schedule.log_every == 0 or number == schedule.steps else None
         if number % schedule.save_every == 0 or number == schedule.steps:
             _finite(number, info)
+            if waiting is not None:  # before the save: a run that is killed after it never comes back to this step
+                _report(waiting, record)
+                waiting = None
             checkpoints.save(number, state, {"source": source.get_state()})
-    if waiting is not None:
-        _report(waiting, record)
     return state
 
 

@@ -23,13 +23,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool, Float
 
 from irl.algorithms.base import Algorithm, Info
 from irl.types import InputError
 from reward_models.losses import discriminator_loss, weighted_mean
 from reward_models.networks.base import Network, Params
-from reward_models.types import Scores, TraceBatch
+from reward_models.types import Array, Scores, TraceBatch
 
 
 class AirlBatch(NamedTuple):

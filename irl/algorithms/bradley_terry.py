@@ -57,7 +57,7 @@ class BradleyTerry:
         def step(state: BradleyTerryState, batch: PairBatch, key: jax.Array) -> tuple[BradleyTerryState, Info]:
             (loss, info), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params, batch)
             updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
-            info = {"loss": loss, "grad_norm": optax.global_norm(grads), **info}
+            info = {"loss": loss, "grad_norm": optax.tree.norm(grads), **info}
             return BradleyTerryState(optax.apply_updates(state.params, updates), opt_state), info
 
         return Algorithm(init, step)

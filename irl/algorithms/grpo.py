@@ -87,7 +87,7 @@ class Grpo:
             grads, info = jax.grad(loss_fn, has_aux=True)(state.params, state, batch, advantage)
             updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
-            info = {**info, "reward": batch.reward.mean(), "grad_norm": optax.global_norm(grads)}
+            info = {**info, "reward": batch.reward.mean(), "grad_norm": optax.tree.norm(grads)}
             return state._replace(params=params, opt_state=opt_state, step=state.step + 1), info
 
         return Algorithm(init, step)

@@ -65,7 +65,7 @@ class PairwiseCritic:
         def step(state: CriticState, batch: tuple[CriticBatch, ...], key: jax.Array) -> tuple[CriticState, Info]:
             (loss, info), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params, batch)
             updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
-            info = {"loss": loss, "grad_norm": optax.global_norm(grads), **info}
+            info = {"loss": loss, "grad_norm": optax.tree.norm(grads), **info}
             return CriticState(optax.apply_updates(state.params, updates), opt_state), info
 
         return Algorithm(init, step)

@@ -47,7 +47,7 @@ class Sft:
         def step(state: SftState, batch: TraceBatch, key: jax.Array) -> tuple[SftState, Info]:
             (loss, accuracy), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params, batch)
             updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
-            info = {"loss": loss, "token_accuracy": accuracy, "grad_norm": optax.global_norm(grads)}
+            info = {"loss": loss, "token_accuracy": accuracy, "grad_norm": optax.tree.norm(grads)}
             return SftState(optax.apply_updates(state.params, updates), opt_state), info
 
         return Algorithm(init, step)

@@ -92,28 +92,29 @@ def assert_right(trace, problem):
 
 
 def test_free_play_is_right_and_never_a_test_hand():
+    """One hand in twelve is a test hand, so 700 draws without one are no accident."""
     rng = np.random.default_rng(0)
     targets, test = set(), set(TEST_HANDS)
-    for size in [4] * 2500 + [3] * 300 + [2] * 300:
+    for number, size in enumerate([4] * 700 + [3] * 100 + [2] * 100):
         trace = ENVIRONMENT.free_play(rng, size=size)
         hand, target = parse_prompt(trace.prompt)
         assert hand not in test and len(hand) == size and 1 <= target <= 200
         targets.add(target)
-        if len(targets) % 2:  # about half are judged: judging takes most of the time
+        if number % 10 == 0:  # judging takes most of the time
             assert_right(trace, problem_of(hand, target))
-    assert len(targets) > 150 and 24 in targets
-    assert all(parse_prompt(ENVIRONMENT.free_play(rng, largest=30).prompt)[1] <= 30 for _ in range(50))
+    assert len(targets) > 80 and 24 in targets
+    assert all(parse_prompt(ENVIRONMENT.free_play(rng, largest=30).prompt)[1] <= 30 for _ in range(20))
 
 
 def test_demonstrations_are_right_and_never_a_test_hand():
-    train = ENVIRONMENT.problems("train")
+    train = ENVIRONMENT.problems("train")[::4]
     by_id = {problem.id: problem for problem in train}
-    traces = list(demonstrations(ENVIRONMENT, train, 2500, seed=0))
-    assert len(traces) == 2500 and all(trace.source == "expert" for trace in traces)
+    traces = list(demonstrations(ENVIRONMENT, train, 1000, seed=0))
+    assert len(traces) == 1000 and all(trace.source == "expert" for trace in traces)
     seen = [trace.problem_id for trace in traces]
     assert set(seen[: len(train)]) == set(by_id), "the first round meets every problem once"
     assert not set(seen) & {problem.id for problem in ENVIRONMENT.problems("test")}
-    for trace in traces[::2]:
+    for trace in traces[::10]:
         assert_right(trace, by_id[trace.problem_id])
     again = list(demonstrations(ENVIRONMENT, train, 50, seed=0))
     assert again == traces[:50] != list(demonstrations(ENVIRONMENT, train, 50, seed=1))
@@ -215,7 +216,8 @@ def test_flags_of_published_samples_are_reproduced(shared_data):
         for candidate in record["candidates"]:
             verdict = verify(candidate["text"], problem)
             assert verdict.correct == candidate["correct"], (record["prompt"], candidate["text"], verdict)
-            lines = [line for line in candidate["text"].splitlines() if line.strip() and line != "Steps:"]
+            lines = [line.strip() for line in candidate["text"].splitlines()]
+            lines = [line for line in lines if line and line not in ("Steps:", "steps:")]
             assert len(verdict.steps) == len(lines), "every line is judged"
             judged, correct = judged + 1, correct + verdict.correct
     assert judged == 5000 and 0 < correct < 1000
@@ -246,15 +248,13 @@ def test_a_right_trace_is_right_in_every_step():
         ("10 / 4 = 2.5 (left: 2.5 5 6)", True, True, False),
         ("10 / 4 = 5/2 (left: 5/2 5 6)", True, True, False),
         ("4 - 10 = -6 (left: -6 5 6)", True, True, True),
-        ("10 ÷ 5 = 2 (left: 2, 4, 6)", True, True, True),
+        ("10 ÷ 5 = 2 (left: 2, 4, 6)", True, True, False),
+        ("10 - 4 = 6 (left: 5, 6, 6)", True, True, True),
         ("so 10 - 4 = 6 (left: 5 6 6)", False, False, False),
         ("10 - 4 = 6", False, False, False),
     ],
 )
 def test_what_is_wrong_with_a_step_is_named(step, legal, arithmetic, can_win):
-    numbers = [Fraction(2, 1), 4, 6]
-    if "left: 2, 4, 6" in step:
-        assert 24 in reachable(tuple(map(Fraction, numbers)))
     assert flags(step) == [(legal, arithmetic, can_win)]
 
 
@@ -289,7 +289,7 @@ def test_a_negative_number_in_a_state_can_still_win():
         ("Answer: 24", "wrong", "uses 24"),
         ("Answer: 10 / (5 - 5) + 4 + 6", "malformed", "division by zero"),
         ("Answer: (10 - 4 * 5 - 6 = 24", "malformed", "unbalanced parenthesis"),
-        ("Answer: 10 - 4) * 5 - 6 = 24", "malformed", r"unexpected '\)'"),
+        ("Answer: 10 - 4) * 5 - 6 = 24", "malformed", "unexpected ')'"),
         ("Answer: 10 4 * 5 - 6", "malformed", "unexpected '4'"),
         ("Answer: there is none", "malformed", "'there is none' is not an expression: unexpected 't'"),
         ("Answer:", "malformed", "ends too early"),
@@ -305,9 +305,7 @@ def test_a_negative_number_in_a_state_can_still_win():
 def test_outcomes_have_reasons(answer, outcome, reason):
     verdict = verify(answer)
     assert verdict.outcome == outcome
-    assert (verdict.reason == "") == (outcome == "correct")
-    with pytest.raises(AssertionError, match=reason):
-        raise AssertionError(verdict.reason)
+    assert reason in verdict.reason and bool(verdict.reason) == (outcome != "correct")
 
 
 PIECES = st.sampled_from(

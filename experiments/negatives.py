@@ -1,0 +1,145 @@
+"""What stands against the experts: steps that the policy writes in the states of demonstrations.
+
+Two kinds, both beside an expert's step in the same context. *Resets*: the policy finishes a step that an expert
+began. *Sampled*: steps of the policy's own traces on training problems, in states that a demonstration visits; half
+of them are those that the reward scores highest (hard negatives). A step that was demonstrated is never a negative.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from experiments.demonstrations import encode_traces
+from experiments.sampling import sample_texts
+from experiments.workspace import Workspace
+from irl.guidance.beam import step_stops
+from irl.policies.language_model import LanguageModel, log_prob
+from irl.policies.resets import choose_cuts, finish_steps
+from irl.traces.encode import EncodedTrace
+from irl.traces.scoring import TextScorer
+from irl.traces.windows import encode_windows, step_windows
+from irl.types import Trace
+
+
+class Pair(NamedTuple):
+    """Two rows of one context, with the policy's log-probability of each step in its whole trace, in nats."""
+
+    expert: EncodedTrace
+    negative: EncodedTrace
+    expert_log_prob: float = float("nan")
+    negative_log_prob: float = float("nan")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Negatives:
+    """What stands against the experts, per round. Counts are of steps before those that agree are left out."""
+
+    resets: int = 12_000
+    """Steps begun by an expert and finished by the policy."""
+    temperatures: tuple[float, ...] = (1.0, 1.5)
+    begun: float = 0.3
+    """At least this share of the step's tokens is the expert's."""
+    samples_per_problem: int = 8
+    """Traces of the policy per training problem, drawn once."""
+    sampled: int = 6_000
+    """Steps of those traces, in demonstrated states."""
+    hard: float = 0.5
+    """Share of the sampled steps that are the reward's highest-scored; the rest is drawn at random."""
+    replay: bool = True
+    """Keep the negatives of earlier rounds."""
+
+    def sampled_pairs(self, workspace: Workspace, policy: LanguageModel, rows: Sequence[EncodedTrace]) -> list[Pair]:
+        """Undemonstrated steps of the policy's traces on training problems, each beside one of an expert there."""
+        if not self.sampled:
+            return []
+        problems = workspace.environment.problems("train")
+        samples = sample_texts(workspace, policy, problems, self.samples_per_problem, "negatives")
+        split = workspace.environment.split_steps
+        windows = dict.fromkeys(
+            window
+            for problem, texts in zip(problems, samples.texts, strict=True)
+            for text in texts
+            for window in step_windows(workspace.environment, problem.prompt, split(text))
+        )
+        encoded = [row for row in encode_windows(workspace.encoder, list(windows)) if workspace.encoder.fits(row)]
+        experts: dict[tuple[int, ...], list[EncodedTrace]] = {}
+        for row in rows:
+            experts.setdefault(context_of(row), []).append(row)
+        demonstrated, rng = {tuple(row.tokens) for row in rows}, workspace.rng("peers")
+        pairs = []
+        for row in encoded:
+            peers = experts.get(context_of(row))
+            if peers and tuple(row.tokens) not in demonstrated:
+                pairs.append(Pair(peers[rng.integers(len(peers))], row))
+        return pairs
+
+    def reset_pairs(
+        self, workspace: Workspace, policy: LanguageModel, traces: Sequence[Trace], rows, number: int
+    ) -> list[Pair]:
+        """The policy finishes steps of whole demonstrations; each is then put in the step's window."""
+        rng, demonstrated = workspace.rng(f"resets {number}"), {tuple(row.tokens) for row in rows}
+        pairs: list[Pair] = []
+        for index, temperature in enumerate(self.temperatures):
+            picked = [traces[i] for i in rng.integers(len(traces), size=self.resets // len(self.temperatures))]
+            whole = encode_traces(workspace, picked)
+            cuts, key = choose_cuts(whole, rng, least=self.begun), workspace.key(f"resets {number} {index}")
+            stops = step_stops(workspace.encoder)
+            finished = finish_steps(policy, workspace.encoder, whole, cuts, key, stops, temperature=temperature)
+            pairs += _window_pairs(workspace, policy, picked, whole, finished, cuts)
+        fits = workspace.encoder.fits
+        return [
+            p for p in pairs if tuple(p.negative.tokens) not in demonstrated and fits(p.negative) and fits(p.expert)
+        ]
+
+    def hard_pairs(self, workspace: Workspace, scorer: TextScorer, pool: Sequence[Pair], number: int) -> list[Pair]:
+        """Sampled steps: those the reward scores highest, and random others."""
+        if not pool:
+            return []
+        rng, count = workspace.rng(f"hard {number}"), min(self.sampled, len(pool))
+        hardest, order = int(count * self.hard), rng.permutation(len(pool))
+        if hardest:
+            scores = scorer.score_rows([pair.negative for pair in pool])[:, 0]
+            order = np.concatenate([np.argsort(-scores, kind="stable")[:hardest], order])
+        return [pool[i] for i in list(dict.fromkeys(order.tolist()))[:count]]
+
+
+def _window_pairs(workspace: Workspace, policy: LanguageModel, traces, whole, finished, cuts) -> list[Pair]:
+    """Steps cut out of whole rows and put in their windows."""
+    steps = [row.step_id[cut] for row, cut in zip(whole, cuts, strict=True)]
+    windows = [
+        step_windows(workspace.environment, trace.prompt, [s.text for s in trace.steps])[step]
+        for trace, step in zip(traces, steps, strict=True)
+    ]
+    of_expert = step_log_prob(workspace, policy, whole, steps)
+    of_policy = step_log_prob(workspace, policy, finished, steps)
+    pairs = []
+    encoded = encode_windows(workspace.encoder, windows)
+    for expert, row, step, expert_log_prob, own in zip(encoded, finished, steps, of_expert, of_policy, strict=True):
+        written = [token for token, s in zip(row.tokens, row.step_id, strict=True) if s == step]
+        context = list(context_of(expert))
+        negative = EncodedTrace(context + written, [-1] * len(context) + [0] * len(written))
+        pairs.append(Pair(expert, negative, float(expert_log_prob), float(own)))
+    return pairs
+
+
+def step_log_prob(
+    workspace: Workspace, policy: LanguageModel, rows: Sequence[EncodedTrace], steps: Sequence[int], size: int = 256
+) -> np.ndarray:
+    """Float[rows]: log pi of the given step of each row, in nats. Rows too long for the encoder give NaN."""
+    encoder, out = workspace.encoder, np.full(len(rows), np.nan)
+    fitting = [i for i, row in enumerate(rows) if encoder.fits(row)]
+    for start in range(0, len(fitting), size):
+        part = fitting[start : start + size]
+        batch = encoder.batch([rows[i] for i in part + part[-1:] * (size - len(part))], [0] * size)
+        token = np.asarray(jax.device_get(log_prob(policy.config, policy.params, batch)))
+        wanted = np.array([steps[i] for i in part])[:, None]
+        out[part] = np.sum(token[: len(part)], axis=1, where=batch.step_id[: len(part)] == wanted)
+    return out
+
+
+def context_of(row: EncodedTrace) -> tuple[int, ...]:
+    """The tokens of a window that are not judged."""
+    return tuple(token for token, step in zip(row.tokens, row.step_id, strict=True) if step < 0)

@@ -1,0 +1,154 @@
+"""Maximum likelihood: the loss by hand, eight traces learned by heart, one compilation, four devices."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from irl.algorithms.optimiser import AdamW
+from irl.algorithms.sft import Sft, next_token_loss
+from irl.environments.countdown import Countdown
+from irl.sharding import make_mesh, replicate, shard_batch
+from irl.traces.encode import Encoder
+from irl.traces.tokenize import number_tokenizer
+from reward_models.networks.decoder import Decoder, DecoderConfig
+from reward_models.types import TraceBatch
+
+ENCODER = Encoder(number_tokenizer(), 64, 6)
+CONFIG = DecoderConfig(
+    vocab_size=ENCODER.vocab_size, num_layers=2, dim=32, num_heads=2, num_kv_heads=1, head_dim=16, hidden_dim=64
+)
+
+
+def encoded(count, seed):
+    environment, rng = Countdown(), np.random.default_rng(seed)
+    traces = [environment.free_play(rng, size=3) for _ in range(count)]
+    return ENCODER.many([t.prompt for t in traces], [[step.text for step in t.steps] for t in traces])
+
+
+def batch_of(count, seed):
+    return ENCODER.batch(encoded(count, seed), range(count))
+
+
+@pytest.fixture(scope="module")
+def learner():
+    """(jitted step, first state, list that grows by one with every tracing of the step)."""
+    optimiser = AdamW(learning_rate=1e-2, warmup_steps=3, total_steps=150, weight_decay=0.0)
+    algorithm, traced = Sft(optimiser=optimiser).make(CONFIG), []
+
+    def step(state, batch, key):
+        traced.append(batch.tokens.shape)
+        return algorithm.step(state, batch, key)
+
+    return jax.jit(step), algorithm.init(jax.random.key(0)), traced
+
+
+# --- the loss ---------------------------------------------------------------------------------------------
+
+
+class FixedLogits(Decoder):
+    """A decoder that answers with the given logits."""
+
+    def __init__(self, logits):
+        self.fixed = logits
+
+    def hidden(self, traces):
+        return self.fixed
+
+    def logits(self, hidden):
+        return hidden
+
+
+def traces_by_hand(step_id):
+    tokens = jnp.array([[1, 0, 2, 1, 0], [2, 2, 0, 0, 0]])
+    return TraceBatch(
+        tokens=tokens,
+        segment=jnp.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]),
+        position=jnp.array([[0, 1, 2, 3, 4], [0, 1, 2, 0, 0]]),
+        step_id=jnp.array(step_id),
+        step_mask=jnp.ones((2, 2), bool),
+        prompt_id=jnp.arange(2),
+    )
+
+
+LOGITS = np.zeros((2, 5, 3), np.float32)
+LOGITS[0, 1] = np.log([0.1, 0.2, 0.7])  # next token 2, the likeliest
+LOGITS[0, 2] = np.log([0.5, 0.3, 0.2])  # next token 1, not the likeliest
+LOGITS[0, 3] = np.log([0.8, 0.1, 0.1])  # next token 0, the likeliest
+LOGITS[1, 1] = np.log([0.05, 0.9, 0.05])  # next token 0, not the likeliest
+LOGITS[0, 4], LOGITS[1, 2:] = 50.0, 9.0  # behind the last token: nobody's business
+
+
+def test_loss_and_accuracy_by_hand():
+    """The mean counts response tokens over the whole batch, not rows."""
+    traces = traces_by_hand([[-1, -1, 0, 0, 1], [-1, -1, 0, -1, -1]])
+    loss, accuracy = next_token_loss(FixedLogits(jnp.asarray(LOGITS)), traces)
+    np.testing.assert_allclose(loss, -np.log([0.7, 0.3, 0.8, 0.05]).mean(), rtol=1e-6)
+    assert accuracy == 0.5
+    given, _ = next_token_loss(FixedLogits(jnp.zeros((2, 5, 3))), traces, jnp.asarray(LOGITS))
+    assert given == loss, "hidden states that are known are used"
+
+
+def test_prompts_and_padding_weigh_nothing_and_no_response_costs_0():
+    traces = traces_by_hand([[-1, -1, -1, 0, -1], [-1] * 5])
+    loss, accuracy = next_token_loss(FixedLogits(jnp.asarray(LOGITS)), traces)
+    np.testing.assert_allclose(loss, -np.log(0.3), rtol=1e-6)
+    assert accuracy == 0
+    nothing = next_token_loss(FixedLogits(jnp.asarray(LOGITS)), traces_by_hand([[-1] * 5] * 2))
+    assert [float(value) for value in nothing] == [0, 0]
+
+
+def test_packed_and_padded_batches_cost_the_same(learner):
+    rows, start = encoded(6, seed=1), learner[1].params
+
+    @jax.jit
+    def cost(params, batch):
+        return jax.value_and_grad(lambda params: next_token_loss(CONFIG.make().bind(params), batch)[0])(params)
+
+    loss, gradient = cost(start, ENCODER.batch(rows, range(6)))
+    packed = ENCODER.pack(rows, 128)
+    assert len(packed.tokens) < 6
+    packed_loss, packed_gradient = cost(start, packed)
+    # float32 means over about 200 tokens of size 4, summed in another order
+    np.testing.assert_allclose(packed_loss, loss, atol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), packed_gradient, gradient)
+
+
+# --- training ---------------------------------------------------------------------------------------------
+
+
+def test_a_tiny_model_learns_eight_traces_by_heart_and_compiles_once(learner):
+    step, state, traced = learner
+    traced.clear()
+    batch, key = batch_of(8, seed=2), jax.random.key(1)
+    assert len({tuple(row[step < 0]) for row, step in zip(batch.tokens, batch.step_id, strict=True)}) == 8
+    losses = []
+    for number in range(150):
+        rows = np.random.default_rng(number).permutation(8)
+        state, info = step(state, jax.tree.map(lambda x: x[rows], batch), key)  # noqa: B023
+        losses.append(float(info["loss"]))
+    assert abs(losses[0] - np.log(ENCODER.vocab_size)) < 1, "at first every token is about as likely"
+    assert losses[-1] < 0.02 and info["token_accuracy"] == 1
+    assert traced == [batch.tokens.shape]
+
+
+def test_four_devices_learn_what_one_learns(learner):
+    """After three steps of Adam, which turn gradients into steps of 1e-2 whatever their size."""
+    step, first, _ = learner
+    batches, key = [batch_of(8, seed=seed) for seed in (3, 4, 5)], jax.random.key(1)
+
+    def train(place_state, place_batch):
+        state = place_state(first)
+        for batch in batches:
+            state, info = step(state, place_batch(batch), key)
+        return state.params, info
+
+    mesh = make_mesh()
+    assert mesh.devices.size == 4
+    one, info = train(lambda x: x, lambda x: x)
+    four, sharded_info = train(lambda x: replicate(mesh, x), lambda x: shard_batch(mesh, x))
+    assert all(len(leaf.sharding.device_set) == 4 for leaf in jax.tree.leaves(four))
+    moved = max(np.abs(a - b).max() for a, b in zip(*map(jax.tree.leaves, (one, first.params)), strict=True))
+    assert moved > 5e-3
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), four, one)
+    np.testing.assert_allclose(sharded_info["loss"], info["loss"], atol=1e-5)

@@ -1,0 +1,164 @@
+"""Ensembles against numpy over their members, and under the contract of every reward model."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from reward_models.networks.critic import CriticConfig
+from reward_models.networks.decoder import DecoderConfig
+from reward_models.networks.ensemble import REDUCTIONS, EnsembleConfig, stack_members
+from reward_models.networks.soft_advantage import SoftAdvantageConfig
+from reward_models.types import TraceBatch
+
+DECODER = DecoderConfig(vocab_size=23, num_layers=1, dim=8, num_heads=1, num_kv_heads=1, head_dim=8, hidden_dim=8)
+MEMBERS = {"advantage": SoftAdvantageConfig(decoder=DECODER), "critic": CriticConfig(decoder=DECODER, aggregate="min")}
+COUNT, STEPS, PENALTY, TOLERANCE = 3, 4, 0.7, 1e-5
+FAMILIES = pytest.mark.parametrize("family", MEMBERS)
+EVERY = pytest.mark.parametrize("reduction", REDUCTIONS)
+
+
+def traces():
+    """Two traces of four steps and of two; the third row is padding."""
+    tokens = np.array([[3, 1, 4, 1, 5, 9, 2, 6, 5, 2], [3, 1, 8, 2, 8, 1, 2, 0, 0, 0], [0] * 10])
+    step_id = np.array([[-1, -1, 0, 0, 1, 1, 2, 3, 3, 3], [-1, -1, 0, 0, 1, 1, 1, -1, -1, -1], [-1] * 10])
+    segment = np.array([[1] * 10, [1] * 7 + [0] * 3, [0] * 10])
+    mask = np.arange(STEPS) <= step_id.max(axis=1, keepdims=True)
+    return TraceBatch(tokens, segment, np.arange(10) * segment, step_id, mask, np.arange(3))
+
+
+TRACES = traces()
+
+
+class Family:
+    """One kind of member: its parameters, and jitted functions that give the scores of every reduction at once."""
+
+    def __init__(self, member):
+        self.member = member
+        configs = {how: EnsembleConfig(member=member, members=COUNT, reduction=how, penalty=PENALTY) for how in REDUCTIONS}
+        self.networks = {how: config.make() for how, config in configs.items()}
+        rng = np.random.default_rng(0)
+        shapes = jax.eval_shape(member.make().init, jax.random.key(0))
+        self.params = [
+            jax.tree.map(lambda leaf: 0.7 * rng.standard_normal(leaf.shape).astype(np.float32), shapes)
+            for _ in range(COUNT)
+        ]
+        single = jax.jit(member.make().apply)
+        self.apply = jax.jit(lambda params, batch: {how: n.apply(params, batch) for how, n in self.networks.items()})
+        self.single = [jax.device_get(single(params, TRACES)) for params in self.params]
+        self.scores = self(TRACES)
+
+    def __call__(self, batch, params=None):
+        return jax.device_get(self.apply(stack_members(self.params) if params is None else params, batch))
+
+
+@pytest.fixture(scope="module")
+def family_of():
+    families: dict[str, Family] = {}
+    return lambda name: families.setdefault(name, None) or families.update({name: Family(MEMBERS[name])}) or families[name]
+
+
+def reduced_by_hand(values, reduction):
+    values = np.stack(values).astype(np.float64)
+    mean = values.sum(axis=0) / COUNT
+    match reduction:
+        case "mean":
+            return mean
+        case "min":
+            return np.sort(values, axis=0)[0]
+        case "pessimistic":
+            return mean - PENALTY * ((values - mean) ** 2).sum(axis=0) / COUNT
+
+
+@FAMILIES
+@EVERY
+def test_step_scores_are_reduced_over_members_and_then_aggregated(family, reduction, family_of):
+    them = family_of(family)
+    scores = them.scores[reduction]
+    step = reduced_by_hand([s.step for s in them.single], reduction)
+    np.testing.assert_allclose(scores.step, step, atol=TOLERANCE, rtol=1e-5)
+    aggregate = {"advantage": np.sum, "critic": np.min}[family]
+    expected = [aggregate(step[0]), aggregate(step[1, :2]), 0]
+    np.testing.assert_allclose(scores.trace, expected, atol=TOLERANCE, rtol=1e-5)
+    others = [them.scores[how].trace[0] for how in REDUCTIONS]
+    assert min(abs(a - b) for i, a in enumerate(others) for b in others[:i]) > 1e-3, "reductions can be told apart"
+
+
+def test_numbers_by_hand():
+    config = EnsembleConfig(member=MEMBERS["critic"], members=3, reduction="pessimistic", penalty=0.5)
+    scores = jnp.array([[1.0, 0.0], [2.0, 0.0], [6.0, 0.0]])  # mean 3, variance (4 + 1 + 9) / 3
+    np.testing.assert_allclose(config.reduce(scores), [3 - 0.5 * 14 / 3, 0], atol=1e-6)
+
+
+@FAMILIES
+def test_equal_members_are_one_member(family, family_of):
+    them = family_of(family)
+    scores = them(TRACES, stack_members([them.params[1]] * COUNT))
+    for reduction in REDUCTIONS:
+        np.testing.assert_allclose(scores[reduction].step, them.single[1].step, atol=TOLERANCE)
+        np.testing.assert_allclose(scores[reduction].trace, them.single[1].trace, atol=TOLERANCE)
+    np.testing.assert_allclose(scores["mean"].token, them.single[1].token, atol=TOLERANCE)
+
+
+@FAMILIES
+@EVERY
+def test_tokens_of_a_step_sum_to_its_score_and_nothing_stands_elsewhere(family, reduction, family_of):
+    scores = family_of(family).scores[reduction]
+    for step in range(STEPS):
+        own = np.where(TRACES.step_id == step, scores.token, 0).sum(axis=1)
+        np.testing.assert_allclose(own, scores.step[:, step], atol=TOLERANCE)
+    assert (scores.token[TRACES.step_id < 0] == 0).all()
+    assert (scores.step[~TRACES.step_mask] == 0).all()
+    assert scores.trace[2] == 0
+
+
+@FAMILIES
+@EVERY
+def test_later_tokens_company_and_order_do_not_matter(family, reduction, family_of):
+    them = family_of(family)
+    scores = them.scores[reduction]
+    turned = them(jax.tree.map(lambda x: x[::-1], TRACES))[reduction]
+    np.testing.assert_allclose(turned.step[::-1], scores.step, atol=TOLERANCE)
+    np.testing.assert_allclose(turned.trace[::-1], scores.trace, atol=TOLERANCE)
+    for time in range(2, 9):
+        later = np.arange(10) > time
+        changed = TRACES._replace(tokens=np.where(later, (TRACES.tokens + 5) % 23, TRACES.tokens))
+        other = them(changed)[reduction].token
+        np.testing.assert_allclose(other[:2, : time + 1], scores.token[:2, : time + 1], atol=TOLERANCE)
+        assert np.abs(other[0] - scores.token[0]).max() > 1e-3
+
+
+@FAMILIES
+def test_init_makes_members_that_differ_in_the_shapes_of_stacked_ones(family, family_of):
+    them = family_of(family)
+    params = them.networks["mean"].init(jax.random.key(0))
+    stacked = stack_members(them.params)
+    assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, stacked)
+    embedding = params["embedding"] if family == "advantage" else params["trunk"]["embedding"]
+    assert np.abs(embedding[0] - embedding[1]).max() > 1e-3
+    for i, member in enumerate(them.params):
+        taken = jax.tree.map(lambda leaf, i=i: leaf[i], stacked)
+        assert all(jax.tree.leaves(jax.tree.map(np.array_equal, taken, member)))
+
+
+@EVERY
+def test_spec_is_that_of_the_member(reduction, family_of):
+    for name, config in MEMBERS.items():
+        assert family_of(name).networks[reduction].spec == config.make().spec
+
+
+def test_gradients_are_finite_and_reach_every_member(family_of):
+    them = family_of("advantage")
+
+    def loss(params):
+        scores = {how: network.apply(params, TRACES) for how, network in them.networks.items()}
+        return sum(jnp.sum(s.trace) + jnp.sum(s.token**2) for s in scores.values())
+
+    for leaf in jax.tree.leaves(jax.jit(jax.grad(loss))(stack_members(them.params))):
+        assert np.isfinite(leaf).all()
+        assert all(np.abs(member).max() > 0 for member in leaf)
+
+
+def test_unknown_reduction_is_named():
+    with pytest.raises(ValueError, match="mean, min, pessimistic, got 'median'"):
+        EnsembleConfig(member=MEMBERS["critic"], members=2, reduction="median")
