@@ -1,6 +1,6 @@
 """Stage: step beam search guided by the learned reward, at the budget of a published tree search."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,8 +8,9 @@ import numpy as np
 
 from experiments.workspace import Workspace
 from irl.evaluation.estimators import bootstrap_interval
-from irl.guidance.beam import BeamSettings, step_beam_search
-from irl.policies.language_model import LanguageModel
+from irl.guidance.beam import BeamSettings, ScoreRows, step_beam_search
+from irl.policies.language_model import LanguageModel, log_prob
+from irl.traces.encode import EncodedTrace, Encoder
 from irl.traces.scoring import TextScorer
 
 
@@ -18,16 +19,26 @@ class BeamSearch:
     """Width and expansions; Tree of Thoughts keeps 5 states and looks at about a dozen continuations of each."""
 
     settings: BeamSettings = BeamSettings()
+    log_prob_weight: float = 0.5
+    """A beam's score is the learned reward plus this much of the policy's log-probability, in nats: the reward knows
+    what a right step is, the policy where experts are heading."""
     problems: int | None = None
 
-    def run(self, workspace: Workspace, policy: LanguageModel, score: Callable, information: str) -> list[dict]:
+    def run(self, workspace: Workspace, policy: LanguageModel, scorer: TextScorer) -> list[dict]:
+        """Rows for the report: is the best beam right, is any."""
         saved = workspace.read_json("search.json")
         if saved is not None:
             return saved
         problems = workspace.environment.problems("test")[: self.problems]
         encoder = workspace.encoder
+        prompts, information = [p.prompt for p in problems], scorer.spec.information
         beams, cost = step_beam_search(
-            policy, score, encoder, [p.prompt for p in problems], workspace.key("beam search"), self.settings
+            policy,
+            self._score(workspace, policy, scorer),
+            encoder,
+            prompts,
+            workspace.key("beam search"),
+            self.settings,
         )
         verify = workspace.environment.verify
         top, any_of = [], []
@@ -46,16 +57,30 @@ class BeamSearch:
         workspace.write_json("search.json", rows)
         return rows
 
-
-def text_scores(workspace: Workspace, scorer: TextScorer):
-    """The learned reward as the beam wants it: encoded rows, finished or not, to trace scores."""
-
-    def score(rows) -> np.ndarray:
+    def _score(self, workspace: Workspace, policy: LanguageModel, scorer: TextScorer) -> ScoreRows:
+        """Encoded rows, finished or not, to their scores."""
         encoder = workspace.encoder
-        prompts = [encoder.decode([t for t, s in zip(*row, strict=True) if s < 0][1:]).rstrip("\n") for row in rows]
-        return scorer(prompts, [encoder.decode(_response(row)) for row in rows]).trace
 
-    return score
+        def score(rows: Sequence[EncodedTrace]) -> np.ndarray:
+            prompts = [encoder.decode([t for t, s in zip(*row, strict=True) if s < 0][1:]).rstrip("\n") for row in rows]
+            reward = scorer(prompts, [encoder.decode(_response(row)) for row in rows]).trace
+            if not self.log_prob_weight:
+                return reward
+            return reward + self.log_prob_weight * log_prob_of_rows(encoder, policy, rows)
+
+        return score
+
+
+def log_prob_of_rows(
+    encoder: Encoder, policy: LanguageModel, rows: Sequence[EncodedTrace], size: int = 512
+) -> np.ndarray:
+    """Float[rows]: log pi of the response tokens, in nats."""
+    out = np.empty(len(rows))
+    for start in range(0, len(rows), size):
+        part = list(rows[start : start + size])
+        batch = encoder.batch(part + part[-1:] * (size - len(part)), [0] * size)
+        out[start : start + size] = np.asarray(log_prob(*policy, batch)).sum(axis=1)[: len(part)]
+    return out
 
 
 def _response(row) -> list[int]:

@@ -1,9 +1,11 @@
 """What `score`, `rerank` and `evaluate` share: a model folder as a scorer, and candidates scored file by file."""
 
 import itertools
+import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -15,7 +17,7 @@ from irl.environments.base import Environment
 from irl.environments.countdown import Countdown
 from irl.environments.modchain import ModChain
 from irl.traces.encode import Encoder
-from irl.traces.formats import read_candidates
+from irl.traces.formats import read_candidates, write_json_lines
 from irl.traces.scoring import TextScorer, TextScores
 from irl.types import Candidates, InputError
 from reward_models.checkpoint_folder import load_folder
@@ -48,7 +50,10 @@ def scored(scorer: TextScorer, path: Path) -> Iterator[tuple[Candidates, TextSco
     records = track(read_candidates(path), description=f"scoring {path.name}", console=Console(stderr=True))
     for block in _blocks(records):
         prompts = [record.prompt for record in block for _ in record.candidates]
-        scores = scorer(prompts, [candidate.text for record in block for candidate in record.candidates])
+        try:
+            scores = scorer(prompts, [candidate.text for record in block for candidate in record.candidates])
+        except InputError as error:
+            raise InputError(f"{path}: problems {block[0].id!r} to {block[-1].id!r}: {error}") from error
         start = 0
         for record in block:
             span = slice(start, start + len(record.candidates))
@@ -65,6 +70,17 @@ def _blocks(records) -> Iterator[list[Candidates]]:
 def finite(scores: Sequence[float] | np.ndarray) -> list[float | None]:
     """Scores as JSON has them: a candidate without any step has none."""
     return [float(score) if np.isfinite(score) else None for score in scores]
+
+
+def write_answers(output: Path | None, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Write a JSON line per row to a file, which appears when it is complete, or to standard output."""
+    if output is not None:
+        return write_json_lines(output, rows)
+    count = 0
+    for row in rows:
+        print(json.dumps(row, ensure_ascii=False, allow_nan=False))
+        count += 1
+    return count
 
 
 def say(message: str) -> None:

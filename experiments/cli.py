@@ -1,5 +1,6 @@
 """The command `traceward`: run, score, rerank, evaluate, report."""
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -25,6 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (InputError, ModelFolderError) as error:
         print(f"traceward: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # the reader (`| head`) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except KeyboardInterrupt:
         print("traceward: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         sys.exit(130)

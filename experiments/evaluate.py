@@ -50,15 +50,16 @@ def main(arguments: Sequence[str]) -> int:
 def _show(information: str, learned, correct, length, keys) -> None:
     ks = powers_of_two(correct.shape[1])
     table = Table(title=f"{len(correct)} problems, 95% bootstrap intervals over problems")
-    for column in ("scorer", "information", *map(str, ks)):
-        table.add_column(column)
     rows = [
         ("learned reward", information, lambda k: best_of_k(learned, correct, k)),
         ("majority", "none", lambda k: majority_at_k(keys, correct, k).value),
         ("shortest", "none", lambda k: best_of_k(-length, correct, k)),
         ("oracle", "verifier", lambda k: pass_at_k(correct, k)),
     ]
-    for name, level, value in rows:
-        found = [bootstrap_interval(value(k)) for k in ks]
-        table.add_row(name, level, *(f"{f.mean:.3f}\n[{f.low:.2f}, {f.high:.2f}]" for f in found))
+    table.add_column("candidates")
+    for name, level, _ in rows:
+        table.add_column(f"{name}\n{level}")
+    for k in ks:
+        found = [bootstrap_interval(value(k)) for _, _, value in rows]
+        table.add_row(str(k), *(f"{f.mean:.3f}\n[{f.low:.2f}, {f.high:.2f}]" for f in found))
     Console().print(table)

@@ -10,7 +10,7 @@ No answer and no verifier is looked at, here or in choosing the checkpoint: the 
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -35,6 +35,8 @@ from reward_models.networks.critic import CriticConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
 from reward_models.types import PairBatch
 
+Observe = Callable[[int, TextScorer], None]
+
 
 @dataclass(frozen=True, kw_only=True)
 class FitReward:
@@ -58,53 +60,76 @@ class FitReward:
     short: int = 40
     """Windows of up to this many tokens are short."""
 
-    def run(self, workspace: Workspace, policy: LanguageModel, name: str = "model") -> Params:
+    looks: int = 4
+    """How often reranking is measured during the likelihood phase, for the report."""
+
+    def run(
+        self, workspace: Workspace, policy: LanguageModel, name: str = "model", observe: Observe = lambda *_: None
+    ) -> Params:
+        """Learn the reward, or read back a finished one. `observe(step, scorer)` may look at it on the way."""
         done = workspace.load_model(name)
         if done is not None:
             return done.params
         traces = self.demonstrations.traces(workspace, name)
         rows = encode_steps(workspace, traces, self.whole_share)
-        params = self.start(workspace, rows)
+        params = self.start(workspace, rows, observe)
         if self.rounds:
-            params = self.all_rounds(workspace, policy, params, traces, rows)
+            params = self.all_rounds(workspace, policy, params, traces, rows, observe)
         spec = self.network.make().spec
         about = f"steps of {len(traces)} expert traces, against the policy's; no answers, no verifier"
         workspace.save_model(name, self.network, params, spec, trained_on=about, windows="states")
         return params
 
-    def all_rounds(self, workspace: Workspace, policy: LanguageModel, params: Params, traces, rows) -> Params:
+    def all_rounds(
+        self, workspace: Workspace, policy: LanguageModel, params: Params, traces, rows, observe: Observe
+    ) -> Params:
         """The parameters after every round of negatives."""
-        negatives, network = self.negatives, self.network.make()
+        negatives = self.negatives
         own_task = traces[: self.demonstrations.count] if self.demonstrations.file is None else traces
         pool = negatives.sampled_pairs(workspace, policy, rows)
         old: list[Pair] = []
         for number in range(self.rounds):
-            scorer = TextScorer(network, params, workspace.encoder, workspace.environment.split_steps)
+            scorer = self.scorer(workspace, params)
             new = negatives.reset_pairs(workspace, policy, own_task, rows, number)
             new += negatives.hard_pairs(workspace, scorer, pool, number)
             params = self._round(workspace, params, old + new, number)
             old = old + new if negatives.replay else []
+            seen = self.warm_up_schedule.steps + (number + 1) * self.round_schedule.steps
+            observe(seen, self.scorer(workspace, params))
         return params
 
-    def start(self, workspace: Workspace, rows: Sequence[EncodedTrace]) -> Params:
-        """Critic parameters whose trunk has learned to write the demonstrated steps."""
+    def scorer(self, workspace: Workspace, params: Params) -> TextScorer:
+        """The reward as it reads texts."""
+        environment = workspace.environment
+        return TextScorer(self.network.make(), params, workspace.encoder, environment.split_steps, states=environment)
+
+    def start(self, workspace: Workspace, rows: Sequence[EncodedTrace], observe: Observe) -> Params:
+        """Parameters whose trunk has learned to write the demonstrated steps."""
         packed = workspace.encoder.pack(rows, self.row_length)
-        begun = time.perf_counter()
-        with workspace.progress(f"reward: likelihood of {len(rows)} steps", self.warm_up_schedule.steps) as advance:
-            state = train(
-                self.warm_up.make(self.network.decoder),
-                ArraySource(packed, self.warm_up_rows, workspace.seed),
-                self.warm_up_schedule,
-                workspace.key("warm-up"),
-                checkpoints=workspace.checkpoints("reward-warm-up"),
-                record=partial(workspace.record, "reward-warm-up"),
-                advance=advance,
-            )
-        tokens = int(self.warm_up_schedule.steps * self.warm_up_rows * np.mean((packed.segment > 0).sum(1)))
+        steps, seconds = self.warm_up_schedule.steps, 0.0
+        algorithm = self.warm_up.make(self.network.decoder)
+        checkpoints = workspace.checkpoints("reward-warm-up")
+        fresh = self.network.make().init(workspace.key("critic"))
+        source = ArraySource(packed, self.warm_up_rows, workspace.seed)
+        with workspace.progress(f"reward: likelihood of {len(rows)} steps", steps) as advance:
+            for look in range(1, self.looks + 1):
+                begun = time.perf_counter()
+                state = train(
+                    algorithm,
+                    source,
+                    replace(self.warm_up_schedule, steps=steps * look // self.looks),
+                    workspace.key("warm-up"),
+                    checkpoints=checkpoints,
+                    record=partial(workspace.record, "reward-warm-up"),
+                    advance=advance,
+                )
+                seconds += time.perf_counter() - begun
+                params = self.network.with_trunk(fresh, jax.device_get(state.params))
+                observe(steps * look // self.looks, self.scorer(workspace, params))
+        tokens = int(steps * self.warm_up_rows * np.mean((packed.segment > 0).sum(1)))
         note = "useful tokens, compilation and checkpoints included; bounded by matrix products of the feed-forward"
-        workspace.measured("training, reward warm-up", tokens, time.perf_counter() - begun, note)
-        params = self.network.make().init(workspace.key("critic"))
-        return self.network.with_trunk(params, state.params)
+        workspace.measured("training, reward", tokens, seconds, note)
+        return params
 
     def _round(self, workspace: Workspace, params: Params, pairs: list[Pair], number: int) -> Params:
         """Train the critic on the pool for one round, from its parameters."""
@@ -129,11 +154,6 @@ class FitReward:
 
     def _source(self, workspace: Workspace, pairs: list[Pair], number: int) -> Source:
         """Batches of pairs as the algorithm wants them."""
-        if len(pairs) < self.batch_size:
-            raise InputError(
-                f"round {number + 1}: only {len(pairs)} negatives for batches of {self.batch_size}; raise "
-                "reward.negatives.resets or lower reward.batch_size"
-            )
         encoder, seed = replace(workspace.encoder, max_steps=1), workspace.seed + number
         if not isinstance(self.critic, PairwiseCritic):
             arrays = _pair_arrays(self.critic, encoder, pairs, workspace.encoder.max_length)
@@ -141,14 +161,19 @@ class FitReward:
         groups: tuple[list[Pair], list[Pair]] = ([], [])
         for pair in pairs:
             groups[max(len(pair.expert.tokens), len(pair.negative.tokens)) > self.short].append(pair)
-        sizes, lengths = (self.batch_size, max(self.batch_size // 3, 1)), (self.short, workspace.encoder.max_length)
-        return Together(
-            *(
-                ArraySource(_pair_arrays(self.critic, encoder, group, length), size, seed)
-                for group, size, length in zip(groups, sizes, lengths, strict=True)
-                if len(group) >= size
+        ways = jax.device_count()  # a batch is divided over the devices
+        sizes = (self.batch_size, max(self.batch_size // 3 // ways, 1) * ways)
+        sources = [
+            ArraySource(_pair_arrays(self.critic, encoder, group, length), size, seed)
+            for group, size, length in zip(groups, sizes, (self.short, workspace.encoder.max_length), strict=True)
+            if len(group) >= size
+        ]
+        if not sources:
+            raise InputError(
+                f"round {number + 1}: only {len(pairs)} negatives for batches of {self.batch_size}; raise "
+                "reward.negatives.resets or lower reward.batch_size"
             )
-        )
+        return Together(*sources)
 
 
 def _pair_arrays(algorithm, encoder: Encoder, pairs: list[Pair], length: int) -> CriticBatch | AirlBatch | PairBatch:

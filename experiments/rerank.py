@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import tyro
 
-from experiments.candidate_files import finite, load_scorer, say, scored
+from experiments.candidate_files import finite, load_scorer, say, scored, write_answers
 from irl.environments.base import Environment
 from irl.evaluation.estimators import bootstrap_interval
 from irl.guidance.best_of_n import choose
 from irl.guidance.voting import majority
-from irl.traces.formats import write_json_lines
 from irl.traces.scoring import TextScores
 from irl.types import Candidates, InputError, Problem
 
@@ -105,7 +104,7 @@ def main(arguments: Sequence[str]) -> int:
                 "step_scores": [finite(steps) for steps in scores.steps],
             }
 
-    write_json_lines(options.output or Path("/dev/stdout"), answers())
+    write_answers(options.output, answers())
     for line in tally.summary(scorer.spec.information):
         say(line)
     return 0

@@ -5,17 +5,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from experiments.beam_search import BeamSearch, text_scores
+from experiments.beam_search import BeamSearch
 from experiments.fit_policy import FitPolicy
 from experiments.fit_reward import FitReward
 from experiments.improve_policy import ImprovePolicy
 from experiments.report import write_report
 from experiments.rerank_pool import RerankPool
+from experiments.sampling import sample_texts
+from experiments.train_time import RewardCurve
 from experiments.workspace import Workspace
 from irl.environments.base import Environment
 from irl.environments.countdown import Countdown
 from irl.traces.encode import Encoder
-from irl.traces.scoring import TextScorer
 from irl.traces.tokenize import number_tokenizer
 
 
@@ -49,24 +50,21 @@ def run_experiment(config: Experiment, folder: Path, command: str) -> Path:
     encoder = Encoder(number_tokenizer(), config.encoding.max_length, config.encoding.max_steps)
     workspace = Workspace(folder, config.environment, encoder, config.seed)
     policy = config.policy.run(workspace)
-    params = config.reward.run(workspace, policy)
-    scorer = TextScorer(
-        config.reward.network.make(),
-        params,
-        encoder,
-        config.environment.split_steps,
-        states=config.environment,
-    )
+    problems = config.environment.problems("test")[: config.rerank.problems]
+    pool = sample_texts(workspace, policy, problems, config.rerank.samples, "test")
+    curve = RewardCurve(workspace=workspace, problems=tuple(problems), pool=pool)
+    params = config.reward.run(workspace, policy, observe=curve.observe)
+    scorer = config.reward.scorer(workspace, params)
     report = config.rerank.run(workspace, policy, scorer)
     report["title"], report["command"], report["seeds"] = config.title, command, [config.seed]
     report["information"] = scorer.spec.information
     report["environment"] = repr(config.environment)
+    report["train_time"] = curve.panel()
     if config.search is not None:
-        score = text_scores(workspace, scorer)
-        report["search"] = config.search.run(workspace, policy, score, scorer.spec.information)
+        report["search"] = config.search.run(workspace, policy, scorer)
     if config.improvement is not None:
         improved = config.improvement.run(workspace, policy, scorer)
-        report["train_time"] = improved["train_time"]
+        report["train_time"] = report["train_time"] + improved["train_time"]
         report["gold_proxy"] = report["gold_proxy"] + improved["gold_proxy"]
         report["headline"] = report["headline"] + improved["headline"]
     return finish(workspace, report, time.perf_counter() - begun)

@@ -6,9 +6,10 @@ import importlib.util
 import json
 import shutil
 import sys
+import traceback
 from collections.abc import Sequence
 from contextlib import redirect_stderr
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -58,8 +59,12 @@ def load_config(name: str) -> Experiment:
         spec = importlib.util.spec_from_file_location(path.stem, path)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module.config
+        try:
+            spec.loader.exec_module(module)
+        except (ImportError, NameError, AttributeError, TypeError, ValueError, SyntaxError) as error:
+            lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+            raise InputError(f"{path}{''.join(f', line {line}' for line in lines[-1:])}: {error}") from error
+        return _experiment(vars(module).get("config"), path)
     known = sorted(p.stem for p in Path(configs.__path__[0]).glob("*.py") if p.stem != "__init__")
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
@@ -73,13 +78,26 @@ def read_config(path: Path) -> Experiment:
     if not path.exists():
         raise InputError(f"{path}: no such file")
     try:
-        return decode(json.loads(path.read_text(encoding="utf-8")), CONFIG_CLASSES, str(path))
+        config = decode(json.loads(path.read_text(encoding="utf-8")), CONFIG_CLASSES, "config")
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
+    return _experiment(config, path)
+
+
+def _experiment(config: Any, path: Path) -> Experiment:
+    if not isinstance(config, Experiment):
+        raise InputError(f"{path}: expected an Experiment as `config`, found {type(config).__name__}")
+    return config
 
 
 def override(config: Experiment, arguments: Sequence[str]) -> Experiment:
     """The config with dotted overrides; a typo is answered with the nearest valid name."""
+    for stage in ("search", "improvement"):  # `--search None` leaves it out
+        value, arguments = _take_option(list(arguments), f"--{stage}")
+        if value is not None and value != "None":
+            raise InputError(f"--{stage} {value}: expected None, or one of its fields: --{stage}.FIELD")
+        left_out: dict[str, Any] = {} if value is None else {stage: None}
+        config = replace(config, **left_out)
     if not arguments:
         return config
     names = sorted(_dotted(config))
@@ -119,36 +137,55 @@ def _plain(box: str) -> str:
 
 
 def _take_option(arguments: list[str], name: str) -> tuple[str | None, list[str]]:
-    if name not in arguments:
-        return None, arguments
-    at = arguments.index(name)
-    if at + 1 >= len(arguments):
-        raise InputError(f"{name} needs a value")
-    return arguments[at + 1], arguments[:at] + arguments[at + 2 :]
+    for at, argument in enumerate(arguments):
+        if argument.startswith(f"{name}="):
+            return argument.removeprefix(f"{name}="), arguments[:at] + arguments[at + 1 :]
+        if argument == name:
+            if at + 1 >= len(arguments):
+                raise InputError(f"{name} needs a value")
+            return arguments[at + 1], arguments[:at] + arguments[at + 2 :]
+    return None, arguments
 
 
 def prepare_folder(folder: Path, config: Experiment, overwrite: bool) -> None:
     """Make the folder and write config.json; refuse to go on with another config."""
+    folder = folder.resolve()
     written, wanted = folder / "config.json", encode(config, "config")
-    if overwrite and folder.exists():
-        if any(folder.iterdir()) and not written.exists():
-            raise InputError(f"{folder}: holds no run (no config.json); it is not removed. Take another folder")
+    new = written.with_suffix(".json.new")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; name a folder by --output")
+    before = _run_in(written)
+    held = folder.exists() and {*folder.iterdir()} - {new}  # `new` is of a run that was killed as it began
+    if overwrite and held:
+        if before is None:
+            raise InputError(f"{folder}: holds no run (no config.json of one); it is not removed. Take another folder")
         print(f"{folder}: what it held is removed (--overwrite)", file=sys.stderr)
-        shutil.rmtree(folder)
-    if written.exists():
-        before = json.loads(written.read_text(encoding="utf-8"))
+        old = folder.with_name(f".{folder.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        folder.rename(old)  # at once: a kill leaves no half of a run
+        shutil.rmtree(old)
+        before, held = None, False
+    if before is not None:
         different = _first_difference(before, wanted, "config")
         if different is not None:
             advice = "start anew with --overwrite, or take another --output"
             raise InputError(f"{folder}: holds a run of another config ({different}); {advice}")
         print(f"{folder}: going on with the run that is there", file=sys.stderr)
         return
-    if folder.exists() and any(folder.iterdir()):
+    if held:
         raise InputError(f"{folder}: is not empty and holds no run; take another --output")
     folder.mkdir(parents=True, exist_ok=True)
-    new = written.with_suffix(".json.new")
     new.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
     new.rename(written)
+
+
+def _run_in(config: Path) -> dict[str, Any] | None:
+    """What a run wrote to its config.json; None where there is none, or a model's."""
+    try:
+        found = json.loads(config.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return found if isinstance(found, dict) and found.get("class") == Experiment.__name__ else None
 
 
 def _first_difference(before: Any, now: Any, where: str) -> str | None:

@@ -7,8 +7,7 @@ from typing import Any
 
 import tyro
 
-from experiments.candidate_files import finite, load_scorer, say, scored
-from irl.traces.formats import write_json_lines
+from experiments.candidate_files import finite, load_scorer, say, scored, write_answers
 from irl.types import InputError
 
 
@@ -41,6 +40,6 @@ def main(arguments: Sequence[str]) -> int:
                     "steps": list(texts),
                 }
 
-    count = write_json_lines(options.output or Path("/dev/stdout"), lines())
+    count = write_answers(options.output, lines())
     say(f"{count} candidates scored; information level: {scorer.spec.information}")
     return 0

@@ -69,7 +69,7 @@ class Workspace:
 
     def say(self, message: str) -> None:
         """Tell the person at the screen, and log.txt."""
-        self.console.print(message, highlight=False, markup=False)
+        self.console.print(message, highlight=False, markup=False, soft_wrap=True)
         with open(self.folder / "log.txt", "a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
 
@@ -110,7 +110,8 @@ class Workspace:
     def progress(self, what: str, total: int) -> Iterator[Any]:
         """A progress bar with rate and time left; calls advance(n)."""
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, TimeRemainingColumn(), console=self.console, transient=True) as bar:
+        hidden = not self.console.is_terminal
+        with Progress(*columns, TimeRemainingColumn(), console=self.console, transient=True, disable=hidden) as bar:
             task = bar.add_task(what, total=total)
             yield lambda n=1: bar.advance(task, n)
 

@@ -7,6 +7,7 @@ the device never waits for the host.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -56,7 +57,7 @@ def train(
         state, extra, done = checkpoints.restore(None, state)
         source.set_state(extra["source"])
         advance(done)
-    step = jax.jit(algorithm.step, donate_argnums=0)
+    step = _compiled(algorithm.step)
     waiting: tuple[int, Any] | None = None
     for number in range(done + 1, schedule.steps + 1):
         batch = shard_batch(mesh, source.next(state))
@@ -72,6 +73,12 @@ def train(
                 waiting = None
             checkpoints.save(number, state, {"source": source.get_state()})
     return state
+
+
+@lru_cache(maxsize=16)
+def _compiled(step: Callable) -> Callable:
+    """The jitted step: an algorithm that is trained in several parts is compiled once."""
+    return jax.jit(step, donate_argnums=0)
 
 
 def _report(waiting: tuple[int, Any], record: Record) -> None:

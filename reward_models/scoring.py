@@ -30,8 +30,8 @@ def make_score_fn(
             step=np.zeros(traces.step_mask.shape, np.float32),
             token=np.zeros((count, width), np.float32),
         )
-        for rows, bucket in _batches(length, tokens_per_batch, buckets):
-            batch = jax.tree.map(np.asarray, _cut(traces, rows, bucket, tokens_per_batch))
+        for rows, bucket, size in _batches(length, tokens_per_batch, buckets):
+            batch = _cut(traces, rows, bucket, size)
             part = jax.device_get(apply(params, batch))
             keep, visible = len(rows), min(bucket, width)
             out.trace[rows] = part.trace[:keep]
@@ -43,19 +43,22 @@ def make_score_fn(
 
 
 def _batches(length: np.ndarray, tokens_per_batch: int, buckets: Sequence[int]):
-    """(row numbers, bucket) of every batch."""
+    """(row numbers, bucket, rows of the batch): batches are full, or an eighth of that for the last few rows."""
     last = buckets[-1]
     limits = np.array([next((b for b in buckets if b >= n), -(-n // last) * last) for n in length], int)
     for bucket in np.unique(limits):
         rows = np.flatnonzero(limits == bucket)
-        size = max(tokens_per_batch // int(bucket), 1)
-        for start in range(0, len(rows), size):
-            yield rows[start : start + size], int(bucket)
+        full = max(tokens_per_batch // int(bucket), 1)
+        small = max(full // 8, 1)
+        start = 0
+        while start < len(rows):
+            size = full if len(rows) - start > 2 * small else small
+            yield rows[start : start + size], int(bucket), size
+            start += size
 
 
-def _cut(traces: TraceBatch, rows: np.ndarray, bucket: int, tokens_per_batch: int) -> TraceBatch:
-    """The rows at the bucket's width, filled up to the batch's size with rows of padding."""
-    size = max(tokens_per_batch // bucket, 1)
+def _cut(traces: TraceBatch, rows: np.ndarray, bucket: int, size: int) -> TraceBatch:
+    """The rows at the bucket's width, filled up to `size` with rows of padding."""
 
     def fit(array, fill, resize):
         part = array[rows, :bucket] if resize else array[rows]

@@ -8,7 +8,7 @@ and epoch 1 of `shuffle(seed=0)` is epoch 0 of `shuffle(seed=1)`.
 
 import functools
 import sys
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import grain
 import jax
@@ -20,6 +20,7 @@ PyTree = Any
 Json = dict[str, Any]
 
 
+@runtime_checkable
 class Source(Protocol):
     """Where the training loop gets its batches. Its state is JSON, and the checkpoint keeps it."""
 

@@ -8,7 +8,7 @@ Where the state is everything before (an answer that must agree with all steps),
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from irl.traces.encode import EncodedTrace, Encoder
 from irl.traces.tokenize import END
@@ -24,6 +24,7 @@ class StepWindow(NamedTuple):
     """True where the step is the last word of its trace: it ends with the end token, others with a newline."""
 
 
+@runtime_checkable
 class HasStates(Protocol):
     """The part of an environment that windows need."""
 

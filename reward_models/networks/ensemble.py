@@ -3,7 +3,8 @@
     step score = mean_m s_m,   min_m s_m,   or   mean_m s_m - penalty * var_m s_m
 
 Coste et al. 2024 (arXiv 2310.02743) compare the three as mean, worst-case and uncertainty-weighted optimisation.
-The reduction is taken step by step, then the members' declared aggregate gives the trace score.
+The reduction is taken step by step, then the members' declared aggregate gives the trace score. Only means add
+up over tokens: the other reductions put the score of a step at its last token, as a step critic does.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from jaxtyping import Array, Float
 
 from reward_models.aggregation import aggregate_steps
 from reward_models.networks.base import Network, Params
-from reward_models.networks.critic import CriticConfig
+from reward_models.networks.critic import CriticConfig, step_ends
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
 from reward_models.types import Scores, TraceBatch
 
@@ -43,7 +44,12 @@ class EnsembleConfig:
 
         def apply(params: Params, traces: TraceBatch) -> Scores:
             scores = jax.vmap(member.apply, (0, None))(params, traces)
-            step, token = self.reduce(scores.step), self.reduce(scores.token)
+            step = self.reduce(scores.step)
+            if self.reduction == "mean":
+                token = scores.token.mean(axis=0)
+            else:
+                own = jnp.take_along_axis(step, jnp.maximum(traces.step_id, 0), axis=1)
+                token = jnp.where(step_ends(traces.step_id), own, 0.0)
             return Scores(aggregate_steps(step, traces.step_mask, member.spec.aggregate), step, token)
 
         return Network(init, apply, member.spec)

@@ -24,7 +24,7 @@ def traces():
     step_id = np.array([[-1, -1, 0, 0, 1, 1, 2, 3, 3, 3], [-1, -1, 0, 0, 1, 1, 1, -1, -1, -1], [-1] * 10])
     segment = np.array([[1] * 10, [1] * 7 + [0] * 3, [0] * 10])
     mask = np.arange(STEPS) <= step_id.max(axis=1, keepdims=True)
-    return TraceBatch(tokens, segment, np.arange(10) * segment, step_id, mask, np.arange(3))
+    return jax.tree.map(jnp.asarray, TraceBatch(tokens, segment, np.arange(10) * segment, step_id, mask, np.arange(3)))
 
 
 TRACES = traces()
@@ -35,7 +35,9 @@ class Family:
 
     def __init__(self, member):
         self.member = member
-        configs = {how: EnsembleConfig(member=member, members=COUNT, reduction=how, penalty=PENALTY) for how in REDUCTIONS}
+        configs = {
+            how: EnsembleConfig(member=member, members=COUNT, reduction=how, penalty=PENALTY) for how in REDUCTIONS
+        }
         self.networks = {how: config.make() for how, config in configs.items()}
         rng = np.random.default_rng(0)
         shapes = jax.eval_shape(member.make().init, jax.random.key(0))
@@ -55,7 +57,13 @@ class Family:
 @pytest.fixture(scope="module")
 def family_of():
     families: dict[str, Family] = {}
-    return lambda name: families.setdefault(name, None) or families.update({name: Family(MEMBERS[name])}) or families[name]
+
+    def get(name):
+        if name not in families:
+            families[name] = Family(MEMBERS[name])
+        return families[name]
+
+    return get
 
 
 def reduced_by_hand(values, reduction):
@@ -128,14 +136,11 @@ def test_later_tokens_company_and_order_do_not_matter(family, reduction, family_
         assert np.abs(other[0] - scores.token[0]).max() > 1e-3
 
 
-@FAMILIES
-def test_init_makes_members_that_differ_in_the_shapes_of_stacked_ones(family, family_of):
-    them = family_of(family)
-    params = them.networks["mean"].init(jax.random.key(0))
-    stacked = stack_members(them.params)
+def test_init_makes_members_that_differ_in_the_shapes_of_stacked_ones(family_of):
+    them = family_of("advantage")
+    params, stacked = jax.jit(them.networks["mean"].init)(jax.random.key(0)), stack_members(them.params)
     assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, stacked)
-    embedding = params["embedding"] if family == "advantage" else params["trunk"]["embedding"]
-    assert np.abs(embedding[0] - embedding[1]).max() > 1e-3
+    assert np.abs(params["embedding"][0] - params["embedding"][1]).max() > 1e-3
     for i, member in enumerate(them.params):
         taken = jax.tree.map(lambda leaf, i=i: leaf[i], stacked)
         assert all(jax.tree.leaves(jax.tree.map(np.array_equal, taken, member)))
@@ -148,11 +153,12 @@ def test_spec_is_that_of_the_member(reduction, family_of):
 
 
 def test_gradients_are_finite_and_reach_every_member(family_of):
-    them = family_of("advantage")
+    """Of the pessimistic mean with a minimum over steps, which has an infinity inside, and a row of padding."""
+    them = family_of("critic")
 
     def loss(params):
-        scores = {how: network.apply(params, TRACES) for how, network in them.networks.items()}
-        return sum(jnp.sum(s.trace) + jnp.sum(s.token**2) for s in scores.values())
+        scores = them.networks["pessimistic"].apply(params, TRACES)
+        return jnp.sum(scores.trace) + jnp.sum(scores.token**2)
 
     for leaf in jax.tree.leaves(jax.jit(jax.grad(loss))(stack_members(them.params))):
         assert np.isfinite(leaf).all()

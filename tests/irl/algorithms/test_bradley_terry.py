@@ -70,9 +70,9 @@ def softplus(x):
 )
 def test_loss_and_its_company_by_hand(smoothing, centering, weight, expected):
     """Rewards 2 > -1 in the right order (gap 3), -1 < 0.5 in the wrong one (gap -1.5)."""
-    algorithm = BradleyTerry(
-        optimiser=plain_optimiser(), label_smoothing=smoothing, centering=centering
-    ).make(table_network([2.0, -1.0, 0.5]))
+    algorithm = BradleyTerry(optimiser=plain_optimiser(), label_smoothing=smoothing, centering=centering).make(
+        table_network([2.0, -1.0, 0.5])
+    )
     state = algorithm.init(jax.random.key(0))
     _, info = algorithm.step(state, table_pairs([0, 1], [1, 2], weight), jax.random.key(1))
     np.testing.assert_allclose(info["loss"], expected, atol=1e-6)
@@ -119,9 +119,18 @@ def pairs_of(count, seed):
 
 @pytest.fixture(scope="module")
 def learner():
-    """(algorithm, jitted step, first state, what the step was traced with) of a tiny critic."""
-    algorithm = BradleyTerry(optimiser=plain_optimiser()).make(CriticConfig(decoder=DECODER).make())
-    traced = []
+    """(jitted step, first state, what the step was traced with) of a tiny critic."""
+    rng, traced = np.random.default_rng(0), []
+    network = CriticConfig(decoder=DECODER).make()
+
+    def init(key):
+        """Drawn by numpy, which takes no seconds to compile."""
+        return jax.tree.map(
+            lambda leaf: jnp.asarray(0.3 * rng.standard_normal(leaf.shape), jnp.float32),
+            jax.eval_shape(network.init, key),
+        )
+
+    algorithm = BradleyTerry(optimiser=plain_optimiser()).make(network._replace(init=init))
 
     def step(state, batch, key):
         traced.append(batch.chosen.tokens.shape)
