@@ -65,21 +65,28 @@ def encode_traces(workspace: Workspace, traces: Sequence[Trace]) -> list[Encoded
     return _fitting(workspace, rows, "traces")
 
 
-def encode_steps(workspace: Workspace, traces: Sequence[Trace], whole_share: float = 0.25) -> list[EncodedTrace]:
-    """Every distinct step of the traces in its window, as rows.
+def encode_steps(
+    workspace: Workspace, traces: Sequence[Trace], whole_share: float = 0.25, goal_share: float = 0.03
+) -> list[EncodedTrace]:
+    """Every distinct step of the traces in its windows, as rows.
 
-    Windows that are a whole trace cost three times the tokens of the others and repeat what those teach: there
-    are at most `whole_share` as many of them as of the others, the first to come.
+    Windows that are a whole trace cost three times the tokens of the others and repeat what those teach: there are
+    at most `whole_share` as many of them as of the others, the first to come. Goals are few and are repeated, up to
+    `goal_share`.
     """
     windows = dict.fromkeys(
         window
         for trace in traces
-        for window in step_windows(workspace.environment, trace.prompt, [step.text for step in trace.steps])
+        for step in step_windows(workspace.environment, trace.prompt, [step.text for step in trace.steps])
+        for window in step
     )
     short = [window for window in windows if not window.closes]
-    whole = [window for window in windows if window.closes]
-    whole = whole[: int(whole_share * len(short))] if short else whole
-    return _fitting(workspace, encode_windows(workspace.encoder, short + whole), "steps")
+    whole = [window for window in windows if window.closes and window.before]
+    goals = [window for window in windows if window.closes and not window.before]
+    if short:
+        whole = whole[: int(whole_share * len(short))]
+        goals = goals * max(int(goal_share * len(short)) // max(len(goals), 1), 1)
+    return _fitting(workspace, encode_windows(workspace.encoder, short + whole + goals), "steps")
 
 
 def _fitting(workspace: Workspace, rows: list[EncodedTrace], what: str) -> list[EncodedTrace]:

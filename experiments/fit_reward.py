@@ -12,7 +12,7 @@ No answer and no verifier is looked at, here or in choosing the checkpoint: the 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 
 import jax
 import numpy as np
@@ -30,7 +30,7 @@ from irl.traces.pipeline import ArraySource, Source, Together
 from irl.traces.scoring import TextScorer
 from irl.train import Schedule, train
 from irl.types import InputError
-from reward_models.networks.base import Params
+from reward_models.networks.base import Network, Params
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
 from reward_models.types import PairBatch
@@ -101,7 +101,7 @@ class FitReward:
     def scorer(self, workspace: Workspace, params: Params) -> TextScorer:
         """The reward as it reads texts."""
         environment = workspace.environment
-        return TextScorer(self.network.make(), params, workspace.encoder, environment.split_steps, states=environment)
+        return TextScorer(_made(self.network), params, workspace.encoder, environment.split_steps, states=environment)
 
     def start(self, workspace: Workspace, rows: Sequence[EncodedTrace], observe: Observe) -> Params:
         """Parameters whose trunk has learned to write the demonstrated steps."""
@@ -111,21 +111,22 @@ class FitReward:
         checkpoints = workspace.checkpoints("reward-warm-up")
         fresh = self.network.make().init(workspace.key("critic"))
         source = ArraySource(packed, self.warm_up_rows, workspace.seed)
-        with workspace.progress(f"reward: likelihood of {len(rows)} steps", steps) as advance:
-            for look in range(1, self.looks + 1):
-                begun = time.perf_counter()
+        for look in range(1, self.looks + 1):
+            part, begun = replace(self.warm_up_schedule, steps=steps * look // self.looks), time.perf_counter()
+            what = f"reward: likelihood of {len(rows)} steps {look}/{self.looks}"
+            with workspace.progress(what, part.steps) as advance:
                 state = train(
                     algorithm,
                     source,
-                    replace(self.warm_up_schedule, steps=steps * look // self.looks),
+                    part,
                     workspace.key("warm-up"),
                     checkpoints=checkpoints,
                     record=partial(workspace.record, "reward-warm-up"),
                     advance=advance,
                 )
-                seconds += time.perf_counter() - begun
-                params = self.network.with_trunk(fresh, jax.device_get(state.params))
-                observe(steps * look // self.looks, self.scorer(workspace, params))
+            seconds += time.perf_counter() - begun
+            params = self.network.with_trunk(fresh, jax.device_get(state.params))
+            observe(part.steps, self.scorer(workspace, params))
         tokens = int(steps * self.warm_up_rows * np.mean((packed.segment > 0).sum(1)))
         note = "useful tokens, compilation and checkpoints included; bounded by matrix products of the feed-forward"
         workspace.measured("training, reward", tokens, seconds, note)
@@ -174,6 +175,12 @@ class FitReward:
                 "reward.negatives.resets or lower reward.batch_size"
             )
         return Together(*sources)
+
+
+@lru_cache(maxsize=4)
+def _made(network: SoftAdvantageConfig | CriticConfig) -> Network:
+    """The same functions for all scorers of a run, so that they are compiled once."""
+    return network.make()
 
 
 def _pair_arrays(algorithm, encoder: Encoder, pairs: list[Pair], length: int) -> CriticBatch | AirlBatch | PairBatch:

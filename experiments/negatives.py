@@ -62,7 +62,8 @@ class Negatives:
             window
             for problem, texts in zip(problems, samples.texts, strict=True)
             for text in texts
-            for window in step_windows(workspace.environment, problem.prompt, split(text))
+            for step in step_windows(workspace.environment, problem.prompt, split(text))
+            for window in step
         )
         encoded = [row for row in encode_windows(workspace.encoder, list(windows)) if workspace.encoder.fits(row)]
         experts: dict[tuple[int, ...], list[EncodedTrace]] = {}
@@ -110,7 +111,7 @@ def _window_pairs(workspace: Workspace, policy: LanguageModel, traces, whole, fi
     """Steps cut out of whole rows and put in their windows."""
     steps = [row.step_id[cut] for row, cut in zip(whole, cuts, strict=True)]
     windows = [
-        step_windows(workspace.environment, trace.prompt, [s.text for s in trace.steps])[step]
+        step_windows(workspace.environment, trace.prompt, [s.text for s in trace.steps])[step][0]
         for trace, step in zip(traces, steps, strict=True)
     ]
     of_expert = step_log_prob(workspace, policy, whole, steps)

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from irl.algorithms.base import Algorithm, State
@@ -46,12 +47,13 @@ def train(
     """Train to the end of the schedule, from the newest checkpoint where there is one.
 
     `start` replaces `algorithm.init(key)` (a fine-tuned trunk, say). `record(step, metrics)` is told every
-    `log_every` steps, `advance(n)` whenever n more steps are behind us. A non-finite loss stops with InputError
-    naming step and value; the last checkpoint is from before it. The batch is divided over the mesh; the state is
-    on every device of it.
+    `log_every` steps, `advance(n)` whenever n more steps are behind us. A loss or parameters that are not finite
+    stop with InputError naming step and value; the last checkpoint is from before it. The batch is divided over
+    the mesh; the state is on every device of it.
     """
     mesh = make_mesh() if mesh is None else mesh
-    state = replicate(mesh, algorithm.init(jax.random.fold_in(key, 0)) if start is None else start)
+    state = algorithm.init(jax.random.fold_in(key, 0)) if start is None else start
+    state = replicate(mesh, jax.device_put(state, may_alias=False))  # a copy: every step donates its state
     done = 0
     if checkpoints.latest() is not None:
         state, extra, done = checkpoints.restore(None, state)
@@ -67,7 +69,7 @@ def train(
         advance(1)
         waiting = (number, info) if number % schedule.log_every == 0 or number == schedule.steps else None
         if number % schedule.save_every == 0 or number == schedule.steps:
-            _finite(number, info)
+            _finite(number, info, state)
             if waiting is not None:  # before the save: a run that is killed after it never comes back to this step
                 _report(waiting, record)
                 waiting = None
@@ -87,10 +89,14 @@ def _report(waiting: tuple[int, Any], record: Record) -> None:
     record(number, {name: float(value) for name, value in info.items()})
 
 
-def _finite(number: int, info: Mapping[str, Any]) -> None:
+def _finite(number: int, info: Mapping[str, Any], state: State = None) -> None:
     loss = float(info["loss"])
-    if not np.isfinite(loss):
+    found = "" if np.isfinite(loss) else f"the loss is {loss}"
+    if not found and state is not None:
+        bad = sum(not jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
+        found = f"{bad} of the parameters' arrays are NaN or infinite after it" if bad else ""
+    if found:
         raise InputError(
-            f"step {number}: the loss is {loss}; nothing was saved after the last finite step. Lower the "
+            f"step {number}: {found}; nothing was saved after the last finite step. Lower the "
             "learning rate, or start again from the last checkpoint"
         )

@@ -77,7 +77,7 @@ class Grpo:
             kl_token = jnp.sum(jnp.exp(log_prob) * (log_prob - log_ref), axis=-1)
             kl = jnp.sum(kl_token, where=where)
             nll, _ = next_token_loss(decoder, batch.demonstrations)
-            mle = self.mle * jnp.clip(1 - state.step / self.mle_steps, 0.0, 1.0)
+            mle = self.mle * jnp.maximum(self.mle_steps - state.step, 0) / max(self.mle_steps, 1)
             loss = -gain + self.kl * kl / count + mle * nll
             return loss, {"loss": loss, "kl": kl / traces.tokens.shape[0], "nll": nll}
 

@@ -9,7 +9,7 @@ from optax import contrib
 
 @dataclass(frozen=True, kw_only=True)
 class AdamW:
-    """Loshchilov and Hutter 2019 (arXiv 1711.05101). Leaves of one dimension per layer do not decay."""
+    """Loshchilov and Hutter 2019 (arXiv 1711.05101). Norm scales and biases do not decay."""
 
     learning_rate: float = 1e-3
     warmup_steps: int = 50
@@ -27,7 +27,7 @@ class AdamW:
 
 @dataclass(frozen=True, kw_only=True)
 class Muon:
-    """Orthogonalised momentum for the layers' matrices, Adam for everything else (Jordan et al. 2024).
+    """Orthogonalised momentum for the layers' matrices, Nesterov's Adam for all else (Jordan et al. 2024).
 
     Updates are scaled to the root mean square of Adam's (Liu et al. 2025, arXiv 2502.16982, eq. 4), so the
     learning rates of AdamW serve. From scratch it needed about three quarters of AdamW's steps (see LOG.md).
@@ -66,7 +66,7 @@ def _schedule(config: Optimiser) -> optax.Schedule:
 
 
 def _decays(params):
-    return jax.tree.map(lambda leaf: leaf.ndim >= 2, params)
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key not in ("scale", "bias"), params)
 
 
 def _stacked_matrices(params):

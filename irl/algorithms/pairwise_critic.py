@@ -21,6 +21,7 @@ from jaxtyping import Float
 
 from irl.algorithms.base import Algorithm, Info
 from irl.algorithms.optimiser import AdamW, Optimiser
+from reward_models.aggregation import sum_by_step
 from reward_models.losses import bradley_terry_loss, weighted_mean
 from reward_models.networks.base import Network, Params
 from reward_models.types import Array, TraceBatch
@@ -78,8 +79,9 @@ class PairwiseCritic:
         pair = bradley_terry_loss(
             expert / self.temperature, negative / self.temperature, label_smoothing=self.label_smoothing, weights=exists
         )
-        tokens = jnp.maximum(batch.expert.response.sum(), 1)
-        nll = -jnp.sum(expert) / tokens
+        steps = batch.expert_weight.shape[1]
+        lengths = sum_by_step(batch.expert.response.astype(jnp.float32), batch.expert.step_id, steps)
+        nll = -jnp.sum(expert) / jnp.maximum(jnp.sum(lengths * batch.expert_weight), 1)  # per judged token
         centre = weighted_mean((expert + negative) ** 2 / 4, exists)
         info = {
             "pair_loss": pair,

@@ -31,6 +31,14 @@ class Environment(Protocol):
         """The state in which step `index` is taken, as a prompt of its own; None where that is all before it."""
         ...
 
+    def without_goal(self, prompt: str) -> str:
+        """The prompt without what is to be reached, so that a step's windows can keep the two apart."""
+        ...
+
+    def goal_claim(self, prompt: str, steps: Sequence[str], index: int) -> tuple[str, str] | None:
+        """(the goal as a prompt, what step `index` claims to have reached), None where a step claims nothing."""
+        ...
+
     def answer_key(self, problem: Problem, text: str) -> str | None:
         """The final answer in a canonical form for voting, None when there is none."""
         ...

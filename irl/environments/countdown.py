@@ -134,6 +134,16 @@ class Countdown:
         left = _LEFT.search(steps[index - 1])
         return left[1].strip() if left else steps[index - 1]
 
+    def without_goal(self, prompt: str) -> str:
+        return render_prompt(parse_prompt(prompt)[0])
+
+    def goal_claim(self, prompt: str, steps: Sequence[str], index: int) -> tuple[str, str] | None:
+        """The target, and the value that an answer claims."""
+        if not steps[index].lower().startswith("answer"):
+            return None
+        _, equals, value = steps[index].rpartition("=")
+        return f" (target: {parse_prompt(prompt)[1]})", f" = {value.strip()}" if equals else steps[index]
+
     def answer_key(self, problem: Problem, text: str) -> str | None:
         return canonical_answer(self.split_steps(text))
 

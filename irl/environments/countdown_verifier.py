@@ -140,7 +140,7 @@ def verify_text(numbers: Sequence[Number], target: Number, lines: Sequence[str])
         if line.lower().startswith("answer:"):
             steps.append(_judge_answer(numbers, target, line, state))
         else:
-            verdict, state = _judge_step(line, state, target)
+            verdict, state = _judge_step(line, state, target, len(numbers))
             steps.append(verdict)
     outcome, reason = _judge_outcome(numbers, target, lines)
     return Verdict(outcome=outcome, steps=tuple(steps), reason=reason)
@@ -171,8 +171,11 @@ def _judge_answer(numbers, target, line: str, state) -> StepVerdict:
     return StepVerdict(legal=legal, arithmetic=right, solvable=legal and right)
 
 
-def _judge_step(line: str, state, target) -> tuple[StepVerdict, tuple[Number, ...]]:
-    """The verdict, and the state that the line itself claims (so that one error is counted once)."""
+def _judge_step(line: str, state, target, most: int) -> tuple[StepVerdict, tuple[Number, ...]]:
+    """The verdict, and the state that the line itself claims (so that one error is counted once).
+
+    A state of `most` numbers or more cannot come after a step; it is not searched.
+    """
     match = _STEP.match(line)
     wrong = StepVerdict(legal=False, arithmetic=False, solvable=False)
     if not match:
@@ -187,5 +190,5 @@ def _judge_step(line: str, state, target) -> tuple[StepVerdict, tuple[Number, ..
     after = tuple(sorted(claimed))
     legal = rest is not None and after == tuple(sorted((*rest, result)))
     arithmetic = exact is not None and exact == result
-    can = legal and arithmetic and len(after) <= 6 and solvable(after, target)
+    can = legal and arithmetic and len(after) < most and solvable(after, target)
     return StepVerdict(legal=legal, arithmetic=arithmetic, solvable=can), after

@@ -159,6 +159,12 @@ class ModChain:
         value = chain.start if claim is None else claim.value
         return " ".join([str(value), *(f"{symbol} {number}" for symbol, number in due), "mod", str(chain.modulus)])
 
+    def without_goal(self, prompt: str) -> str:
+        return prompt
+
+    def goal_claim(self, prompt: str, steps: Sequence[str], index: int) -> tuple[str, str] | None:
+        return None
+
     def answer_key(self, problem: Problem, text: str) -> str | None:
         """The number of the last answer line, without leading zeros."""
         claims = [parse_step(line) for line in self.split_steps(text)]

@@ -107,7 +107,7 @@ def _expand(policy, encoder: Encoder, beams, key, settings: BeamSettings, proble
             new = drawn.tokens[i, j, : drawn.length[i, j]].tolist()
             row = _append(beam.row, new)
             identity = (problem, tuple(row.tokens))
-            if drawn.ended[i, j] and identity not in seen and len(row.tokens) < encoder.max_length:
+            if drawn.ended[i, j] and identity not in seen and len(row.tokens) <= encoder.max_length:
                 seen.add(identity)
                 grown.append((problem, row, new[-1] == end))
     return grown, int(drawn.length[: len(beams)].sum())

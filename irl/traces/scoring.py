@@ -65,11 +65,11 @@ class TextScorer:
             return [scores[i, : len(steps)].tolist() for i, (_, steps) in enumerate(traces)]
         number: dict[StepWindow, int] = {}
         index = [
-            [number.setdefault(window, len(number)) for window in step_windows(self._states, prompt, steps)]
+            [[number.setdefault(w, len(number)) for w in step] for step in step_windows(self._states, prompt, steps)]
             for prompt, steps in traces
         ]
         scores = self.score_rows(encode_windows(self._encoder, list(number)))[:, 0]
-        return [scores[ids].tolist() for ids in index]
+        return [[float(scores[ids].sum()) for ids in steps] for steps in index]
 
     def score_rows(self, rows: Sequence[EncodedTrace], chunk: int = 131_072) -> np.ndarray:
         """Step scores [rows, steps] of encoded rows; `chunk` of them are held as arrays at a time."""

@@ -4,7 +4,9 @@ A reward of classical inverse RL sees the state and the action, not the history 
 environment can name the state before a step (in Countdown: the numbers that are left), the step is judged as
 the only step of the problem that the state poses. So a step that comes third in one trace and first in another
 is the same window, and a critic cannot learn what history or goal would make it say of a calculation.
-Where the state is everything before (an answer that must agree with all steps), the window is the whole trace.
+Where the state is everything before (an answer that must agree with all steps), the window is the whole trace
+without its goal, and a second window asks whether what the step claims is the goal. Apart, neither can excuse the
+other: whoever sees the goal finds it likely that it was reached.
 """
 
 from collections.abc import Sequence
@@ -30,16 +32,22 @@ class HasStates(Protocol):
 
     def state_before(self, prompt: str, steps: Sequence[str], index: int) -> str | None: ...
 
+    def without_goal(self, prompt: str) -> str: ...
 
-def step_windows(environment: HasStates, prompt: str, steps: Sequence[str]) -> list[StepWindow]:
-    """One window per step of a trace."""
-    windows = []
+    def goal_claim(self, prompt: str, steps: Sequence[str], index: int) -> tuple[str, str] | None: ...
+
+
+def step_windows(environment: HasStates, prompt: str, steps: Sequence[str]) -> list[tuple[StepWindow, ...]]:
+    """The windows of each step of a trace; the score of a step is the sum over its windows."""
+    windows: list[tuple[StepWindow, ...]] = []
     for index, step in enumerate(steps):
         state = environment.state_before(prompt, steps, index)
-        if state is None:
-            windows.append(StepWindow(prompt, tuple(steps[:index]), step, True))
-        else:
-            windows.append(StepWindow(state, (), step, False))
+        if state is not None:
+            windows.append((StepWindow(state, (), step, False),))
+            continue
+        whole = StepWindow(environment.without_goal(prompt), tuple(steps[:index]), step, True)
+        claim = environment.goal_claim(prompt, steps, index)
+        windows.append((whole,) if claim is None else (whole, StepWindow(claim[0], (), claim[1], True)))
     return windows
 
 

@@ -284,10 +284,3 @@ def test_the_program_does_not_grow_with_depth():
     shallow, deep = program(2), program(12)
     assert len(shallow) > 100
     assert len(deep) == len(shallow)
-
-
-def test_parameters_are_stacked_and_every_layer_draws_its_own():
-    blocks = CONFIG.make().init(jax.random.key(0))["blocks"]
-    assert {leaf.shape[0] for leaf in jax.tree.leaves(blocks)} == {CONFIG.num_layers}
-    first, second = np.asarray(blocks["query"]["kernel"])
-    assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.2  # 512 independent draws: 4.5 deviations

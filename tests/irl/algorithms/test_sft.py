@@ -109,6 +109,13 @@ def test_packed_and_padded_batches_cost_the_same(learner):
     np.testing.assert_allclose(loss(start, packed), loss(start, ENCODER.batch(rows, range(6))), atol=1e-5)
 
 
+def test_layers_are_stacked_and_each_draws_its_own_start(learner):
+    blocks = learner[1].params["blocks"]
+    assert {leaf.shape[0] for leaf in jax.tree.leaves(blocks)} == {CONFIG.num_layers}
+    first, second = np.asarray(blocks["query"]["kernel"])
+    assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.14  # 1024 draws: 4.5 standard deviations
+
+
 # --- training ---------------------------------------------------------------------------------------------
 
 

@@ -120,16 +120,16 @@ def test_the_number_of_slots_does_not_change_the_samples(slots):
 def test_samples_of_a_prompt_depend_on_its_row_and_not_on_its_neighbours_or_padding():
     """Sample j of row p draws from fold_in(key, p, j): the same row number means the same stream.
 
-    So row 0 of a ragged batch samples as it does alone, and row 2 as it does behind other prompts in a wider
-    batch; the same prompt at two rows of a batch gives different samples.
+    So row 0 of a ragged batch samples as it does alone in a wider array, and row 2 as it does behind other
+    prompts; the same prompt at two rows of a batch gives different samples.
     """
     together = draw()
-    alone = draw(prompts=PROMPTS[:1], lengths=LENGTHS[:1])
-    assert_same_samples(alone, jax.tree.map(lambda x: x[:1], together))
-    others = np.array([[1, 0, 0, 0, 3, 4], [1, 3, 3, 0, 0, 0], [1, 0, 3, 2, 2, 2]], np.int32)
-    wider = draw(prompts=others, lengths=np.array([6, 3, 3], np.int32))
-    assert_same_samples(*(jax.tree.map(lambda x: x[2:], s) for s in (wider, together)))
-    assert (wider.tokens[:2] != together.tokens[:2]).any(axis=(1, 2)).all()
+    wide = np.pad(PROMPTS[:1], ((0, 0), (0, 2)), constant_values=3)
+    assert_same_samples(draw(prompts=wide, lengths=LENGTHS[:1]), jax.tree.map(lambda x: x[:1], together))
+    others = np.array([[1, 0, 0, 0], [1, 3, 3, 0], [1, 0, 3, 2]], np.int32)
+    behind_others = draw(prompts=others, lengths=np.array([2, 4, 3], np.int32))
+    assert_same_samples(*(jax.tree.map(lambda x: x[2:], s) for s in (behind_others, together)))
+    assert (behind_others.tokens[:2] != together.tokens[:2]).any(axis=(1, 2)).all()
     twice = draw(prompts=PROMPTS[[0, 0, 0]], lengths=LENGTHS[[0, 0, 0]])
     assert (twice.tokens[0] != twice.tokens[1]).any()
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from irl.traces.pipeline import ArraySource, epoch_order
+from irl.traces.pipeline import ArraySource, Together, epoch_order
 from irl.types import InputError
 from reward_models.types import PairBatch, TraceBatch
 
@@ -189,3 +189,60 @@ def test_a_batch_costs_less_than_a_millisecond(rows):
         return time.perf_counter() - start
 
     assert statistics.median(seconds() for _ in range(200)) < 1e-3
+
+
+def pair_of_streams() -> Together:
+    """Rows 0 to 9 by three and a trace batch of 7 rows by two: the streams have epochs of different lengths."""
+    return Together(ArraySource(np.arange(10), 3, seed=0), ArraySource(trace_batch(7), 2, seed=1))
+
+
+def test_together_draws_a_tuple_of_the_batches_of_each():
+    together = pair_of_streams()
+    first, second = ArraySource(np.arange(10), 3, seed=0), ArraySource(trace_batch(7), 2, seed=1)
+    for _ in range(9):
+        batch = together.next("any learner's state")
+        assert isinstance(batch, tuple) and len(batch) == 2 and isinstance(batch[1], TraceBatch)
+        np.testing.assert_array_equal(batch[0], first.next())
+        np.testing.assert_array_equal(batch[1].tokens, second.next().tokens)
+
+
+def test_together_goes_on_from_its_saved_state():
+    source = pair_of_streams()
+    for _ in range(5):
+        source.next()
+    state = json.loads(json.dumps(source.get_state()))
+    expected = [source.next() for _ in range(10)]
+    for resumed in (pair_of_streams(), source):  # a new one, and back in the same object
+        resumed.set_state(state)
+        for rows, traces in expected:
+            again = resumed.next()
+            np.testing.assert_array_equal(again[0], rows)
+            np.testing.assert_array_equal(again[1].prompt_id, traces.prompt_id)
+    assert resumed.get_state() == source.get_state() != state
+
+
+def test_together_refuses_the_state_of_other_streams():
+    source = pair_of_streams()
+    turned = Together(ArraySource(trace_batch(7), 2, seed=1), ArraySource(np.arange(10), 3, seed=0))
+    with pytest.raises(InputError, match="data position was saved for"):
+        source.set_state(turned.get_state())
+    with pytest.raises(ValueError, match="zip"):
+        source.set_state(Together(ArraySource(np.arange(10), 3, seed=0)).get_state())
+
+
+class Learner:
+    """A source that gives the learner's state back, as rollouts sample with it."""
+
+    def next(self, state=None):
+        return state
+
+    def get_state(self):
+        return {}
+
+    def set_state(self, state):
+        assert state == {}
+
+
+def test_together_hands_the_learner_on_to_every_source():
+    together = Together(Learner(), Learner())
+    assert together.next("learner") == ("learner", "learner")

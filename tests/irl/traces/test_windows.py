@@ -1,0 +1,107 @@
+"""Windows: what a step is judged by, as text and as tokens."""
+
+import numpy as np
+import pytest
+
+from irl.environments.countdown import Countdown
+from irl.environments.modchain import ModChain
+from irl.environments.tree import Tree
+from irl.traces.encode import Encoder
+from irl.traces.tokenize import BEGIN, END, number_tokenizer
+from irl.traces.windows import StepWindow, encode_windows, step_windows
+
+COUNTDOWN, MODCHAIN = Countdown(), ModChain()
+ENCODER = Encoder(number_tokenizer(), 100, 8)
+PROMPT = "4 5 6 10"
+STEPS = (
+    "10 - 4 = 6 (left: 5 6 6)",
+    "6 * 5 = 30 (left: 6 30)",
+    "30 - 6 = 24 (left: 24)",
+    "Answer: (10 - 4) * 5 - 6 = 24",
+)
+CHAIN = "7 * 3 + 5 - 2 mod 13"
+CHAIN_STEPS = ("7 * 3 = 8", "8 + 5 = 0", "0 - 2 = 11", "Answer: 11")
+
+
+def test_windows_of_a_countdown_trace_are_the_numbers_left_and_the_whole_trace_for_the_answer():
+    assert step_windows(COUNTDOWN, PROMPT, STEPS) == [
+        StepWindow("4 5 6 10", (), STEPS[0], False),
+        StepWindow("5 6 6", (), STEPS[1], False),
+        StepWindow("6 30", (), STEPS[2], False),
+        StepWindow("4 5 6 10", STEPS[:3], STEPS[3], True),
+    ]
+
+
+def test_windows_of_a_chain_are_the_value_and_what_is_still_to_do():
+    assert step_windows(MODCHAIN, CHAIN, CHAIN_STEPS) == [
+        StepWindow("7 * 3 + 5 - 2 mod 13", (), "7 * 3 = 8", False),
+        StepWindow("8 + 5 - 2 mod 13", (), "8 + 5 = 0", False),
+        StepWindow("0 - 2 mod 13", (), "0 - 2 = 11", False),
+        StepWindow(CHAIN, CHAIN_STEPS[:3], "Answer: 11", True),
+    ]
+
+
+def test_a_wrong_claim_is_the_state_of_the_step_after_it():
+    wrong = ("10 - 4 = 7 (left: 5 6 7)", "7 * 5 = 35 (left: 6 35)")
+    assert [w.prompt for w in step_windows(COUNTDOWN, PROMPT, wrong)] == ["4 5 6 10", "5 6 7"]
+    assert step_windows(MODCHAIN, CHAIN, ("7 * 3 = 9", "9 + 5 = 1"))[1].prompt == "9 + 5 - 2 mod 13"
+
+
+def test_where_no_state_can_be_named_the_window_is_the_trace_so_far():
+    unreadable = step_windows(MODCHAIN, CHAIN, ("let me see", "8 + 5 = 0"))[1]
+    assert unreadable == StepWindow(CHAIN, ("let me see",), "8 + 5 = 0", True)
+    tree = Tree(depth=3)
+    assert step_windows(tree, "tree 0", ("a1", "b0")) == [
+        StepWindow("tree 0", (), "a1", True),
+        StepWindow("tree 0", ("a1",), "b0", True),
+    ]
+    assert step_windows(COUNTDOWN, PROMPT, ()) == []
+
+
+@pytest.mark.parametrize("prompt", ["6 30", "6 30 (target: 36)", " 30  6 "])
+def test_a_third_step_and_a_first_step_of_another_problem_are_the_same_window(prompt):
+    third = step_windows(COUNTDOWN, PROMPT, STEPS)[2]
+    first = step_windows(COUNTDOWN, prompt, (STEPS[2], "Answer: 30 - 6 = 24"))[0]
+    assert first == third and hash(first) == hash(third)
+    rows = encode_windows(ENCODER, [third, first])
+    assert rows[0] == rows[1]
+    late = step_windows(MODCHAIN, CHAIN, CHAIN_STEPS)[2]
+    assert late == step_windows(MODCHAIN, "0 - 2 mod 13", ("0 - 2 = 11", "Answer: 11"))[0]
+    assert step_windows(COUNTDOWN, PROMPT, STEPS)[3] != step_windows(COUNTDOWN, "5 6 6", STEPS)[3]
+
+
+def ids(text):
+    return ENCODER.tokenizer.encode(text, add_special_tokens=False).ids
+
+
+def test_only_the_judged_step_is_response_and_it_ends_with_newline_or_end_token():
+    windows = step_windows(COUNTDOWN, PROMPT, STEPS)
+    rows = encode_windows(ENCODER, windows)
+    begin, end = ENCODER.special(BEGIN), ENCODER.special(END)
+    for window, row in zip(windows[:3], rows, strict=False):
+        context, judged = ids(window.prompt + "\n"), ids(window.step + "\n")
+        assert row.tokens == [begin, *context, *judged]
+        assert row.step_id == [-1] * (1 + len(context)) + [0] * len(judged)
+        assert ENCODER.tokenizer.id_to_token(row.tokens[-1]) == ")\n" and end not in row.tokens
+    context, answer = ids("\n".join([PROMPT, *STEPS[:3]]) + "\n"), ids(STEPS[3])
+    assert rows[3].tokens == [begin, *context, *answer, end]
+    assert rows[3].step_id == [-1] * (1 + len(context)) + [0] * (len(answer) + 1)
+
+
+def test_windows_have_the_tokens_that_the_step_has_in_its_trace():
+    """Experts' traces: each judged step reads as in the whole trace, end token and newlines alike."""
+    rng = np.random.default_rng(0)
+    for environment in (COUNTDOWN, MODCHAIN):
+        for problem in environment.problems("train")[:20]:
+            steps = [step.text for step in environment.expert(problem, rng).steps]
+            (whole,) = ENCODER.many([problem.prompt], [steps])
+            rows = encode_windows(ENCODER, step_windows(environment, problem.prompt, steps))
+            assert len(rows) == len(steps)
+            for index, row in enumerate(rows):
+                in_trace = [t for t, s in zip(whole.tokens, whole.step_id, strict=True) if s == index]
+                assert [t for t, s in zip(row.tokens, row.step_id, strict=True) if s == 0] == in_trace
+                assert set(row.step_id) == {-1, 0} and row.step_id == sorted(row.step_id)
+
+
+def test_no_windows_no_rows():
+    assert encode_windows(ENCODER, []) == []
