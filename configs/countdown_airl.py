@@ -8,16 +8,16 @@ Obvious variations: --reward.critic.label-smoothing 0.1; --reward.rounds 1.
 
 from dataclasses import replace
 
-from configs.quickstart import config as quickstart
+from configs.countdown_soft_advantage import config as base
 from experiments.negatives import Negatives
 from irl.algorithms.airl import Airl
 from irl.train import Schedule
 
 config = replace(
-    quickstart,
+    base,
     title="Game of 24: AIRL",
     reward=replace(
-        quickstart.reward,
+        base.reward,
         critic=Airl(level="step", learning_rate=1e-4),
         rounds=2,
         round_schedule=Schedule(steps=150),

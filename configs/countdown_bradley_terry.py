@@ -7,7 +7,7 @@ Expect: see LOG.md. Obvious variations: --reward.critic.centering 0.01; --reward
 
 from dataclasses import replace
 
-from configs.quickstart import config as quickstart
+from configs.countdown_soft_advantage import config as base
 from irl.algorithms.bradley_terry import BradleyTerry
 from irl.algorithms.optimiser import AdamW
 from irl.train import Schedule
@@ -15,10 +15,10 @@ from irl.train import Schedule
 STEPS = 150
 
 config = replace(
-    quickstart,
+    base,
     title="Game of 24: Bradley-Terry",
     reward=replace(
-        quickstart.reward,
+        base.reward,
         critic=BradleyTerry(optimiser=AdamW(learning_rate=3e-4, total_steps=STEPS, weight_decay=0.01)),
         rounds=1,
         round_schedule=Schedule(steps=STEPS),

@@ -1,21 +1,21 @@
-"""Policy training on the learned reward, longer than in the quickstart.
+"""Policy training on the learned reward, longer than elsewhere.
 
     traceward run countdown_grpo
 
 Expect: see LOG.md. Obvious variations: --improvement.algorithm.kl 0.1; --improvement.algorithm.mle 0.
-Cost: the quickstart's and about 10 minutes.
+Cost: countdown_soft_advantage's and about 10 minutes.
 """
 
 from dataclasses import replace
 
-from configs.quickstart import config as quickstart
+from configs.countdown_soft_advantage import config as base
 from experiments.improve_policy import ImprovePolicy
 from irl.algorithms.grpo import Grpo
 from irl.algorithms.optimiser import AdamW
 from irl.train import Schedule
 
 config = replace(
-    quickstart,
+    base,
     title="Game of 24: policy training on the learned reward",
     improvement=ImprovePolicy(
         algorithm=Grpo(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from rich.console import Console
 from rich.progress import track
@@ -22,6 +23,7 @@ from irl.traces.scoring import TextScorer, TextScores
 from irl.types import Candidates, InputError
 from reward_models.checkpoint_folder import load_folder
 from reward_models.networks.decoder import DecoderConfig
+from reward_models.tensor_file import check_params
 
 ENVIRONMENTS: dict[str, type] = {"Countdown": Countdown, "ModChain": ModChain}
 """The domains a model folder may name: they know where steps end and what state they are taken in."""
@@ -42,6 +44,10 @@ def load_scorer(folder: Path) -> tuple[TextScorer, Environment]:
     states = environment if model.manifest.get("windows") == "states" else None
     network = model.network.make()
     network = network._replace(spec=model.spec)
+    try:
+        check_params(model.params, jax.eval_shape(network.init, jax.random.key(0)))
+    except ValueError as error:
+        raise InputError(f"{folder}/model.safetensors: {error}") from error
     return TextScorer(network, model.params, encoder, environment.split_steps, states=states), environment
 
 
@@ -70,6 +76,14 @@ def _blocks(records) -> Iterator[list[Candidates]]:
 def finite(scores: Sequence[float] | np.ndarray) -> list[float | None]:
     """Scores as JSON has them: a candidate without any step has none."""
     return [float(score) if np.isfinite(score) else None for score in scores]
+
+
+def check_output(output: Path | None, candidates: Path) -> None:
+    """InputError where writing the answers would be refused in the end, or would replace the question."""
+    if output is not None and output.is_dir():
+        raise InputError(f"--output {output}: is a folder; name a file")
+    if output is not None and output.exists() and candidates.exists() and output.samefile(candidates):
+        raise InputError(f"--output {output}: is the file of candidates; name another")
 
 
 def write_answers(output: Path | None, rows: Iterable[Mapping[str, Any]]) -> int:

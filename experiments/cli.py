@@ -1,5 +1,6 @@
 """The command `traceward`: run, score, rerank, evaluate, report."""
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -22,13 +23,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; exit code 2 and one message for anything a person can mend."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        sys.exit(_dispatch(arguments))
+        code = _dispatch(arguments)
+        sys.stdout.flush()
+        sys.exit(code)
     except (InputError, ModelFolderError) as error:
         print(f"traceward: {error}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:  # the reader (`| head`) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        advice = "free some space and run the same command again: a run goes on from its last checkpoint"
+        print(f"traceward: {error.filename or 'disk'}: disk full; {advice}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("traceward: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         sys.exit(130)

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import tyro
 
-from experiments.candidate_files import finite, load_scorer, say, scored, write_answers
+from experiments.candidate_files import check_output, finite, load_scorer, say, scored, write_answers
 from irl.environments.base import Environment
 from irl.evaluation.estimators import bootstrap_interval
 from irl.guidance.best_of_n import choose
 from irl.guidance.voting import majority
 from irl.traces.scoring import TextScores
-from irl.types import Candidates, InputError, Problem
+from irl.types import Candidates, Problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +88,7 @@ class Tally:
 
 def main(arguments: Sequence[str]) -> int:
     options = tyro.cli(Options, args=list(arguments), prog="traceward rerank")
-    if options.output is not None and options.output.is_dir():
-        raise InputError(f"--output {options.output}: is a folder; name a file")
+    check_output(options.output, options.candidates)
     scorer, environment = load_scorer(options.model)
     tally = Tally()
 

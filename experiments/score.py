@@ -7,8 +7,7 @@ from typing import Any
 
 import tyro
 
-from experiments.candidate_files import finite, load_scorer, say, scored, write_answers
-from irl.types import InputError
+from experiments.candidate_files import check_output, finite, load_scorer, say, scored, write_answers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +24,7 @@ class Options:
 
 def main(arguments: Sequence[str]) -> int:
     options = tyro.cli(Options, args=list(arguments), prog="traceward score")
-    if options.output is not None and options.output.is_dir():
-        raise InputError(f"--output {options.output}: is a folder; name a file")
+    check_output(options.output, options.candidates)
     scorer, _ = load_scorer(options.model)
 
     def lines() -> Iterator[dict[str, Any]]:

@@ -42,6 +42,12 @@ class Workspace:
     console: Console = field(default_factory=lambda: Console(stderr=True))
     throughput: list[dict[str, Any]] = field(default_factory=list)
 
+    def __post_init__(self):
+        """A last line of metrics.jsonl that a full disk cut off goes; its step comes again."""
+        path = self.folder / "metrics.jsonl"
+        if path.exists() and not (written := path.read_bytes()).endswith(b"\n"):
+            os.truncate(path, written.rfind(b"\n") + 1)
+
     def key(self, name: str) -> jax.Array:
         """A random key of its own for every named use."""
         return jax.random.fold_in(jax.random.key(self.seed), _number(name))

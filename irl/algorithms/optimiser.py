@@ -66,7 +66,10 @@ def _schedule(config: Optimiser) -> optax.Schedule:
 
 
 def _decays(params):
-    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key not in ("scale", "bias"), params)
+    def decays(path, _):
+        return jax.tree_util.keystr(path[-1:], simple=True) not in ("scale", "bias")
+
+    return jax.tree_util.tree_map_with_path(decays, params)
 
 
 def _stacked_matrices(params):

@@ -61,13 +61,26 @@ def test_muon_leaves_all_but_stacked_matrices_to_adam(muon):
         np.testing.assert_allclose(u, -0.01 * nesterov(1) * np.sign(g), rtol=1e-3)
 
 
-def test_adamw_treats_all_leaves_alike_and_decays_matrices_only():
+def test_adamw_treats_all_leaves_alike_and_decays_all_but_norm_scales_and_biases():
     gradient, params = tree(0), tree(1)
     update = first_update(AdamW(**{**PLAIN, "weight_decay": 0.5}), gradient, params)
-    flat = (jax.tree.leaves(x) for x in (update, gradient, params))
-    for u, g, p in zip(*flat, strict=True):
-        decay = 0.5 if p.ndim >= 2 else 0.0
-        np.testing.assert_allclose(u, -0.01 * (np.sign(g) + decay * p), atol=1e-5)
+    blocks = [x["blocks"] for x in (update, gradient, params)]
+    for group, name, decay in (
+        (blocks, "kernel", 0.5),
+        (blocks, "scale", 0.0),
+        ((update, gradient, params), "embedding", 0.5),
+        ((update, gradient, params), "bias", 0.0),
+    ):
+        u, g, p = (x[name] for x in group)
+        np.testing.assert_allclose(u, -0.01 * (np.sign(g) + decay * p), atol=1e-5, err_msg=name)
+
+
+@EVERY
+def test_params_may_be_any_pytree(kind):
+    for params in (jnp.ones(3), (jnp.ones(3), [jnp.ones((2, 2))])):
+        update = kind(**PLAIN).make()
+        state = update.init(params)
+        jax.eval_shape(update.update, params, state, params)
 
 
 @EVERY

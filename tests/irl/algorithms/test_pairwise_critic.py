@@ -54,12 +54,12 @@ def batch(expert, negative, expert_weight, negative_weight, **sizes):
     return CriticBatch(rows(*expert, **sizes), expert_weight, rows(*negative, **sizes), negative_weight)
 
 
-# Judged: steps worth 2 and 3.5 = 0.5 - 1 + 4 nats (experts) and -1 and 4 (policy).
+# Judged: steps worth 2 and 3.5 = 0.5 - 1 + 4 nats (experts) and -1 and 4 (policy). The third pair has no weight.
 PAIRS = batch(
-    [[[1], [2]], [[1, 3, 4]]],
-    [[[1], [3]], [[4]]],
-    [[0, 1, 0], [1, 0, 0]],
-    [[0, 1, 0], [1, 0, 0]],
+    [[[1], [2]], [[1, 3, 4]], [[7]]],
+    [[[1], [3]], [[4]], [[7]]],
+    [[0, 1, 0], [1, 0, 0], [0, 0, 0]],
+    [[0, 1, 0], [1, 0, 0], [0, 0, 0]],
 )
 EXPERT, NEGATIVE, TOKENS = np.array([2.0, 3.5]), np.array([-1.0, 4.0]), 4
 
@@ -69,13 +69,18 @@ def loss_of(config, batch=PAIRS, values=VALUES):
     return float(loss), {name: float(value) for name, value in info.items()}
 
 
+def gradient_of(config, batch):
+    return jax.jit(jax.grad(lambda values: config.loss(TABLE, values, batch)[0]))(VALUES)
+
+
 def soft_plus(x):
     return np.log1p(np.exp(x))
 
 
 def test_pair_by_hand():
     three = jnp.zeros(10).at[2].set(np.log(3.0))
-    single = batch([[[2]]], [[[1]]], [[1, 0, 0]], [[1, 0, 0]])
+    only = [[1, 0, 0], [0, 0, 0], [0, 0, 0]]
+    single = batch([[[2]], [[7]], [[7]]], [[[1]], [[7]], [[7]]], only, only)
     assert loss_of(PairwiseCritic(mle=0.0), single, three)[0] == pytest.approx(np.log(4 / 3), abs=1e-6)
     loss, info = loss_of(PairwiseCritic(mle=0.0))
     assert loss == info["pair_loss"] == pytest.approx((soft_plus(-3) + soft_plus(0.5)) / 2, abs=1e-6)
@@ -106,22 +111,19 @@ def test_label_smoothing_and_temperature():
 
 @pytest.mark.parametrize("config", [PairwiseCritic(), PairwiseCritic(mle=0.5, centre=0.2, label_smoothing=0.1)])
 def test_a_pair_without_weight_changes_nothing(config):
-    padded = batch(
-        [[[1], [2]], [[1, 3, 4]], [[6], [6, 5, 2]]],
-        [[[1], [3]], [[4]], [[5], [2]]],
-        [[0, 1, 0], [1, 0, 0], [0, 0, 0]],
-        [[0, 1, 0], [1, 0, 0], [0, 0, 0]],
-    )
+    rest = [[[6], [6, 5, 2]]], [[[5], [2]]]
+    other = batch([[[1], [2]], [[1, 3, 4]], *rest[0]], [[[1], [3]], [[4]], *rest[1]], np.ones((3, 3)), np.ones((3, 3)))
+    padded = other._replace(expert_weight=PAIRS.expert_weight, negative_weight=PAIRS.negative_weight)
     (loss, info), (expected, known) = loss_of(config, padded), loss_of(config)
     assert loss == pytest.approx(expected, abs=1e-6) and info == pytest.approx(known, abs=1e-6)
-    gradient = jax.grad(lambda values: config.loss(TABLE, values, padded)[0])(VALUES)
+    gradient = gradient_of(config, padded)
     assert not gradient[5:7].any() and gradient[2] != 0
     nothing = loss_of(config, jax.tree.map(lambda a: a * 0 if a.dtype == jnp.float32 else a, padded))
     assert nothing[0] == 0
 
 
 def test_an_expert_without_an_opponent_counts_for_likelihood_alone():
-    alone = PAIRS._replace(negative_weight=jnp.array([[0.0, 1, 0], [0, 0, 0]]))
+    alone = PAIRS._replace(negative_weight=jnp.array([[0.0, 1, 0], [0, 0, 0], [0, 0, 0]]))
     loss, info = loss_of(PairwiseCritic(mle=1.0), alone)
     assert info["pair_loss"] == pytest.approx(soft_plus(-3), abs=1e-6)
     assert loss == pytest.approx(soft_plus(-3) - EXPERT.sum() / TOKENS, abs=1e-6)
@@ -129,12 +131,12 @@ def test_an_expert_without_an_opponent_counts_for_likelihood_alone():
 
 def test_gradient_pushes_the_expert_up_and_the_negative_down_and_leaves_the_rest():
     config = PairwiseCritic(mle=0.0)
-    descent = -jax.grad(lambda values: config.loss(TABLE, values, PAIRS)[0])(VALUES)
+    descent = -gradient_of(config, PAIRS)
     first, second = (1 / (1 + np.exp(gap)) / 2 for gap in (3.0, -0.5))  # half of sigmoid(-gap)
     # Token 3 is in the negative of the first pair and in the expert of the second, token 4 on both sides there.
     np.testing.assert_allclose(descent[:5], [0, second, first, second - first, 0], atol=1e-6)
     assert not descent[5:].any()
-    likely = -jax.grad(lambda values: PairwiseCritic(mle=1.0).loss(TABLE, values, PAIRS)[0])(VALUES)
+    likely = -gradient_of(PairwiseCritic(mle=1.0), PAIRS)
     np.testing.assert_allclose((likely - descent)[:5], np.array([0, 1, 1, 1, 1]) / TOKENS, atol=1e-6)
 
 
@@ -201,12 +203,11 @@ def fivegram():
 def planted(split, count, rng):
     """The experts' calculations modulo 3 in their windows, each against one with another result."""
     environment = ModChain(num_ops=3, modulus=3, train_size=count, test_size=count)
+    experts = [(problem.prompt, environment.expert(problem, rng)) for problem in environment.problems(split)]
     windows = [
         window
-        for problem in environment.problems(split)
-        for window in step_windows(
-            environment, problem.prompt, [s.text for s in environment.expert(problem, rng).steps]
-        )
+        for prompt, trace in experts
+        for (window, *_) in step_windows(environment, prompt, [step.text for step in trace.steps])
         if not window.closes
     ]
     wrong = []

@@ -152,6 +152,27 @@ def test_states_do_not_depend_on_later_steps_and_forget_how_they_came_about(case
                 assert case.environment.state_before(state, steps[index:], 0) == state
 
 
+@EVERY
+def test_goals_can_be_taken_from_prompts_and_are_claimed_by_answers_alone(case):
+    environment, goals = case.environment, set()
+    for problem, trace in demonstrations(case):
+        steps = [step.text for step in trace.steps]
+        bare = environment.without_goal(problem.prompt)
+        assert bare and environment.without_goal(bare) == bare
+        claims = [environment.goal_claim(problem.prompt, steps, index) for index in range(len(steps))]
+        assert not any(claims[:-1])
+        goals.add(claims[-1])
+    assert goals == ({(" (target: 24)", " = 24")} if isinstance(environment, Countdown) else {None})
+
+
+def test_countdown_problems_that_differ_in_their_target_are_one_without_it():
+    environment, answer = Countdown(), ["Answer: 4 * 6 + 5 = 29"]
+    prompts = ["4 5 6", "4 5 6 (target: 29)", "6 5 4 (target: 30)"]
+    assert {environment.without_goal(prompt) for prompt in prompts} == {"4 5 6"}
+    goals = [environment.goal_claim(prompt, answer, 0) for prompt in prompts]
+    assert goals == [(f" (target: {n})", " = 29") for n in (24, 29, 30)]
+
+
 def test_a_tree_has_no_states():
     tree = CASES["tree"].environment
     assert [tree.state_before("tree 0", ("a1", "b0"), index) for index in (0, 1)] == [None, None]
@@ -190,6 +211,8 @@ def test_any_text_is_judged_and_none_raises(case, text):
     for index in range(len(steps)):
         state = environment.state_before(problem.prompt, steps, index)
         assert state is None or "\n" not in state
+        goal = environment.goal_claim(problem.prompt, steps, index)
+        assert goal is None or "\n" not in goal[0] + goal[1]
 
 
 @EVERY

@@ -64,6 +64,12 @@ def by_hand(row):
     return [-running[step_id == s].sum() for s in range(step_id.max() + 1)]
 
 
+def windows_by_hand(environment, prompt, text, score):
+    """Step scores: the sum over the windows of each step, every window scored for itself."""
+    steps = step_windows(environment, prompt, text.split("\n"))
+    return [sum(score(row) for row in encode_windows(ENCODER, windows)) for windows in steps]
+
+
 def scorer_of(network, params=None, **options):
     params = jnp.float32(1.0) if params is None else params
     return TextScorer(network, params, ENCODER, COUNTDOWN.split_steps, tokens_per_batch=768, **options)
@@ -89,11 +95,10 @@ def test_with_states_every_window_is_scored_and_the_aggregate_taken(advantage):
     network, params, one = advantage
     scores = scorer_of(network, params, states=COUNTDOWN)([PROMPT, "5 6 6"], [TEXT, OTHER])
     for i, (prompt, text) in enumerate([(PROMPT, TEXT), ("5 6 6", OTHER)]):
-        steps = text.split("\n")
-        expected = [float(one(row).trace[0]) for row in encode_windows(ENCODER, step_windows(COUNTDOWN, prompt, steps))]
+        expected = windows_by_hand(COUNTDOWN, prompt, text, lambda row: float(one(row).trace[0]))
         np.testing.assert_allclose(scores.steps[i], expected, atol=1e-5, rtol=1e-6)
         assert scores.trace[i] == pytest.approx(sum(expected), abs=1e-4)
-        assert scores.step_texts[i] == tuple(steps)
+        assert scores.step_texts[i] == tuple(text.split("\n"))
     assert scores.steps[0][1] == scores.steps[1][0], "the same window"
 
 
@@ -117,7 +122,7 @@ def test_the_declared_aggregate_of_the_steps_is_the_trace_score(how, states):
         if states is None:
             expected = by_hand(ENCODER.many([PROMPT], [steps])[0])
         else:
-            expected = [by_hand(row)[0] for row in encode_windows(ENCODER, step_windows(states, PROMPT, steps))]
+            expected = windows_by_hand(states, PROMPT, text, lambda row: by_hand(row)[0])
         np.testing.assert_allclose(scores.steps[i], expected, atol=1e-4)
         assert scores.trace[i] == pytest.approx(aggregate(expected), rel=1e-4)
 
@@ -128,9 +133,9 @@ def test_equal_windows_and_equal_traces_reach_the_network_once(counting):
     model.seen()
     scores = windows(prompts, texts)
     rows = model.seen()
-    # TEXT: 4 windows. OTHER shares two of its three. SHORT is new. TEXT after another prompt: a new first step and
-    # a new answer.
-    assert len(rows) == len(set(rows)) == 4 + 1 + 2 + 2
+    # TEXT: three steps, the answer and its goal. OTHER: a new answer. SHORT: a step, an answer, a claim. TEXT after
+    # another prompt: a new first step and a new answer.
+    assert len(rows) == len(set(rows)) == 5 + 1 + 3 + 2
     assert scores.trace[0] == scores.trace[2] and scores.steps[0] == scores.steps[2]
     assert scores.trace[0] != scores.trace[4] and scores.steps[0][1] == scores.steps[4][1]
     whole(prompts, texts)
@@ -188,7 +193,8 @@ def test_long_traces_of_many_steps_are_not_cut(counting):
 
 def test_chunks_put_together_are_the_whole(counting):
     model, _, whole = counting
-    rows = encode_windows(ENCODER, step_windows(COUNTDOWN, PROMPT, TEXT.split("\n")))
+    steps = step_windows(COUNTDOWN, PROMPT, TEXT.split("\n"))
+    rows = encode_windows(ENCODER, [window for windows in steps for window in windows])
     model.seen()
     scores = whole.score_rows(rows, chunk=3)
     assert sorted(model.seen()) == sorted(tuple(row.tokens) for row in rows)
@@ -201,5 +207,5 @@ def test_other_environments_have_their_own_windows():
     network, split = Counting().network, MODCHAIN.split_steps
     scorer = TextScorer(network, jnp.float32(1), ENCODER, split, states=MODCHAIN, tokens_per_batch=768)
     scores = scorer([prompt], [text])
-    expected = [by_hand(row)[0] for row in encode_windows(ENCODER, step_windows(MODCHAIN, prompt, text.split("\n")))]
+    expected = windows_by_hand(MODCHAIN, prompt, text, lambda row: by_hand(row)[0])
     np.testing.assert_allclose(scores.steps[0], expected, atol=1e-4)

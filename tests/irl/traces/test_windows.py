@@ -23,51 +23,67 @@ CHAIN = "7 * 3 + 5 - 2 mod 13"
 CHAIN_STEPS = ("7 * 3 = 8", "8 + 5 = 0", "0 - 2 = 11", "Answer: 11")
 
 
-def test_windows_of_a_countdown_trace_are_the_numbers_left_and_the_whole_trace_for_the_answer():
-    assert step_windows(COUNTDOWN, PROMPT, STEPS) == [
-        StepWindow("4 5 6 10", (), STEPS[0], False),
-        StepWindow("5 6 6", (), STEPS[1], False),
-        StepWindow("6 30", (), STEPS[2], False),
-        StepWindow("4 5 6 10", STEPS[:3], STEPS[3], True),
+def flat(windows):
+    return [window for step in windows for window in step]
+
+
+def test_windows_of_a_countdown_trace_are_the_numbers_left_and_for_the_answer_the_whole_trace_and_the_goal():
+    expected = [
+        (StepWindow("4 5 6 10", (), STEPS[0], False),),
+        (StepWindow("5 6 6", (), STEPS[1], False),),
+        (StepWindow("6 30", (), STEPS[2], False),),
+        (StepWindow("4 5 6 10", STEPS[:3], STEPS[3], True), StepWindow(" (target: 24)", (), " = 24", True)),
+    ]
+    assert step_windows(COUNTDOWN, PROMPT, STEPS) == expected
+    other = step_windows(COUNTDOWN, f"{PROMPT} (target: 31)", STEPS)
+    assert other[:3] == expected[:3] and other[3][0] == expected[3][0], "none of these has seen the goal"
+    assert other[3][1] == StepWindow(" (target: 31)", (), " = 24", True)
+
+
+def test_an_answer_that_claims_no_value_is_its_own_claim():
+    windows = step_windows(COUNTDOWN, PROMPT, ("Answer: 10 + 4",))
+    assert windows == [
+        (StepWindow(PROMPT, (), "Answer: 10 + 4", True), StepWindow(" (target: 24)", (), "Answer: 10 + 4", True))
     ]
 
 
 def test_windows_of_a_chain_are_the_value_and_what_is_still_to_do():
     assert step_windows(MODCHAIN, CHAIN, CHAIN_STEPS) == [
-        StepWindow("7 * 3 + 5 - 2 mod 13", (), "7 * 3 = 8", False),
-        StepWindow("8 + 5 - 2 mod 13", (), "8 + 5 = 0", False),
-        StepWindow("0 - 2 mod 13", (), "0 - 2 = 11", False),
-        StepWindow(CHAIN, CHAIN_STEPS[:3], "Answer: 11", True),
+        (StepWindow("7 * 3 + 5 - 2 mod 13", (), "7 * 3 = 8", False),),
+        (StepWindow("8 + 5 - 2 mod 13", (), "8 + 5 = 0", False),),
+        (StepWindow("0 - 2 mod 13", (), "0 - 2 = 11", False),),
+        (StepWindow(CHAIN, CHAIN_STEPS[:3], "Answer: 11", True),),
     ]
 
 
 def test_a_wrong_claim_is_the_state_of_the_step_after_it():
     wrong = ("10 - 4 = 7 (left: 5 6 7)", "7 * 5 = 35 (left: 6 35)")
-    assert [w.prompt for w in step_windows(COUNTDOWN, PROMPT, wrong)] == ["4 5 6 10", "5 6 7"]
-    assert step_windows(MODCHAIN, CHAIN, ("7 * 3 = 9", "9 + 5 = 1"))[1].prompt == "9 + 5 - 2 mod 13"
+    assert [w.prompt for w in flat(step_windows(COUNTDOWN, PROMPT, wrong))] == ["4 5 6 10", "5 6 7"]
+    assert flat(step_windows(MODCHAIN, CHAIN, ("7 * 3 = 9", "9 + 5 = 1")))[1].prompt == "9 + 5 - 2 mod 13"
 
 
 def test_where_no_state_can_be_named_the_window_is_the_trace_so_far():
     unreadable = step_windows(MODCHAIN, CHAIN, ("let me see", "8 + 5 = 0"))[1]
-    assert unreadable == StepWindow(CHAIN, ("let me see",), "8 + 5 = 0", True)
+    assert unreadable == (StepWindow(CHAIN, ("let me see",), "8 + 5 = 0", True),)
     tree = Tree(depth=3)
     assert step_windows(tree, "tree 0", ("a1", "b0")) == [
-        StepWindow("tree 0", (), "a1", True),
-        StepWindow("tree 0", ("a1",), "b0", True),
+        (StepWindow("tree 0", (), "a1", True),),
+        (StepWindow("tree 0", ("a1",), "b0", True),),
     ]
     assert step_windows(COUNTDOWN, PROMPT, ()) == []
 
 
 @pytest.mark.parametrize("prompt", ["6 30", "6 30 (target: 36)", " 30  6 "])
 def test_a_third_step_and_a_first_step_of_another_problem_are_the_same_window(prompt):
-    third = step_windows(COUNTDOWN, PROMPT, STEPS)[2]
-    first = step_windows(COUNTDOWN, prompt, (STEPS[2], "Answer: 30 - 6 = 24"))[0]
+    (third,) = step_windows(COUNTDOWN, PROMPT, STEPS)[2]
+    (first,) = step_windows(COUNTDOWN, prompt, (STEPS[2], "Answer: 30 - 6 = 24"))[0]
     assert first == third and hash(first) == hash(third)
     rows = encode_windows(ENCODER, [third, first])
     assert rows[0] == rows[1]
     late = step_windows(MODCHAIN, CHAIN, CHAIN_STEPS)[2]
     assert late == step_windows(MODCHAIN, "0 - 2 mod 13", ("0 - 2 = 11", "Answer: 11"))[0]
-    assert step_windows(COUNTDOWN, PROMPT, STEPS)[3] != step_windows(COUNTDOWN, "5 6 6", STEPS)[3]
+    answers = [step_windows(COUNTDOWN, numbers, STEPS)[3] for numbers in (PROMPT, "5 6 6")]
+    assert answers[0][0] != answers[1][0] and answers[0][1] == answers[1][1]
 
 
 def ids(text):
@@ -75,7 +91,7 @@ def ids(text):
 
 
 def test_only_the_judged_step_is_response_and_it_ends_with_newline_or_end_token():
-    windows = step_windows(COUNTDOWN, PROMPT, STEPS)
+    windows = flat(step_windows(COUNTDOWN, PROMPT, STEPS))
     rows = encode_windows(ENCODER, windows)
     begin, end = ENCODER.special(BEGIN), ENCODER.special(END)
     for window, row in zip(windows[:3], rows, strict=False):
@@ -86,6 +102,9 @@ def test_only_the_judged_step_is_response_and_it_ends_with_newline_or_end_token(
     context, answer = ids("\n".join([PROMPT, *STEPS[:3]]) + "\n"), ids(STEPS[3])
     assert rows[3].tokens == [begin, *context, *answer, end]
     assert rows[3].step_id == [-1] * (1 + len(context)) + [0] * (len(answer) + 1)
+    goal, claim = ids(" (target: 24)\n"), ids(" = 24")
+    assert rows[4].tokens == [begin, *goal, *claim, end]
+    assert rows[4].step_id == [-1] * (1 + len(goal)) + [0] * (len(claim) + 1)
 
 
 def test_windows_have_the_tokens_that_the_step_has_in_its_trace():
@@ -95,7 +114,8 @@ def test_windows_have_the_tokens_that_the_step_has_in_its_trace():
         for problem in environment.problems("train")[:20]:
             steps = [step.text for step in environment.expert(problem, rng).steps]
             (whole,) = ENCODER.many([problem.prompt], [steps])
-            rows = encode_windows(ENCODER, step_windows(environment, problem.prompt, steps))
+            windows = [first for first, *_ in step_windows(environment, problem.prompt, steps)]
+            rows = encode_windows(ENCODER, windows)
             assert len(rows) == len(steps)
             for index, row in enumerate(rows):
                 in_trace = [t for t, s in zip(whole.tokens, whole.step_id, strict=True) if s == index]
