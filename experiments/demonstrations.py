@@ -71,8 +71,8 @@ def encode_steps(
     """Every distinct step of the traces in its windows, as rows.
 
     Windows that are a whole trace cost three times the tokens of the others and repeat what those teach: there are
-    at most `whole_share` as many of them as of the others, the first to come. Goals are few and are repeated, up to
-    `goal_share`.
+    at most `whole_share` as many of them as of the others, drawn at random over all traces. Goals are few and are
+    repeated, up to `goal_share`.
     """
     windows = dict.fromkeys(
         window
@@ -84,7 +84,8 @@ def encode_steps(
     whole = [window for window in windows if window.closes and window.before]
     goals = [window for window in windows if window.closes and not window.before]
     if short:
-        whole = whole[: int(whole_share * len(short))]
+        kept = workspace.rng("whole windows").permutation(len(whole))[: int(whole_share * len(short))]
+        whole = [whole[i] for i in sorted(kept)]
         goals = goals * max(int(goal_share * len(short)) // max(len(goals), 1), 1)
     return _fitting(workspace, encode_windows(workspace.encoder, short + whole + goals), "steps")
 

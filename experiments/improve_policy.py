@@ -85,7 +85,7 @@ class ImprovePolicy:
     schedule: Schedule = Schedule(steps=100)
     prompts_per_step: int = 32
     demonstration_rows: int = 8
-    reward_floor: float = -10.0
+    reward_floor: float = -30.0
     """In nats: one hopeless trace must not set the scale of its group."""
     looks: int = 4
     """How often pass@1 is measured on the way, for the report."""

@@ -40,7 +40,7 @@ class Cost(NamedTuple):
 @dataclass(frozen=True, kw_only=True)
 class BeamSettings:
     width: int = 5
-    expansions: int = 12
+    expansions: int = 24
     max_steps: int = 6
     max_step_tokens: int = 40
     temperature: float = 1.0

@@ -114,7 +114,7 @@ def test_without_states_whole_traces_are_scored(advantage):
 
 @pytest.mark.parametrize("how, states", [*((how, COUNTDOWN) for how in AGGREGATES), ("min", None)])
 def test_the_declared_aggregate_of_the_steps_is_the_trace_score(how, states):
-    prompts, texts = [PROMPT] * 3, [TEXT, SHORT, "Answer: 4"]
+    prompts, texts = [PROMPT] * 3, ["4 + 5 = 9\n6 + 9 = 15\n15 + 10 = 25", "6 + 4 = 10\nAnswer: 6 + 4", "Answer: 4"]
     scores = scorer_of(Counting(how).network, states=states)(prompts, texts)
     aggregate = {"last": lambda s: s[-1], "min": min, "prod": np.prod, "mean": np.mean, "sum": sum}[how]
     for i, text in enumerate(texts):
@@ -163,7 +163,7 @@ def test_order_and_company_do_not_matter(kind, counting):
     _, windows, whole = counting
     scorer = windows if kind == "windows" else whole
     rng, prompts, texts = np.random.default_rng(0), [], []
-    for problem in COUNTDOWN.problems("train")[:15]:
+    for problem in COUNTDOWN.problems("train")[:8]:
         for _ in range(2):
             prompts.append(problem.prompt)
             texts.append(COUNTDOWN.expert(problem, rng).text)
@@ -174,8 +174,8 @@ def test_order_and_company_do_not_matter(kind, counting):
     for place, i in enumerate(order):
         np.testing.assert_allclose(shuffled.steps[place], together.steps[i], atol=1e-5)
         assert shuffled.step_texts[place] == together.step_texts[i] == COUNTDOWN.split_steps(texts[i])
-    assert len(set(np.round(together.trace, 3))) > 20, "scores tell traces apart"
-    for i in (0, 7, 20):
+    assert len(set(np.round(together.trace, 3))) > 10, "scores tell traces apart"
+    for i in (0, 7, 12):
         alone = scorer([prompts[i]], [texts[i]])
         np.testing.assert_allclose(alone.trace, together.trace[i : i + 1], atol=1e-5)
     with pytest.raises(ValueError, match="zip"):
