@@ -33,20 +33,22 @@ class FitPolicy:
             return LanguageModel(done.network, done.params)
         traces = self.demonstrations.traces(workspace, name)
         packed = workspace.encoder.pack(encode_traces(workspace, traces), self.row_length)
-        start = time.perf_counter()
+        checkpoints, start = workspace.checkpoints(name), time.perf_counter()
+        whole = checkpoints.latest() is None  # a part of the steps would be no measurement
         with workspace.progress(f"{name}: likelihood of {len(traces)} traces", self.schedule.steps) as advance:
             state = train(
                 self.algorithm.make(self.network),
                 ArraySource(packed, self.batch_size, workspace.seed),
                 self.schedule,
                 workspace.key(name),
-                checkpoints=workspace.checkpoints(name),
+                checkpoints=checkpoints,
                 record=partial(workspace.record, name),
                 advance=advance,
             )
         tokens = int(self.schedule.steps * self.batch_size * np.mean((packed.segment > 0).sum(1)))
         note = "useful tokens, compilation and checkpoints included; bounded by matrix products of the feed-forward"
-        workspace.measured(f"training, {name}", tokens, time.perf_counter() - start, note)
+        if whole:
+            workspace.measured(f"training, {name}", tokens, time.perf_counter() - start, note)
         spec = ScoreSpec("reward", "sum", "demonstrations")
         workspace.save_model(name, self.network, state.params, spec, trained_on=f"{len(traces)} expert traces")
         return LanguageModel(self.network, state.params)

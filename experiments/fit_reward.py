@@ -109,6 +109,7 @@ class FitReward:
         steps, seconds = self.warm_up_schedule.steps, 0.0
         algorithm = self.warm_up.make(self.network.decoder)
         checkpoints = workspace.checkpoints("reward-warm-up")
+        whole = checkpoints.latest() is None  # a part of the steps would be no measurement
         fresh = self.network.make().init(workspace.key("critic"))
         source = ArraySource(packed, self.warm_up_rows, workspace.seed)
         for look in range(1, self.looks + 1):
@@ -129,7 +130,8 @@ class FitReward:
             observe(part.steps, self.scorer(workspace, params))
         tokens = int(steps * self.warm_up_rows * np.mean((packed.segment > 0).sum(1)))
         note = "useful tokens, compilation and checkpoints included; bounded by matrix products of the feed-forward"
-        workspace.measured("training, reward", tokens, seconds, note)
+        if whole:
+            workspace.measured("training, reward", tokens, seconds, note)
         return params
 
     def _round(self, workspace: Workspace, params: Params, pairs: list[Pair], number: int) -> Params:

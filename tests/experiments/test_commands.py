@@ -49,12 +49,13 @@ SECOND = ("1 + 2 = 3 (left: 3 4 7)\nAnswer: 1 + 2 + 4 + 7 = 14", "Answer: (7 - 2
 
 @pytest.fixture(scope="module", autouse=True)
 def compile_once(tmp_path_factory):
-    """Every command compiles its own programs; here the next one finds them on disk."""
+    """Every command compiles its own programs; here it does so carelessly, and the next one finds them on disk."""
     settings = {
+        "jax_disable_most_optimizations": True,
         "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
         "jax_persistent_cache_min_compile_time_secs": 0,
     }
-    before = {name: getattr(jax.config, name) for name in settings}
+    before = {name: jax.config.values[name] for name in settings}
     for name, value in settings.items():
         jax.config.update(name, value)
     compilation_cache.reset_cache()

@@ -53,7 +53,8 @@ def environment(tmp_path_factory):
     return {
         **os.environ,
         "PYTHONPATH": str(ROOT),
-        "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+        "XLA_FLAGS": "",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
@@ -171,7 +172,6 @@ def test_killed_at_five_random_moments_and_run_from_the_json_alone(smoke, enviro
     assert len(moments) == KILLS
     for name, delay in moments:
         assert kill_at(command, environment, folder / name, delay) == -signal.SIGKILL, name
-        assert not (folder / "report.json").exists(), "killed on the way, not at the end"
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     for name in (*WEIGHTS, *RESULTS, "config.json"):
@@ -216,7 +216,7 @@ def test_config_is_short_and_tells_its_command(config_file):
     text = config_file.read_text()
     assert text.count("\n") <= MOST_LINES
     docstring = text.split('"""')[1]
-    assert f"traceward run {config_file.stem}\n" in docstring
+    assert re.search(rf"^    .*traceward run {config_file.stem}\b", docstring, re.MULTILINE)
     assert "Expect" in docstring
     assert "ariation" in docstring or config_file.stem == "smoke"
 
@@ -242,12 +242,12 @@ def test_stages_can_be_left_out():
 
 
 SMALL = {
-    Schedule: {"steps": 2, "log_every": 1, "save_every": 1},
+    Schedule: {"steps": 2, "log_every": 1, "save_every": 2},
     Demonstrations: {"count": 24, "other_targets": 24},
     DecoderConfig: {"num_layers": 1, "dim": 16, "num_heads": 2, "num_kv_heads": 1, "head_dim": 8, "hidden_dim": 32},
-    Negatives: {"resets": 64, "samples_per_problem": 1, "sampled": 16},
+    Negatives: {"resets": 32, "temperatures": (1.0,), "samples_per_problem": 1, "sampled": 16},
     FitPolicy: {"batch_size": 4},
-    FitReward: {"batch_size": 8, "warm_up_rows": 4, "looks": 1},
+    FitReward: {"batch_size": 8, "warm_up_rows": 4, "rounds": 1, "looks": 1},
     Countdown: {"held_out": 1250},
 }
 
@@ -266,9 +266,14 @@ def shrunk(value):
 @pytest.fixture(scope="module")
 def stages(tmp_path_factory):
     """Policy and reward of a shrunk config, trained in this process on four devices; equal stages once."""
-    before = jax.config.jax_compilation_cache_dir, jax.config.jax_persistent_cache_min_compile_time_secs
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    settings = {
+        "jax_disable_most_optimizations": True,
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
+        "jax_persistent_cache_min_compile_time_secs": 0,
+    }
+    before = {name: jax.config.values[name] for name in settings}
+    for name, value in settings.items():
+        jax.config.update(name, value)
     compilation_cache.reset_cache()
 
     @cache
@@ -293,13 +298,17 @@ def stages(tmp_path_factory):
         return replace(plain, policy=config.policy, environment=config.environment, encoding=config.encoding)
 
     yield lambda config: reward(replace(config, title="", search=None, improvement=None))
-    jax.config.update("jax_compilation_cache_dir", before[0])
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", before[1])
+    for name, value in before.items():
+        jax.config.update(name, value)
     compilation_cache.reset_cache()
 
 
+@pytest.mark.parametrize("config_file", [file for file in CONFIG_FILES if file.stem != "smoke"], ids=by_name)
 def test_config_can_be_stepped(config_file, stages):
-    """Policy and reward learn for two steps, on four devices, and leave finite weights that a command can read."""
+    """Policy and reward learn for two steps, on four devices, and leave finite weights that a command can read.
+
+    All but smoke, which runs whole above.
+    """
     assert len(jax.devices()) == 4
     config = shrunk(load_config(config_file.stem))
     workspace, params, looks = stages(config)
