@@ -1,6 +1,6 @@
 """The quickstart's policy and reward, trained to the end: the project's main result on the Game of 24.
 
-    traceward run countdown_soft_advantage --seed 0
+    traceward run countdown_soft_advantage
 
 Expect (LOG.md): rerank@1000 of .93 and more where majority of 64 is about .35. Cost: about 16 minutes on two cores.
 Obvious variations: --reward.demonstrations.other-targets 0; --reward.whole-share 0.1.

@@ -236,8 +236,8 @@ def test_a_batch_that_does_not_divide_is_refused(tmp_path):
 @pytest.mark.parametrize("devices", [1, 4])
 def test_start_is_used_and_stays_the_callers(tmp_path, devices):
     """The step donates its state; a `start` that somebody still needs (a reference policy) must not go with it."""
-    start = TOY.algorithm.init(jax.random.key(99))
-    before = jax.device_get(start)
+    start, same = (TOY.algorithm.init(jax.random.key(99)) for _ in range(2))
+    before = jax.device_get(same)  # not of `start`: an array that numpy looks into is copied, not donated
     mesh = make_mesh(devices=jax.devices()[:devices])
     trained, _ = run(tmp_path / "a", Schedule(steps=1), start=start, mesh=mesh)
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(start))
