@@ -349,7 +349,7 @@ def test_evaluate(traceward, model, tmp_path):
     for heading in ("candidates", "learned reward", "majority", "shortest", "oracle", "demonstrations", "verifier"):
         assert heading in out
     means = [re.findall(r"\d\.\d{3}", line) for line in out.splitlines() if re.match(r"│ \d", line)]
-    assert [row[0] for row in means] == ["0.250"] * 1 + [means[1][0], means[2][0]]
+    assert len(means) == 3, "1, 2 and 4 candidates"
     assert means[0] == ["0.250"] * 4, "one candidate is one candidate, whoever chooses"
     # two of four drawn: one of them is right for a but for the draw {WRONG, NONE}: 1 - 1/6, half of it over both
     assert [row[3] for row in means] == ["0.250", "0.417", "0.500"]
