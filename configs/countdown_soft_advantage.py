@@ -2,7 +2,7 @@
 
     traceward run countdown_soft_advantage
 
-Expect (LOG.md): rerank@1000 of .93 and more where majority of 64 is about .35. Cost: about 16 minutes on two cores.
+Expect (LOG.md, one seed): rerank@1000 of .92 where majority of 64 is .35. Cost: about 16 minutes on two cores.
 Obvious variations: --reward.demonstrations.other-targets 0; --reward.whole-share 0.1.
 """
 

@@ -30,7 +30,7 @@ class Muon:
     """Orthogonalised momentum for the layers' matrices, Nesterov's Adam for all else (Jordan et al. 2024).
 
     Updates are scaled to the root mean square of Adam's (Liu et al. 2025, arXiv 2502.16982, eq. 4), so the
-    learning rates of AdamW serve. From scratch it needed about three quarters of AdamW's steps (see LOG.md).
+    learning rates of AdamW serve. In one pilot it needed about four fifths of AdamW's steps (see LOG.md).
     """
 
     learning_rate: float = 2e-3

@@ -90,7 +90,8 @@ def test_everything_comes_back(folder):
 
 
 def test_expected_may_be_shapes(folder):
-    load_folder(folder, classes=CLASSES, expected=jax.eval_shape(weights))
+    model = load_folder(folder, classes=CLASSES, expected=jax.eval_shape(weights))
+    assert jax.tree.structure(model.params) == jax.tree.structure(weights())
 
 
 def test_replaces_an_earlier_model(folder):

@@ -80,7 +80,8 @@ def test_params_may_be_any_pytree(kind):
     for params in (jnp.ones(3), (jnp.ones(3), [jnp.ones((2, 2))])):
         update = kind(**PLAIN).make()
         state = update.init(params)
-        jax.eval_shape(update.update, params, state, params)
+        updates, _ = jax.eval_shape(update.update, params, state, params)
+        assert jax.tree.structure(updates) == jax.tree.structure(params)
 
 
 @EVERY
