@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.rerank_pool import score_pool
+from experiments.run import Experiment
 from experiments.run_command import read_config
 from experiments.sampling import TextSamples, sample_texts
 from experiments.workspace import Workspace
@@ -46,8 +47,10 @@ def main(folders: Sequence[str]) -> None:
 def _ways(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Name -> (scores, correct), both [problems, samples]."""
     config = read_config(folder / "config.json")
+    if not isinstance(config, Experiment):
+        raise InputError(f"{folder}: expected the run of an Experiment, found {type(config).__name__}")
     encoder = Encoder(number_tokenizer(), config.encoding.max_length, config.encoding.max_steps)
-    workspace = Workspace(folder, config.environment, encoder, config.seed)
+    workspace = Workspace(folder, config.seed, environment=config.environment, encoder=encoder)
     model, policy = workspace.load_model("model"), workspace.load_model("policy")
     if model is None or policy is None or not isinstance(model.network, EnsembleConfig):
         raise InputError(f"{folder}: expected a finished run whose reward has several members")

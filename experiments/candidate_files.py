@@ -22,18 +22,21 @@ from irl.environments.modchain import ModChain
 from irl.traces.chat import load_chat_template
 from irl.traces.conversations import ConversationEncoder, ConversationScorer, has_chat_template, read_tokenizer
 from irl.traces.encode import Encoder
-from irl.traces.formats import read_candidates, write_json_lines
+from irl.traces.formats import read_candidates
+from irl.traces.json_lines import json_line, write_json_lines
+from irl.traces.judged_steps import TaggedStepEncoder, TurnEncoder, token_of
 from irl.traces.scoring import TextScorer, TextScores
 from irl.types import Candidates, InputError
 from reward_models.checkpoint_folder import load_folder
 from reward_models.hugging_face import load_hugging_face
 from reward_models.networks.decoder import DecoderConfig
-from reward_models.networks.heads import HeadedDecoderConfig, StepEnds
+from reward_models.networks.heads import HeadedDecoderConfig, StepEnds, VocabularyHead
 from reward_models.tensor_file import check_params
 
 ENVIRONMENTS: dict[str, type] = {"Countdown": Countdown, "ModChain": ModChain}
 """The domains a model folder may name: they know where steps end and what state they are taken in."""
 PROBLEMS_AT_ONCE = 64
+_IN_WORDS = "--step-tokens '+,-', and --step-marker where a word such as 'ки' stands behind every step"
 _STEP_MARKERS = {"Qwen2ForProcessRewardModel": "<extra_0>"}
 """Architectures that read the score of a step at a token of its own (Zhang et al. 2025, arXiv 2501.07301)."""
 
@@ -65,13 +68,31 @@ def is_hugging_face(folder: Path) -> bool:
 
 
 def load_conversations(
-    folder: Path, *, dtype: str = "float32", label: int | None = None, date: datetime.date | None = None
+    folder: Path,
+    *,
+    dtype: str = "float32",
+    label: int | None = None,
+    date: datetime.date | None = None,
+    step_tokens: str | None = None,
+    step_marker: str | None = None,
 ) -> ConversationScorer:
-    """The reward model of a downloaded Hugging Face folder; `date` is told to a chat template that asks for one."""
+    """The reward model of a downloaded Hugging Face folder; `date` is told to a chat template that asks for one.
+
+    A language model judges steps by `step_tokens`, right and wrong with a comma between, in the assistant's turns or
+    behind a `step_marker`.
+    """
     architecture = str((_transformers_config(folder).get("architectures") or [""])[0])
     if architecture.endswith("ForCausalLM"):
-        told = f"{architecture} is a language model without a reward head"
-        raise InputError(f"{folder}: {told}; take a sequence or token classifier, or a process reward model")
+        if step_tokens is None:
+            told = f"{architecture} is a language model without a reward head"
+            other = "take a sequence or token classifier, or a process reward model"
+            raise InputError(f"{folder}: {told}; {other}; one that judges steps in words needs {_IN_WORDS}")
+        if label is not None:
+            raise InputError(f"{folder}: --label: the first of --step-tokens is the score; leave it out")
+        return _judge_in_words(folder, dtype, date, step_tokens, step_marker)
+    if (step_tokens, step_marker) != (None, None):
+        told = f"{architecture} has a head and does not judge in words"
+        raise InputError(f"{folder}: --step-tokens and --step-marker: {told}; leave them out")
     model = load_hugging_face(folder, dtype=dtype, label=label)
     assert isinstance(model.network, HeadedDecoderConfig)
     decoder, read = model.network.decoder, model.network.read
@@ -87,6 +108,41 @@ def load_conversations(
         context=decoder.context_length,
     )
     return ConversationScorer(dataclasses.replace(model.network, read=read).make(), model.params, encoder)
+
+
+def _judge_in_words(
+    folder: Path, dtype: str, date: datetime.date | None, step_tokens: str, step_marker: str | None
+) -> ConversationScorer:
+    """A language model as a process reward model; Math-Shepherd ranks by the lowest step, RLHFlow by their mean."""
+    words = step_tokens.split(",")
+    if len(words) != 2 or not all(words) or words[0] == words[1]:
+        raise InputError(f"--step-tokens {step_tokens!r}: expected two tokens with a comma between, such as '+,-'")
+    template = load_chat_template(folder, date=date) if has_chat_template(folder) else None
+    if template is None and step_marker is None:
+        raise InputError(f"{folder}: there is no chat template to judge in turns with; name the --step-marker")
+    decoder, params, _, _ = load_hugging_face(folder, dtype=dtype)
+    assert isinstance(decoder, DecoderConfig)
+    tokenizer = read_tokenizer(folder / "tokenizer.json", decoder.vocab_size)
+    head = VocabularyHead(tokens=(token_of(tokenizer, words[0]), token_of(tokenizer, words[1])))
+    encoder: ConversationEncoder
+    if step_marker is None:
+        encoder = TurnEncoder(
+            tokenizer=tokenizer, template=template, context=decoder.context_length, verdict=words[0], by_step=True
+        )
+        read = StepEnds(label=0, scale="probability", aggregate="mean")
+    else:
+        tag = token_of(tokenizer, step_marker)
+        encoder = TaggedStepEncoder(
+            tokenizer=tokenizer,
+            template=template,
+            context=decoder.context_length,
+            marker=f" {step_marker}\n",
+            tag=tag,
+            by_step=True,
+        )
+        read = StepEnds(label=0, scale="probability", aggregate="min", marker=tag)
+    network = HeadedDecoderConfig(decoder=decoder, head=head, read=read, information="step labels")
+    return ConversationScorer(network.make(), {"trunk": params}, encoder)
 
 
 def _transformers_config(folder: Path) -> dict[str, Any]:
@@ -140,7 +196,7 @@ def write_answers(output: Path | None, rows: Iterable[Mapping[str, Any]]) -> int
         return write_json_lines(output, rows)
     count = 0
     for row in rows:
-        print(json.dumps(row, ensure_ascii=False, allow_nan=False))
+        print(json_line(row).decode(), end="")
         count += 1
     return count
 

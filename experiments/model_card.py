@@ -10,13 +10,15 @@ import os
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import safetensors
 
 from irl.evaluation.audit import Finding
 from irl.types import InputError
 from reward_models.checkpoint_folder import CARD, CONFIG, MANIFEST, WEIGHTS
+from reward_models.hugging_face_config import read_config
+from reward_models.networks.decoder import DecoderConfig
 
 LEARNED_FROM = {
     "demonstrations": "It saw experts' solutions and never whether an answer or a step is right.",
@@ -59,18 +61,18 @@ def write_model_card(
     no metrics.
     """
     path = Path(folder)
-    manifest, config = _json(path / MANIFEST), _json(path / CONFIG)
-    trained_on = trained_on or manifest.get("trained_on")
+    facts = _facts(path)
+    trained_on = trained_on or facts.trained_on
     if not trained_on:
         raise InputError(f"{path / MANIFEST}: trained_on: missing; save it with the model or pass trained_on")
     sections = [
-        f"# {path.resolve().name}\n\n{_summary(config, _count_parameters(path / WEIGHTS))}",
-        f"## Trained on\n\n{_plain(trained_on)}\n\n{_information(manifest)}",
-        _metrics(metrics, manifest.get("metrics") or {}),
+        f"# {path.resolve().name}\n\n{_summary(facts, _count_parameters(path))}",
+        f"## Trained on\n\n{_plain(trained_on)}\n\n{_information(facts)}",
+        _metrics(metrics, facts.metrics),
         f"## Use\n\n{intended_use or INTENDED_USE}",
         "## Not for\n\n" + "\n".join(f"- {line}" for line in (*NOT_FOR, *not_for)),
-        f"## Load and score\n\n```python\n{usage(manifest)}\n```",
-        f"## Versions\n\n{_versions(manifest)}",
+        f"## Load and score\n\n```python\n{facts.usage}\n```",
+        f"## Versions\n\n{facts.made} Card written by traceward {version('traceward')}.",
     ]
     card = path / CARD
     new = card.with_name(f".{CARD}.new")
@@ -79,9 +81,63 @@ def write_model_card(
     return card
 
 
-def usage(manifest: Mapping[str, Any]) -> str:
+class Facts(NamedTuple):
+    """What a folder says of its model."""
+
+    network: str
+    kind: str
+    aggregate: str
+    information: str
+    usage: str
+    made: str
+    domain: str | None = None
+    seed: int | None = None
+    trained_on: Any = None
+    metrics: Mapping[str, Any] = {}
+
+
+def _facts(folder: Path) -> Facts:
+    """Of a folder of ours, or of one in the layout of Hugging Face."""
+    config = _json(folder / CONFIG)
+    if "architectures" in config:
+        return _hugging_face_facts(config)
+    manifest, spec = _json(folder / MANIFEST), config["spec"]
+    made = ", ".join(f"{name} {number}" for name, number in manifest["created_with"].items())
+    encoding = str(manifest["encoding"])[:12]
+    return Facts(
+        network=config["network"]["class"].removesuffix("Config"),
+        kind=spec["kind"],
+        aggregate=spec["aggregate"],
+        information=manifest["information"],
+        usage=usage("environment" in manifest),
+        made=f"Saved with {made}; folder format {manifest['format']}; encoding {encoding} (sha256 of tokenizer.json).",
+        domain=manifest.get("environment"),
+        seed=manifest.get("seed"),
+        trained_on=manifest.get("trained_on"),
+        metrics=manifest.get("metrics") or {},
+    )
+
+
+def _hugging_face_facts(config: Mapping[str, Any]) -> Facts:
+    network = read_config(config, dtype="float32")
+    if isinstance(network, DecoderConfig):
+        raise InputError("config.json: architectures: a language model has no scores to write a card of")
+    spec = network.make().spec
+    told = f"Saved in the layout of Hugging Face ({config['architectures'][0]}); `transformers` loads it too."
+    return Facts(config["architectures"][0], spec.kind, spec.aggregate, spec.information, COMMAND, told)
+
+
+COMMAND = (
+    "import subprocess\n"
+    "# {'prompt': ..., 'candidates': [{'text': ...}]} lines in, a score and step scores per candidate out\n"
+    "command = 'traceward score --model model --input answers.jsonl --output scores.jsonl'\n"
+    "subprocess.run(command.split(), check=True)"
+)
+
+
+def usage(has_domain: bool) -> str:
     """Five lines of Python, run beside the folder `model`: texts to scores where the manifest names a domain."""
-    if "environment" in manifest:
+    if has_domain:
         return (
             "from pathlib import Path\n"
             "from experiments.candidate_files import load_scorer\n"
@@ -98,22 +154,19 @@ def usage(manifest: Mapping[str, Any]) -> str:
     )
 
 
-def _summary(config: Mapping[str, Any], parameters: int) -> str:
-    spec = config["spec"]
-    network = config["network"]["class"].removesuffix("Config")
-    meaning = MEANING.get(spec["kind"], f"Kind of score: {spec['kind']}.")
+def _summary(facts: Facts, parameters: int) -> str:
+    meaning = MEANING.get(facts.kind, f"Kind of score: {facts.kind}.")
     return (
-        f"A reward model for traces of reasoning ({network}, {parameters:,} parameters). {meaning} "
-        f"The score of a trace is the {spec['aggregate']} of its steps. Only differences between answers to one "
+        f"A reward model for traces of reasoning ({facts.network}, {parameters:,} parameters). {meaning} "
+        f"The score of a trace is the {facts.aggregate} of its steps. Only differences between answers to one "
         "prompt mean anything."
     )
 
 
-def _information(manifest: Mapping[str, Any]) -> str:
-    level = manifest["information"]
-    domain = f" Domain: {manifest['environment']}." if "environment" in manifest else ""
-    seed = f" Seed: {manifest['seed']}." if "seed" in manifest else ""
-    return f"**Information level: {level}.** {LEARNED_FROM.get(level, '')}{domain}{seed}"
+def _information(facts: Facts) -> str:
+    domain = "" if facts.domain is None else f" Domain: {facts.domain}."
+    seed = "" if facts.seed is None else f" Seed: {facts.seed}."
+    return f"**Information level: {facts.information}.** {LEARNED_FROM.get(facts.information, '')}{domain}{seed}"
 
 
 def _metrics(held_out: Mapping[str, Finding], of_training: Mapping[str, Any]) -> str:
@@ -132,15 +185,6 @@ def _row(name: str, finding: Finding) -> str:
     return f"| {name} | {finding.mean:.3f} | [{finding.low:.3f}, {finding.high:.3f}] | {finding.num_prompts:,} |"
 
 
-def _versions(manifest: Mapping[str, Any]) -> str:
-    made = ", ".join(f"{name} {number}" for name, number in manifest["created_with"].items())
-    encoding = str(manifest["encoding"])[:12]
-    return (
-        f"Saved with {made}; folder format {manifest['format']}; encoding {encoding} (sha256 of tokenizer.json). "
-        f"Card written by traceward {version('traceward')}."
-    )
-
-
 def _plain(value: Any) -> str:
     """Text as it is, a number with four digits, anything else as JSON."""
     if isinstance(value, float):
@@ -148,7 +192,12 @@ def _plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _count_parameters(file: Path) -> int:
+def _count_parameters(folder: Path) -> int:
+    files = sorted(folder.glob("*.safetensors")) or [folder / WEIGHTS]
+    return sum(map(_count_in, files))
+
+
+def _count_in(file: Path) -> int:
     try:
         with safetensors.safe_open(file, "numpy") as tensors:
             return sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())

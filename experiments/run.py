@@ -52,7 +52,7 @@ def run_experiment(config: Experiment, folder: Path, command: str) -> Path:
     """Run, or go on with, an experiment; returns the report. Stages that are done are not done again."""
     begun = time.perf_counter()
     encoder = Encoder(number_tokenizer(), config.encoding.max_length, config.encoding.max_steps)
-    workspace = Workspace(folder, config.environment, encoder, config.seed)
+    workspace = Workspace(folder, config.seed, environment=config.environment, encoder=encoder)
     policy = config.policy.run(workspace)
     problems = config.environment.problems("test")[: config.rerank.problems]
     pool = sample_texts(workspace, policy, problems, config.rerank.samples, "test")
@@ -92,9 +92,7 @@ def finish(workspace: Workspace, report: dict[str, Any], seconds: float) -> Path
     ]
     workspace.write_json("report.json", report)
     page = write_report(workspace.folder)
-    for row in report["headline"] + report.get("search", []):
-        interval = f"[{row['low']:.3f}, {row['high']:.3f}]" if row.get("low") is not None else ""
-        workspace.say(f"{row['name']:45s} {row['value']:.3f} {interval:16s} {row.get('information') or ''}")
+    workspace.show(report["headline"] + report.get("search", []))
     for entry in report.get("audit", []):
         for sentence in entry["warnings"]:
             workspace.say(f"warning: {sentence}")

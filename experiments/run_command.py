@@ -12,13 +12,12 @@ from contextlib import redirect_stderr
 from dataclasses import fields, is_dataclass, replace
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import tyro
 
 import configs
-from experiments.config_classes import CONFIG_CLASSES
-from experiments.run import Experiment, run_experiment
+from experiments.config_classes import CONFIG_CLASSES, RUNS, Run
 from irl.sharding import initialise_distributed
 from irl.types import InputError
 from reward_models.config_json import decode, encode
@@ -44,11 +43,11 @@ def main(arguments: Sequence[str]) -> int:
     config = override(load_config(name), rest)
     folder = Path(output or Path("runs") / Path(name).stem)
     prepare_folder(folder, config, overwrite)
-    run_experiment(config, folder, f"traceward run {' '.join(arguments)}")
+    RUNS[type(config)](config, folder, f"traceward run {' '.join(arguments)}")
     return 0
 
 
-def load_config(name: str) -> Experiment:
+def load_config(name: str) -> Run:
     """The config called `name`, in a .py file, or as a finished run wrote it down."""
     path = Path(name)
     if path.suffix == ".json":
@@ -64,7 +63,7 @@ def load_config(name: str) -> Experiment:
         except (ImportError, NameError, AttributeError, TypeError, ValueError, SyntaxError) as error:
             lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
             raise InputError(f"{path}{''.join(f', line {line}' for line in lines[-1:])}: {error}") from error
-        return _experiment(vars(module).get("config"), path)
+        return _run(vars(module).get("config"), path)
     known = sorted(p.stem for p in Path(configs.__path__[0]).glob("*.py") if p.stem != "__init__")
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
@@ -73,7 +72,7 @@ def load_config(name: str) -> Experiment:
     return importlib.import_module(f"configs.{name}").config
 
 
-def read_config(path: Path) -> Experiment:
+def read_config(path: Path) -> Run:
     """A config.json as a run writes it."""
     if not path.exists():
         raise InputError(f"{path}: no such file")
@@ -81,22 +80,23 @@ def read_config(path: Path) -> Experiment:
         config = decode(json.loads(path.read_text(encoding="utf-8")), CONFIG_CLASSES, "config")
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
-    return _experiment(config, path)
+    return _run(config, path)
 
 
-def _experiment(config: Any, path: Path) -> Experiment:
-    if not isinstance(config, Experiment):
-        raise InputError(f"{path}: expected an Experiment as `config`, found {type(config).__name__}")
+def _run(config: Any, path: Path) -> Run:
+    if type(config) not in RUNS:
+        kinds = " or ".join(kind.__name__ for kind in RUNS)
+        raise InputError(f"{path}: expected {kinds} as `config`, found {type(config).__name__}")
     return config
 
 
-def override(config: Experiment, arguments: Sequence[str]) -> Experiment:
+def override(config: Run, arguments: Sequence[str]) -> Run:
     """The config with dotted overrides; a typo is answered with the nearest valid name."""
-    for stage in ("search", "improvement", "outcome-model"):  # `--search None` leaves it out
-        value, arguments = _take_option(list(arguments), f"--{stage}")
+    for stage in _optional_stages(config):  # `--search None` leaves it out
+        value, arguments = _take_option(list(arguments), f"--{stage.replace('_', '-')}")
         if value is not None and value != "None":
             raise InputError(f"--{stage} {value}: expected None, or one of its fields: --{stage}.FIELD")
-        left_out: dict[str, Any] = {} if value is None else {stage.replace("-", "_"): None}
+        left_out: dict[str, Any] = {} if value is None else {stage: None}
         config = replace(config, **left_out)
     if not arguments:
         return config
@@ -112,11 +112,17 @@ def override(config: Experiment, arguments: Sequence[str]) -> Experiment:
     try:
         with redirect_stderr(errors):
             kept = (tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff)
-            return tyro.cli(Experiment, default=config, args=list(arguments), config=kept, use_underscores=True)
+            return tyro.cli(type(config), default=config, args=list(arguments), config=kept, use_underscores=True)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
         raise InputError(f"options {' '.join(arguments)}: {_plain(errors.getvalue())}") from stop
+
+
+def _optional_stages(config: Run) -> list[str]:
+    """The fields that hold a stage of the run, or None."""
+    hints = get_type_hints(type(config))
+    return [item.name for item in fields(config) if {type(None)} < {*get_args(hints[item.name])}]
 
 
 def _dotted(value: Any, prefix: str = "") -> list[str]:
@@ -128,6 +134,9 @@ def _dotted(value: Any, prefix: str = "") -> list[str]:
             names += _dotted(inner, f"{prefix}{item.name}.")
         elif isinstance(inner, tuple) and hasattr(inner, "_fields"):
             names += [f"{prefix}{item.name}.{name}" for name in inner._fields]
+        elif isinstance(inner, tuple):
+            parts = [(i, part) for i, part in enumerate(inner) if is_dataclass(part)]
+            names += [name for i, part in parts for name in _dotted(part, f"{prefix}{item.name}.{i}.")]
     return names
 
 
@@ -147,7 +156,7 @@ def _take_option(arguments: list[str], name: str) -> tuple[str | None, list[str]
     return None, arguments
 
 
-def prepare_folder(folder: Path, config: Experiment, overwrite: bool) -> None:
+def prepare_folder(folder: Path, config: Run, overwrite: bool) -> None:
     """Make the folder and write config.json; refuse to go on with another config."""
     folder = folder.resolve()
     written, wanted = folder / "config.json", encode(config, "config")
@@ -185,7 +194,7 @@ def _run_in(config: Path) -> dict[str, Any] | None:
         found = json.loads(config.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
-    return found if isinstance(found, dict) and found.get("class") == Experiment.__name__ else None
+    return found if isinstance(found, dict) and found.get("class") in {kind.__name__ for kind in RUNS} else None
 
 
 def _first_difference(before: Any, now: Any, where: str) -> str | None:

@@ -6,7 +6,6 @@ OUTPUT.part.json says which model, input and options it belongs to, and the same
 """
 
 import datetime
-import errno
 import hashlib
 import json
 import os
@@ -31,16 +30,15 @@ from experiments.candidate_files import (
 )
 from irl.traces.conversations import Question, question_of
 from irl.traces.formats import read_candidates
+from irl.traces.json_lines import Row, is_compressed, json_line, why_unwritable
 from irl.traces.reward_data import Reading, read_records
 from irl.traces.scoring import TextScores
 from irl.types import InputError
 
 CANDIDATES_AT_ONCE = 512
-COMPRESSED = (".gz", ".xz", ".bz2", ".zst")
 _CHUNK = 1 << 20
 
 Block = list[Question]
-Row = dict[str, Any]
 ScoreBlock = Callable[[Block], TextScores]
 
 
@@ -67,6 +65,13 @@ class Options:
     """Hugging Face folders: the date that is told to a chat template that asks for it, YYYY-MM-DD."""
     label: int | None = None
     """Hugging Face folders: which label is the score, where the head has several."""
+    step_tokens: str | None = None
+    """Hugging Face language models that judge steps: the token for a right step and the one for a wrong step, such as
+    "+,-". Every step is a user's turn and the token the assistant's (RLHFlow), unless there is a --step-marker. The
+    score of a step is the probability of the first token among the two, that of an answer their mean."""
+    step_marker: str | None = None
+    """With --step-tokens: the word behind every step where the model says whether it is right, such as "ки"
+    (Math-Shepherd). The score of an answer is that of its lowest step."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Hugging Face folders: what the network computes in."""
     overwrite: bool = False
@@ -91,7 +96,7 @@ def main(arguments: Sequence[str]) -> int:
     source = _strict(path) if options.candidates else _source(path, options.format)
     score, information = _load(options)
     blocks = _shown(_blocks(source.questions), source)
-    resumable = options.output is not None and options.output.suffix.lower() not in COMPRESSED and path.is_file()
+    resumable = options.output is not None and not is_compressed(options.output) and path.is_file()
     if options.output is not None and resumable:
         count = _write_part(options, source, blocks, score)
     else:
@@ -113,10 +118,11 @@ def _input(options: Options) -> Path:
 def _load(options: Options) -> tuple[ScoreBlock, str]:
     """What scores a block, and the information level of its scores."""
     if is_hugging_face(options.model):
-        scorer = load_conversations(options.model, dtype=options.dtype, label=options.label, date=options.date)
+        scorer = load_conversations(options.model, **_for_hugging_face(options))
         return _naming(scorer, options), scorer.spec.information
-    if (options.date, options.label, options.dtype) != (None, None, "float32"):
-        raise InputError(f"{options.model}: --date, --label and --dtype are for Hugging Face folders; leave them out")
+    if _for_hugging_face(options) != _for_hugging_face(Options(model=options.model)):
+        names = "--date, --label, --dtype, --step-tokens and --step-marker"
+        raise InputError(f"{options.model}: {names} are for Hugging Face folders; leave them out")
     texts, _ = load_scorer(options.model)
 
     def score(block: Block) -> TextScores:
@@ -124,6 +130,17 @@ def _load(options: Options) -> tuple[ScoreBlock, str]:
         return texts([prompt for prompt, _ in pairs], [text for _, text in pairs])
 
     return _naming(score, options), texts.spec.information
+
+
+def _for_hugging_face(options: Options) -> dict[str, Any]:
+    """The options that only Hugging Face folders have."""
+    return {
+        "date": options.date,
+        "label": options.label,
+        "dtype": options.dtype,
+        "step_tokens": options.step_tokens,
+        "step_marker": options.step_marker,
+    }
 
 
 def _naming(score: ScoreBlock, options: Options) -> ScoreBlock:
@@ -144,12 +161,12 @@ def _source(path: Path, format: str | None) -> Source:
 
     def questions() -> Iterator[Question]:
         for record in reading:
-            yield question_of(record, f"row-{reading.report.rows}")
+            yield question_of(record, f"row-{reading.rows}")
 
     def epilogue() -> str:
         return str(reading.report) if reading.report.unfit else ""
 
-    return Source(path, reading.report.format, questions(), lambda: reading.report.rows, epilogue)
+    return Source(path, reading.report.format, questions(), lambda: reading.rows, epilogue)
 
 
 def _strict(path: Path) -> Source:
@@ -168,11 +185,13 @@ def _strict(path: Path) -> Source:
 def _blocks(questions: Iterable[Question]) -> Iterator[Block]:
     """Whole questions, together at least CANDIDATES_AT_ONCE answers but for the last block."""
     block: Block = []
+    size = 0
     for question in questions:
         block.append(question)
-        if _size(block) >= CANDIDATES_AT_ONCE:
+        size += len(question.answers)
+        if size >= CANDIDATES_AT_ONCE:
             yield block
-            block = []
+            block, size = [], 0
     if block:
         yield block
 
@@ -219,7 +238,7 @@ def _shown(blocks: Iterator[Block], source: Source) -> Iterator[Block]:
 
 def _lines(path: Path) -> int | None:
     """Rows of a plain file of lines, None of any other."""
-    if not path.is_file() or path.suffix.lower() in (*COMPRESSED, ".json", ".parquet"):
+    if not path.is_file() or is_compressed(path) or path.suffix.lower() in (".json", ".parquet"):
         return None
     return sum(chunk.count(b"\n") for chunk in _chunks(path))
 
@@ -239,7 +258,7 @@ def _write_part(options: Options, source: Source, blocks: Iterator[Block], score
     for block in blocks:
         missing = max(kept - done, 0)
         if missing < _size(block):
-            lines = b"".join(list(map(_line, _rows(block, score(block))))[missing:])
+            lines = b"".join(list(map(json_line, _rows(block, score(block))))[missing:])
             with _writing(output):
                 if not part.exists():
                     note.write_text(json.dumps(identity, indent=1) + "\n", encoding="utf-8")
@@ -262,13 +281,7 @@ def _writing(output: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        why = "disk full; free some space" if full else f"not writable ({error.strerror}); check the folder"
-        raise InputError(f"{output}: {why} and run again: it goes on from what is scored") from error
-
-
-def _line(row: Row) -> bytes:
-    return json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        raise InputError(f"{output}: {why_unwritable(error)} and run again: it goes on from what is scored") from error
 
 
 def _kept(part: Path, note: Path, identity: Row, overwrite: bool) -> int:
@@ -306,9 +319,8 @@ def _identity(options: Options, source: Source) -> Row:
         "model": _sha256(_model_files(options.model)),
         "input": _sha256([source.path]),
         "format": source.format,
+        **_for_hugging_face(options),
         "date": None if options.date is None else options.date.isoformat(),
-        "label": options.label,
-        "dtype": options.dtype,
         "block size": CANDIDATES_AT_ONCE,
     }
 

@@ -1,21 +1,24 @@
 """Where arrays live: one mesh with the axes (data, fsdp, tensor), and how several processes start.
 
-`data` and `fsdp` divide the batch; `fsdp` may also divide parameters, `tensor` the width of a layer. On one
-device all three are 1 and nothing changes: the same program runs on a laptop and in a batch job.
+`data` and `fsdp` divide the batch; `fsdp` also divides parameters and their moments, `tensor` the width of a layer,
+both by the rules of `reward_models.partition`. On one device all three are 1 and nothing changes: the same program
+runs on a laptop and in a batch job.
 """
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from irl.types import InputError
+from reward_models.partition import BATCH_AXES, partition_specs
+from reward_models.types import PackedPairBatch
 
 AXES = ("data", "fsdp", "tensor")
-BATCH_AXES = ("data", "fsdp")
 
 _VARIABLES = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 
@@ -38,13 +41,16 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, *, devices: Sequen
 def shard_batch(mesh: Mesh, batch: Any) -> Any:
     """Put the leading axis of every array on (data, fsdp). Each process gives its own rows.
 
-    The parts of a tuple of batches may differ in rows. Raises InputError when rows do not divide, or differ
-    from array to array of a part.
+    The parts of a tuple of batches may differ in rows. Packed pairs come to name sequences of all processes, and are
+    filled up with pairs of weight 0. Raises InputError when rows do not divide, or differ from array to array of a
+    part.
     """
+    if isinstance(batch, PackedPairBatch):
+        batch = _name_and_fill(batch, max(1, _batch_ways(mesh) // jax.process_count()))
     if isinstance(batch, tuple) and any(isinstance(part, tuple) for part in batch):
         parts = [shard_batch(mesh, part) for part in batch]
         return type(batch)(*parts) if hasattr(batch, "_fields") else tuple(parts)
-    ways = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+    ways = _batch_ways(mesh)
     leaves = jax.tree_util.tree_leaves_with_path(batch)
     for path, leaf in leaves:
         name = f"batch{jax.tree_util.keystr(path)}"
@@ -59,9 +65,48 @@ def shard_batch(mesh: Mesh, batch: Any) -> Any:
     return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharding, leaf), batch)
 
 
+def _batch_ways(mesh: Mesh) -> int:
+    return math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+
+
+def _name_and_fill(batch: PackedPairBatch, share: int) -> PackedPairBatch:
+    """Sequences named as in the rows of all processes, and a multiple of `share` pairs."""
+    before = jax.process_index() * batch.traces.step_mask.size
+    traces, *pairs = batch._replace(chosen=batch.chosen + before, rejected=batch.rejected + before)
+    return PackedPairBatch(traces, *(np.pad(array, (0, -len(array) % share)) for array in pairs))
+
+
 def replicate(mesh: Mesh, tree: Any) -> Any:
     """Put a whole copy of every array on every device; every process must give the same values."""
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+def shardings(mesh: Mesh, state: Any) -> Any:
+    """Where every array of a state belongs, by the rules of `reward_models.partition`."""
+    specs = partition_specs(state, mesh.shape)
+    return jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs)
+
+
+def place(mesh: Mesh, state: Any) -> Any:
+    """A copy of a state on a mesh: large matrices divided over fsdp and tensor, all else on every device.
+
+    Every process must give the same values.
+    """
+
+    def copy(leaf: Any, sharding: NamedSharding) -> jax.Array:
+        return jax.device_put(jax.device_put(leaf, may_alias=False), sharding)
+
+    return jax.tree.map(copy, state, shardings(mesh, state))
+
+
+def make_in_place(mesh: Mesh, init: Callable[[jax.Array], Any], key: jax.Array) -> Any:
+    """`place(mesh, init(key))`, compiled so that no device ever holds more than its part."""
+    return jax.jit(init, out_shardings=shardings(mesh, jax.eval_shape(init, key)))(key)
+
+
+def keep_in_place(mesh: Mesh, state: Any) -> Any:
+    """Inside a compiled step: the new state lies where the old one did."""
+    return jax.lax.with_sharding_constraint(state, shardings(mesh, state))
 
 
 def initialise_distributed(environ: Mapping[str, str] = os.environ) -> bool:

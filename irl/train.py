@@ -16,7 +16,7 @@ import numpy as np
 
 from irl.algorithms.base import Algorithm, State
 from irl.checkpoint import Checkpoints
-from irl.sharding import make_mesh, replicate, shard_batch
+from irl.sharding import keep_in_place, make_in_place, make_mesh, place, shard_batch
 from irl.traces.pipeline import Source
 from irl.types import InputError
 
@@ -49,17 +49,16 @@ def train(
     `start` replaces `algorithm.init(key)` (a fine-tuned trunk, say). `record(step, metrics)` is told every
     `log_every` steps, `advance(n)` whenever n more steps are behind us. A loss or parameters that are not finite
     stop with InputError naming step and value; the last checkpoint is from before it. The batch is divided over
-    the mesh; the state is on every device of it.
+    the mesh (data, fsdp), the state over (fsdp, tensor): see irl/sharding.py.
     """
     mesh = make_mesh() if mesh is None else mesh
-    state = algorithm.init(jax.random.fold_in(key, 0)) if start is None else start
-    state = replicate(mesh, jax.device_put(state, may_alias=False))  # a copy: every step donates its state
+    state = _begin(mesh, algorithm.init, jax.random.fold_in(key, 0)) if start is None else place(mesh, start)
     done = 0
     if checkpoints.latest() is not None:
         state, extra, done = checkpoints.restore(None, state)
         source.set_state(extra["source"])
         advance(done)
-    step = _compiled(algorithm.step)
+    step = compile_step(algorithm.step, mesh)
     waiting: tuple[int, Any] | None = None
     for number in range(done + 1, schedule.steps + 1):
         batch = shard_batch(mesh, source.next(state))
@@ -77,10 +76,22 @@ def train(
     return state
 
 
+def _begin(mesh: jax.sharding.Mesh, init: Callable[[jax.Array], State], key: jax.Array) -> State:
+    """Compiled, an initialisation may differ in its last bits: done only where the mesh divides parameters."""
+    divided = mesh.shape["fsdp"] * mesh.shape["tensor"] > 1
+    return make_in_place(mesh, init, key) if divided else place(mesh, init(key))
+
+
 @lru_cache(maxsize=16)
-def _compiled(step: Callable) -> Callable:
-    """The jitted step: an algorithm that is trained in several parts is compiled once."""
-    return jax.jit(step, donate_argnums=0)
+def compile_step(step: Callable, mesh: jax.sharding.Mesh) -> jax.stages.Wrapped:
+    """The jitted step, which donates its state: an algorithm that is trained in several parts is compiled once."""
+
+    def placed(state: State, batch: Any, key: jax.Array) -> tuple[State, Any]:
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            state, info = step(state, batch, key)
+        return keep_in_place(mesh, state), info
+
+    return jax.jit(placed, donate_argnums=0)
 
 
 def _report(waiting: tuple[int, Any], record: Record) -> None:

@@ -133,6 +133,7 @@ class LabelledResponse:
     completion: str
     label: bool
     messages: tuple[Message, ...] = ()
+    id: str = ""
 
     def __post_init__(self):
         _text(self.prompt, "LabelledResponse", "prompt")
@@ -148,6 +149,7 @@ class RankedResponses:
     responses: tuple[str, ...]
     ranks: tuple[int, ...]
     messages: tuple[Message, ...] = ()
+    id: str = ""
 
     def __post_init__(self):
         _text(self.prompt, "RankedResponses", "prompt")

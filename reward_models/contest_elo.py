@@ -2,8 +2,9 @@
 
     P(i before j) = 1 / (1 + 10^((r_j - r_i) / 400)),    expected place of i = 1 + sum_j P(j before i)
 
-M. Mirzayanov, "Open Codeforces Rating System" (2015), codeforces.com/blog/entry/20762. Places count from 1; those
-who share a place all have its number. Numpy float64, on the host.
+M. Mirzayanov, "Open Codeforces Rating System" (2015), codeforces.com/blog/entry/20762, and the program published with
+it, codeforces.com/contest/1/submission/13861109. Places count from 1; Codeforces gives all who share places the last of
+them: two winners are both second. Numpy float64, on the host.
 """
 
 from collections.abc import Callable, Sequence
@@ -51,9 +52,12 @@ def update_ratings(
     """Everybody's rating after a contest.
 
     Half-way to the rating whose expected place is the geometric mean of the place expected and the place taken.
-    Then, against inflation, all lose alike: as much as makes the changes sum to minus one point per player, and
-    as much again, up to 10 points, as those of the 4 sqrt(n) best rated sum to more than 0.
-    Difference: ratings are real numbers, not integers.
+    Then, against inflation, all change by the same number twice: first by what makes the changes sum to minus one
+    point per player; then, the s = min(n, 4 round(sqrt n)) best rated before the contest having changes that sum to S,
+    by min(max(-S / s, -10), 0), so that they do not gain together.
+    Differences: 1. Ratings are real numbers; Codeforces truncates the rating sought, the half and both corrections to
+    integers. 2. The place expected at the rating sought is among the others, as Codeforces computes it today (TLE and
+    Carrot, which reproduce its changes); the program of 2015 had the player at the old rating among them too.
     ValueError: fewer than two players, not one place for each, places outside 1..players.
     """
     old, taken = np.asarray(ratings, np.float64), np.asarray(places, np.float64)

@@ -29,7 +29,7 @@ _TRUNK = {
     "final_norm.scale": "model.norm.weight",
     "head.kernel": "lm_head.weight",
 }
-_BLOCK = {
+BLOCK = {
     "input_norm.scale": "input_layernorm.weight",
     "query.kernel": "self_attn.q_proj.weight",
     "query.bias": "self_attn.q_proj.bias",
@@ -61,7 +61,7 @@ def _shapes(network: HuggingFaceNetwork) -> Params:
     return jax.eval_shape(functional.init, jax.random.key(0))
 
 
-def _their_names(ours: str, network: HuggingFaceNetwork) -> list[str]:
+def their_names(ours: str, network: HuggingFaceNetwork) -> list[str]:
     """Their name of one of our parameters; a name per layer for stacked ones."""
     if not isinstance(network, DecoderConfig):
         if ours in _HEAD:
@@ -69,11 +69,11 @@ def _their_names(ours: str, network: HuggingFaceNetwork) -> list[str]:
         ours, network = ours.removeprefix("trunk."), network.decoder
     if ours in _TRUNK:
         return [_TRUNK[ours]]
-    name = _BLOCK[ours.removeprefix("blocks.")]
+    name = BLOCK[ours.removeprefix("blocks.")]
     return [f"model.layers.{layer}.{name}" for layer in range(network.num_layers)]
 
 
-class _Tensor(NamedTuple):
+class StoredTensor(NamedTuple):
     """A tensor in an open safetensors file."""
 
     file: Path
@@ -101,9 +101,9 @@ def read_params(network: HuggingFaceNetwork, folder: Path, dtype: str) -> Params
         return _assemble(network, tensors, folder, dtype)
 
 
-def _assemble(network: HuggingFaceNetwork, tensors: Mapping[str, _Tensor], folder: Path, dtype: str) -> Params:
+def _assemble(network: HuggingFaceNetwork, tensors: Mapping[str, StoredTensor], folder: Path, dtype: str) -> Params:
     shapes = tensor_file.flatten(_shapes(network))
-    names = {ours: _their_names(ours, network) for ours in shapes}
+    names = {ours: their_names(ours, network) for ours in shapes}
     _check_names(tensors, {theirs for own in names.values() for theirs in own}, network, folder)
     params: Params = {}
     for ours, shape in shapes.items():
@@ -112,11 +112,11 @@ def _assemble(network: HuggingFaceNetwork, tensors: Mapping[str, _Tensor], folde
         node = params
         for parent in parents:
             node = node.setdefault(parent, {})
-        node[last] = _joined([tensors[name] for name in names[ours]], ours, shape.shape, kind)
+        node[last] = joined([tensors[name] for name in names[ours]], ours, shape.shape, kind)
     return params
 
 
-def _joined(tensors: list[_Tensor], ours: str, shape: tuple[int, ...], dtype: str) -> jax.Array:
+def joined(tensors: list[StoredTensor], ours: str, shape: tuple[int, ...], dtype: str) -> jax.Array:
     """Their tensors as our parameter: transposed when it is a kernel, stacked over layers."""
     stacked, kernel = _is_stacked(ours), ours.endswith("kernel")
     out = np.empty(shape, jnp.dtype(dtype))
@@ -127,7 +127,9 @@ def _joined(tensors: list[_Tensor], ours: str, shape: tuple[int, ...], dtype: st
     return jnp.asarray(out)
 
 
-def _check_names(tensors: Mapping[str, _Tensor], expected: set[str], network: HuggingFaceNetwork, folder: Path) -> None:
+def _check_names(
+    tensors: Mapping[str, StoredTensor], expected: set[str], network: HuggingFaceNetwork, folder: Path
+) -> None:
     """Every expected tensor and no other, but for buffers and for an output matrix that is not used."""
     missing = sorted(expected - tensors.keys())
     if missing:
@@ -147,7 +149,7 @@ def _check_names(tensors: Mapping[str, _Tensor], expected: set[str], network: Hu
         )
 
 
-def _check_tied(head: _Tensor, embedding: _Tensor, network: DecoderConfig) -> None:
+def _check_tied(head: StoredTensor, embedding: StoredTensor, network: DecoderConfig) -> None:
     shape = (network.vocab_size, network.dim)
     if not np.array_equal(head.read(shape), embedding.read(shape)):
         raise ModelFolderError(
@@ -161,10 +163,10 @@ def _count(names: Sized) -> str:
 
 
 @contextmanager
-def _tensors(folder: Path) -> Iterator[dict[str, _Tensor]]:
+def _tensors(folder: Path) -> Iterator[dict[str, StoredTensor]]:
     """All tensors of a folder by name; files stay open meanwhile, and tensors are read one by one."""
     with ExitStack() as stack:
-        tensors: dict[str, _Tensor] = {}
+        tensors: dict[str, StoredTensor] = {}
         for file in _shards(folder):
             if not file.is_file():
                 raise ModelFolderError(f"{file}: no such file, but {INDEX} names it; download it again")
@@ -172,7 +174,7 @@ def _tensors(folder: Path) -> Iterator[dict[str, _Tensor]]:
                 handle = stack.enter_context(safetensors.safe_open(file, framework="numpy"))
             except safetensors.SafetensorError as error:
                 raise ModelFolderError(f"{file}: truncated or damaged ({error}); download it again") from error
-            tensors |= {name: _Tensor(file, handle, name) for name in handle.keys()}
+            tensors |= {name: StoredTensor(file, handle, name) for name in handle.keys()}
         yield tensors
 
 
@@ -206,7 +208,7 @@ def their_tensors(network: HuggingFaceNetwork, params: Params, dtype: str) -> di
     tensor_file.check_params(shapes, _shapes(network))
     tensors = {}
     for name, leaf in tensor_file.flatten(params).items():
-        names = _their_names(name, network)
+        names = their_names(name, network)
         array = np.asarray(leaf).astype(jnp.dtype(dtype))
         if not np.isfinite(array).all():
             raise ValueError(f"tensor {names[0]!r}: not finite in {dtype}; take an earlier checkpoint or another dtype")

@@ -1,10 +1,16 @@
-"""Optimisers: warm-up, cosine decay, clipping by global norm, and AdamW or Muon inside."""
+"""Optimisers: warm-up, cosine decay, clipping by global norm, and AdamW or Muon inside.
+
+With `accumulate` = k the parameters move at every k-th batch, by the mean of k gradients: for losses that are means
+over equal parts, that of one batch k times as large. Warm-up, schedule and decay count updates, not batches.
+"""
 
 from dataclasses import dataclass
 
 import jax
 import optax
 from optax import contrib
+
+from irl.types import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,15 +20,20 @@ class AdamW:
     learning_rate: float = 1e-3
     warmup_steps: int = 50
     total_steps: int = 1000
-    """Steps until the learning rate has fallen to `final_fraction` of its peak."""
+    """Updates until the learning rate has fallen to `final_fraction` of its peak."""
     final_fraction: float = 0.05
     weight_decay: float = 0.1
     clip_norm: float = 1.0
     b2: float = 0.98
+    accumulate: int = 1
+    """Batches to an update."""
+
+    def __post_init__(self):
+        _check(self)
 
     def make(self) -> optax.GradientTransformation:
         inner = optax.adamw(_schedule(self), b2=self.b2, weight_decay=self.weight_decay, mask=_decays)
-        return optax.chain(optax.clip_by_global_norm(self.clip_norm), inner)
+        return _accumulated(self, optax.chain(optax.clip_by_global_norm(self.clip_norm), inner))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +51,11 @@ class Muon:
     weight_decay: float = 0.01
     clip_norm: float = 1.0
     rms: float = 0.2
+    accumulate: int = 1
+    """Batches to an update."""
+
+    def __post_init__(self):
+        _check(self)
 
     def make(self) -> optax.GradientTransformation:
         inner = contrib.muon(
@@ -48,10 +64,22 @@ class Muon:
             weight_decay=self.weight_decay,
             consistent_rms=self.rms,
         )
-        return optax.chain(optax.clip_by_global_norm(self.clip_norm), inner)
+        return _accumulated(self, optax.chain(optax.clip_by_global_norm(self.clip_norm), inner))
 
 
 Optimiser = AdamW | Muon
+
+
+def _check(config: Optimiser) -> None:
+    if config.accumulate < 1:
+        raise InputError(f"accumulate: expected 1 batch to an update, or more; got {config.accumulate}")
+
+
+def _accumulated(config: Optimiser, inner: optax.GradientTransformation) -> optax.GradientTransformation:
+    """`inner` at every `accumulate`-th batch; the sum so far is part of the optimiser's state."""
+    if config.accumulate == 1:
+        return inner
+    return optax.MultiSteps(inner, config.accumulate).gradient_transformation()
 
 
 def _schedule(config: Optimiser) -> optax.Schedule:

@@ -76,15 +76,15 @@ def question_of(record: Any, id: str) -> Question:
             answers = Answer("chosen", record.chosen), Answer("rejected", record.rejected)
             return Question(record.id or id, record.prompt, record.messages, answers)
         case RankedResponses():
-            return Question(id, record.prompt, record.messages, _numbered(record.responses))
+            return Question(record.id or id, record.prompt, record.messages, _numbered(record.responses))
         case LabelledResponse():
-            return Question(id, record.prompt, record.messages, _numbered([record.completion]))
+            return Question(record.id or id, record.prompt, record.messages, _numbered([record.completion]))
         case Comparison():
             return Question(record.id, record.prompt, (), _numbered([record.first, record.second]))
         case LabelledSteps():
-            return Question(record.id, record.prompt, (), (_of_steps(record.steps, _STEP_BREAK),))
+            return Question(record.id, record.prompt, (), (steps_answer(record.steps, _STEP_BREAK),))
         case Trace():
-            return Question(record.problem_id, record.prompt, (), (_of_steps([s.text for s in record.steps], "\n"),))
+            return Question(record.problem_id, record.prompt, (), (steps_answer([s.text for s in record.steps], "\n"),))
     raise InputError(f"{id}: expected a record with answers to score, got {type(record).__name__}")
 
 
@@ -92,7 +92,8 @@ def _numbered(texts: Sequence[str]) -> tuple[Answer, ...]:
     return tuple(Answer(index, text) for index, text in enumerate(texts))
 
 
-def _of_steps(steps: Sequence[str], between: str) -> Answer:
+def steps_answer(steps: Sequence[str], between: str) -> Answer:
+    """An answer of steps, with what stands between them."""
     parts = (*(step + between for step in steps[:-1]), steps[-1])
     return Answer(0, "".join(parts), parts)
 
@@ -149,7 +150,7 @@ class ConversationEncoder:
         written = [found for question in questions for found in self.written(question)]
         texts = [found.text for found in written]
         encodings = self.tokenizer.encode_batch(texts, add_special_tokens=self.template is None)
-        names = [_name(question, answer) for question in questions for answer in question.answers]
+        names = [answer_name(question, answer) for question in questions for answer in question.answers]
         rows = [self._row(*found) for found in zip(names, written, encodings, strict=True)]
         return rows, [found.steps for found in written]
 
@@ -157,9 +158,7 @@ class ConversationEncoder:
         """The text of every answer of a question."""
         before, after = self._frame(question)
         for answer in question.answers:
-            name = _name(question, answer)
-            if not answer.text.strip():
-                raise InputError(f"{name}: an empty answer has no score; leave it out, or write what was answered")
+            name = checked_name(question, answer)
             parts = self._parts(answer.parts or split_parts(answer.text) if self.by_step else (answer.text,))
             said = "".join(parts)
             text = self._write(question, said)
@@ -226,8 +225,17 @@ def _extents(encoding: Any) -> tuple[np.ndarray, np.ndarray]:
     return np.where(ends > starts, starts, reached), ends
 
 
-def _name(question: Question, answer: Answer) -> str:
+def answer_name(question: Question, answer: Answer) -> str:
+    """What errors call an answer."""
     return f"{question.id}, candidate {answer.name}"
+
+
+def checked_name(question: Question, answer: Answer) -> str:
+    """The name of an answer that has something to score."""
+    name = answer_name(question, answer)
+    if not answer.text.strip():
+        raise InputError(f"{name}: an empty answer has no score; leave it out, or write what was answered")
+    return name
 
 
 def _starts(parts: Sequence[str], first: int) -> list[int]:
@@ -277,7 +285,7 @@ class ConversationScorer:
         """An entry per answer, in order."""
         rows, texts = self._encoder.many(questions)
         scores = self._score(self._params, pad_rows(rows))
-        names = [_name(question, answer) for question in questions for answer in question.answers]
+        names = [answer_name(question, answer) for question in questions for answer in question.answers]
         for bad in np.flatnonzero(~np.isfinite(scores.trace)):
             raise InputError(f"{names[bad]}: the score is {scores.trace[bad]}; score in float32")
         steps = [scores.step[i, : len(found)].tolist() for i, found in enumerate(texts)]

@@ -1,7 +1,7 @@
 """Tokenizers: word-level for the number games, byte-level BPE for prose. Saved as tokenizer.json."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -28,14 +28,15 @@ def number_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def prose_tokenizer(texts: Iterable[str], vocabulary_size: int = 4096) -> Tokenizer:
-    """Byte-level BPE learned from texts: lossless on any text."""
+def prose_tokenizer(texts: Iterable[str], vocabulary_size: int = 4096, more: Sequence[str] = ()) -> Tokenizer:
+    """Byte-level BPE learned from texts: lossless on any text, digits one by one. `more` are further special tokens."""
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    digits = pre_tokenizers.Split(Regex(" ?[0-9]"), behavior="isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary_size,
-        special_tokens=list(SPECIAL),
+        special_tokens=[*SPECIAL, *more],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )

@@ -1,11 +1,14 @@
-"""Several members of one network as one network, over stacked parameters.
+"""Several members of one network as one network: whole networks, heads on one trunk, or adapters on one base.
 
     step score = mean_m s_m,   min_m s_m,   or   mean_m s_m - penalty * var_m s_m
 
 Coste et al. 2024 (arXiv 2310.02743) compare the three as mean, worst-case and uncertainty-weighted optimisation.
 The reduction is taken step by step, then the members' declared aggregate gives the trace score. Only means add
-up over tokens: the other reductions put the score of a step at its last token, as a step critic does. Members are
-scored one after another: a batched matrix product of two is slower on a CPU than two products (LOG.md).
+up over tokens: the other reductions put the score of a step at its last token, as a step critic does.
+
+The params are those of a member with a leading axis of members, but for the part that is `shared`, which is held once.
+Heads are scored together, with their trunk computed once. Whole networks and adapters are scored one after another: on
+a CPU members under `vmap` take 1.1 to 2 times as long (LOG.md).
 """
 
 from collections.abc import Sequence
@@ -13,47 +16,93 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from reward_models.aggregation import aggregate_steps
 from reward_models.networks.base import Network, Params
 from reward_models.networks.critic import CriticConfig, step_ends
+from reward_models.networks.heads import HeadedDecoderConfig
+from reward_models.networks.low_rank import LowRankConfig, has_head
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
+from reward_models.tensor_file import flatten
 from reward_models.types import Scores, TraceBatch
 
 REDUCTIONS = ("mean", "min", "pessimistic")
+SHARED = {"trunk": (CriticConfig, HeadedDecoderConfig), "base": (LowRankConfig,)}
+"""What the members of an ensemble may have in common, and of which networks it is a part."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EnsembleConfig:
-    """`members` critics of one shape. `penalty` (per unit of score) is for the reduction `pessimistic`."""
+    """`members` of one shape. `penalty` (per unit of score) is for the reduction `pessimistic`.
 
-    member: CriticConfig | SoftAdvantageConfig
+    `shared` None: members are whole networks. "trunk": heads on one trunk. "base": adapters (and heads) on one base.
+    """
+
+    member: CriticConfig | SoftAdvantageConfig | HeadedDecoderConfig | LowRankConfig
     members: int
     reduction: str = "mean"
     penalty: float = 0.5
+    shared: str | None = None
 
     def __post_init__(self):
         if self.reduction not in REDUCTIONS:
             raise ValueError(f"reduction: expected one of {', '.join(REDUCTIONS)}, got {self.reduction!r}")
+        if self.shared is None:
+            return
+        if self.shared not in SHARED:
+            raise ValueError(f"shared: expected None or one of {', '.join(SHARED)}, got {self.shared!r}")
+        if not isinstance(self.member, SHARED[self.shared]):
+            names = " or ".join(kind.__name__ for kind in SHARED[self.shared])
+            raise ValueError(f"shared: {self.shared!r} is part of a {names}, not of a {type(self.member).__name__}")
+        if not isinstance(self.member, LowRankConfig) and not has_head(self.member):
+            raise ValueError("shared: 'trunk', but the members have no head of their own, so all would be equal")
 
     def make(self) -> Network:
         member = self.member.make()
+        spec = member.spec
+        if spec.kind == "value" and self.reduction != "mean":
+            spec = spec._replace(kind="reward")  # the minimum of differences is no difference of values
 
         def init(key: jax.Array) -> Params:
-            return jax.vmap(member.init)(jax.random.split(key, self.members))
+            keys = jax.random.split(key, self.members)
+            shared = self.shared
+            if shared is None:
+                return jax.vmap(member.init)(keys)
+            own = jax.jit(jax.vmap(lambda key: without(member.init(key), shared)))
+            return {shared: member.init(keys[0])[shared], **own(keys)}
 
         def apply(params: Params, traces: TraceBatch) -> Scores:
-            scores = jax.lax.map(lambda own: member.apply(own, traces), params)
+            scores = self.member_scores(params, traces)
             step = self.reduce(scores.step)
+            trace = aggregate_steps(step, traces.step_mask, spec.aggregate)
             if self.reduction == "mean":
-                token = scores.token.mean(axis=0)
-            else:
-                own = jnp.take_along_axis(step, jnp.maximum(traces.step_id, 0), axis=1)
-                token = jnp.where(step_ends(traces.step_id), own, 0.0)
-            return Scores(aggregate_steps(step, traces.step_mask, member.spec.aggregate), step, token)
+                value = None if scores.prefix_value is None else scores.prefix_value.mean(axis=0)
+                return Scores(trace, step, scores.token.mean(axis=0), value)
+            own = jnp.take_along_axis(step, jnp.maximum(traces.step_id, 0), axis=1)
+            return Scores(trace, step, jnp.where(step_ends(traces.step_id), own, 0.0))
 
-        return Network(init, apply, member.spec, member.sees_prefix)
+        return Network(init, apply, spec, member.sees_prefix)
+
+    def member_scores(self, params: Params, traces: TraceBatch) -> Scores:
+        """What every member says: arrays with a leading axis of members."""
+        member, (common, own) = self.member.make(), self._parts(params)
+
+        def score(own: Params) -> Scores:
+            return member.apply({**common, **own}, traces)
+
+        return jax.vmap(score)(own) if self.shared == "trunk" else jax.lax.map(score, own)
+
+    def spread(self, params: Params, traces: TraceBatch) -> Scores:
+        """Standard deviations over the members in the place of scores: of each trace, step and token.
+
+        Divided by the number of members. A member's scores mean something up to a constant per prompt, so compare
+        traces by their distance from the prompt's mean: `centred` and `ensemble_spread` in
+        irl/evaluation/reward_metrics.py, from the traces' `member_scores`. For any number of traces:
+        `make_score_fn(network._replace(apply=config.spread))`.
+        """
+        return jax.tree.map(lambda values: values.std(axis=0), self.member_scores(params, traces))
 
     def reduce(self, scores: Float[Array, "members ..."]) -> Float[Array, "..."]:
         match self.reduction:
@@ -63,7 +112,38 @@ class EnsembleConfig:
                 return scores.min(axis=0)
         return scores.mean(axis=0) - self.penalty * jnp.var(scores, axis=0)
 
+    def member_params(self, params: Params) -> list[Params]:
+        """The params of every member, as `member.make()` takes them; what is shared is not copied."""
+        common, own = self._parts(params)
+        return [{**common, **jax.tree.map(lambda leaf, i=i: leaf[i], own)} for i in range(self.members)]
 
-def stack_members(members: Sequence[Params]) -> Params:
-    """Parameters of independently trained members as those of an ensemble."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
+    def _parts(self, params: Params) -> tuple[Params, Params]:
+        """(what is shared, what has an axis of members)"""
+        if self.shared is None:
+            return {}, params
+        return {self.shared: params[self.shared]}, without(params, self.shared)
+
+
+def stack_members(members: Sequence[Params], shared: str | None = None) -> Params:
+    """Parameters of independently trained members as those of an ensemble.
+
+    ValueError: what is to be shared is not the same in all of them.
+    """
+    if shared is None:
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
+    _check_shared(members, shared)
+    own = [without(params, shared) for params in members]
+    return {shared: members[0][shared], **jax.tree.map(lambda *leaves: jnp.stack(leaves), *own)}
+
+
+def without(params: Params, name: str) -> Params:
+    """The other parts of params."""
+    return {key: part for key, part in params.items() if key != name}
+
+
+def _check_shared(members: Sequence[Params], shared: str) -> None:
+    first = flatten(members[0][shared], shared)
+    for number, params in enumerate(members[1:], start=1):
+        for name, leaf in flatten(params[shared], shared).items():
+            if leaf is not first[name] and not np.array_equal(leaf, first[name]):
+                raise ValueError(f"member {number}: tensor {name!r} is not that of member 0; stack whole networks")

@@ -163,7 +163,7 @@ class HeadedDecoder(nnx.Module):
         """The head at every token, in float32."""
         hidden = self.trunk.hidden(traces).astype(jnp.float32)
         if isinstance(self.config.head, VocabularyHead):
-            return self.trunk.logits(hidden)[..., jnp.array(self.config.head.tokens)]
+            return self.trunk.logits_of(hidden, jnp.array(self.config.head.tokens))
         assert self.head is not None
         return self.head(hidden)
 

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
-import experiments.run_command
 from experiments.cli import main
+from experiments.config_classes import RUNS
 from experiments.demonstrations import Demonstrations, encode_traces
+from experiments.run import Experiment
 from experiments.workspace import Workspace
 from irl.environments.countdown import Countdown
 from irl.traces.encode import Encoder
@@ -92,7 +93,7 @@ def traceward(capsys):
 def models(tmp_path_factory):
     """A run folder with a random reward in `model` and a random policy in `policy`."""
     folder = tmp_path_factory.mktemp("run")
-    workspace = Workspace(folder, Countdown(), Encoder(TOKENIZER, 96, 8), seed=0)
+    workspace = Workspace(folder, 0, environment=Countdown(), encoder=Encoder(TOKENIZER, 96, 8))
     network = SoftAdvantageConfig(decoder=TINY)
     params, spec = network.make().init(jax.random.key(0)), network.make().spec
     workspace.save_model("model", network, params, spec, windows="states")
@@ -400,7 +401,7 @@ GOOD = json.dumps(LABELLED[0])
         ("\n\n", ": empty; expected one JSON object per line"),
         (f"{GOOD}\n{{oops\n", ", line 2, column 2: malformed JSON .*; write one object per line"),
         (f"{GOOD}\n\n[1]\n", r", line 3: expected an object \{...\}, got list; write one object per line"),
-        ('{"prompt": "1 2 3 4"}\n', ", line 1, field candidates: missing; present: .'prompt'."),
+        ('{"prompt": "1 2 3 4"}\n', ", line 1, field candidates: missing; present: prompt"),
         ('{"prompts": "1 2 3 4", "candidates": [{"text": ""}]}', "line 1, field prompt: missing; .* rename it"),
         ('{"prompt": "1 2 3 4", "candidates": []}', ", line 1, field candidates: expected at least one entry"),
         ('{"prompt": "1 2", "candidates": [{"text": 3}]}', r"line 1, field candidates\[0\].text: expected a string"),
@@ -486,7 +487,7 @@ def test_disk_full_while_answers_are_written(traceward, model, candidates, tmp_p
     before = holds(tmp_path)
     given = "rerank", "--model", model, "--candidates", candidates, "--output", output
     with monkeypatch.context() as patch:
-        patch.setattr(f"irl.traces.formats.os.{call}", full)
+        patch.setattr(f"irl.traces.json_lines.os.{call}", full)
         code, _, err = traceward(*given)
     assert code == 2
     assert f"traceward: {output}: disk full; free some space and run again, nothing was overwritten\n" in err
@@ -567,7 +568,7 @@ def test_model_of_an_unknown_environment(traceward, model_copy, candidates):
 def trained(monkeypatch):
     """`run` without the training: the calls it would have made."""
     calls = []
-    monkeypatch.setattr(experiments.run_command, "run_experiment", lambda *given: calls.append(given))
+    monkeypatch.setitem(RUNS, Experiment, lambda *given: calls.append(given))
     return calls
 
 
@@ -604,8 +605,8 @@ SHORT = "from configs.smoke import config\nfrom dataclasses import replace\nfrom
         (f"{SHORT}config = replace(config, titel='x')\n", ", line 4: .*unexpected keyword argument 'titel'"),
         ("from irl.algorithms.sft import SFT\n", ", line 1: cannot import name 'SFT'"),
         ("config = Experimant()\n", ", line 1: name 'Experimant' is not defined"),
-        ("config = 3\n", ": expected an Experiment as `config`, found int"),
-        (f"{SHORT}del config\n", ": expected an Experiment as `config`, found NoneType"),
+        ("config = 3\n", ": expected Experiment or PreferenceModel or ProcessModel as `config`, found int"),
+        (f"{SHORT}del config\n", ": expected Experiment or .* or ProcessModel as `config`, found NoneType"),
     ],
 )
 def test_typos_in_a_config_file(traceward, trained, tmp_path, text, message):
@@ -712,7 +713,7 @@ def test_disk_full_during_a_run(traceward, monkeypatch, tmp_path):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), f"{tmp_path}/run/metrics.jsonl")
 
-    monkeypatch.setattr(experiments.run_command, "run_experiment", full)
+    monkeypatch.setitem(RUNS, Experiment, full)
     code, _, err = traceward("run", "smoke", "--output", tmp_path / "run")
     advice = "free some space and run the same command again: a run goes on from its last checkpoint"
     assert (code, err) == (2, f"traceward: {tmp_path}/run/metrics.jsonl: disk full; {advice}\n")
@@ -720,7 +721,7 @@ def test_disk_full_during_a_run(traceward, monkeypatch, tmp_path):
 
 def test_other_errors_keep_their_traceback(monkeypatch, tmp_path):
     """Only what a person can mend is told in a sentence; a bug shows where it is."""
-    monkeypatch.setattr(experiments.run_command, "run_experiment", lambda *_: os.stat(tmp_path / "no"))
+    monkeypatch.setitem(RUNS, Experiment, lambda *_: os.stat(tmp_path / "no"))
     with pytest.raises(FileNotFoundError):
         main(["run", "smoke", "--output", str(tmp_path / "run")])
 
@@ -728,7 +729,7 @@ def test_other_errors_keep_their_traceback(monkeypatch, tmp_path):
 @pytest.fixture
 def workspace(tmp_path):
     (tmp_path / "run").mkdir()
-    return Workspace(tmp_path / "run", Countdown(), Encoder(TOKENIZER, 96, 8), seed=0)
+    return Workspace(tmp_path / "run", 0, environment=Countdown(), encoder=Encoder(TOKENIZER, 96, 8))
 
 
 def test_json_files_of_a_run_are_whole_or_as_before(workspace, monkeypatch):
@@ -737,7 +738,7 @@ def test_json_files_of_a_run_are_whole_or_as_before(workspace, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("experiments.workspace.os.replace", full)
+    monkeypatch.setattr("experiments.run_folder.os.replace", full)
     with pytest.raises(OSError, match="No space left on device"):
         workspace.write_json("evaluation.json", {"value": 2})
     assert workspace.read_json("evaluation.json") == {"value": 1}
@@ -747,7 +748,7 @@ def test_a_metric_that_a_full_disk_cut_off_is_dropped(workspace):
     workspace.record("policy", 1, {"loss": 2.5})
     with open(workspace.folder / "metrics.jsonl", "a") as file:
         file.write('{"stage": "policy", "st')
-    again = Workspace(workspace.folder, workspace.environment, workspace.encoder, seed=0)
+    again = Workspace(workspace.folder, 0, environment=workspace.environment, encoder=workspace.encoder)
     again.record("policy", 2, {"loss": 1.5})
     lines = (workspace.folder / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1, 2]
@@ -792,7 +793,7 @@ def test_demonstrations_of_the_test_are_left_out(workspace, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([{"prompt": "1 1 1 8"}], ", line 1, field steps: missing; present: ['prompt']"),
+        ([{"prompt": "1 1 1 8"}], ", line 1, field steps: missing; present: prompt"),
         (
             [{"prompt": "4 5 6 10", "steps": ["x"]}],
             ": every trace is of a held-out problem; nothing is left to learn from",

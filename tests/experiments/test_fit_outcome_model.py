@@ -49,7 +49,7 @@ def write_pool(workspace, problems, wrong):
 
 @pytest.fixture
 def workspace(tmp_path):
-    return Workspace(tmp_path, ENVIRONMENT, Encoder(TOKENIZER, 96, 16), 0)
+    return Workspace(tmp_path, 0, environment=ENVIRONMENT, encoder=Encoder(TOKENIZER, 96, 16))
 
 
 @pytest.fixture

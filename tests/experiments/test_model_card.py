@@ -13,7 +13,9 @@ from irl.evaluation.audit import Finding
 from irl.traces.tokenize import number_tokenizer
 from irl.types import InputError
 from reward_models.checkpoint_folder import load_folder, save_folder
+from reward_models.hugging_face import save_hugging_face
 from reward_models.networks.decoder import DecoderConfig
+from reward_models.networks.heads import HeadedDecoderConfig, LinearHead, StepEnds
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
 
 TOKENIZER = number_tokenizer()
@@ -67,7 +69,7 @@ def test_text(folder):
         f"jax {jax.__version__}",
         "Card written by traceward 0.1.0",
         *NOT_FOR,
-        usage(MANIFEST),
+        usage(True),
     ):
         assert sentence in text
     assert [line for line in text.splitlines() if line.startswith("## ")] == [
@@ -88,7 +90,7 @@ def classes():
 def test_the_five_lines_run(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder.parent)
     prompts, answers = ["4 5 6 10"], ["10 - 4 = 6 (left: 5 6 6)\nAnswer: (10 - 4) * 5 - 6 = 24"]
-    lines = usage(MANIFEST)
+    lines = usage(True)
     assert len(lines.splitlines()) == 5
     exec(lines, {"prompts": prompts, "answers": answers})
     scorer, _ = load_scorer(folder)
@@ -97,7 +99,7 @@ def test_the_five_lines_run(folder, monkeypatch, capsys):
 
 def test_the_lines_without_a_domain_load(folder, monkeypatch):
     monkeypatch.chdir(folder.parent)
-    lines = usage({}).splitlines()
+    lines = usage(False).splitlines()
     assert len(lines) == 5
     names = {}
     exec("\n".join(lines[:3]), names)
@@ -110,6 +112,43 @@ def test_own_words_and_a_second_card(folder):
     text = write_model_card(folder, METRICS, trained_on="other hands", intended_use="Games.").read_text()
     assert "other hands" in text and "400 hands" not in text and "## Use\n\nGames.\n" in text
     assert not list(folder.glob(".*"))
+
+
+NETWORK = HeadedDecoderConfig(
+    decoder=DecoderConfig(vocab_size=16, num_layers=1, dim=8, num_heads=1, num_kv_heads=1, head_dim=8, hidden_dim=8),
+    head=LinearHead(labels=2, bias=True),
+    read=StepEnds(aggregate="min"),
+    information="demonstrations",
+)
+
+
+@pytest.mark.parametrize("shard_bytes", [10**9, 1000])
+def test_a_hugging_face_folder(tmp_path, shard_bytes):
+    """The same card, of a folder without a manifest; parameters of all shards are counted."""
+    params = NETWORK.make().init(jax.random.key(0))
+    save_hugging_face(tmp_path / "hub", network=NETWORK, params=params, pad_token=0, shard_bytes=shard_bytes)
+    text = write_model_card(tmp_path / "hub", METRICS, trained_on="400 solutions").read_text()
+    size = sum(leaf.size for leaf in jax.tree.leaves(params))
+    for sentence in (
+        "# hub\n",
+        f"(LlamaForTokenClassification, {size:,} parameters)",
+        "The score of a trace is the min of its steps.",
+        "400 solutions",
+        "**Information level: demonstrations.** It saw experts' solutions and never whether",
+        "`transformers` loads it too",
+        "| test hands: within-prompt AUC | 0.812 | [0.750, 0.870] | 1,234 |",
+        "traceward score --model model --input answers.jsonl --output scores.jsonl",
+    ):
+        assert sentence in text
+    with pytest.raises(InputError, match="trained_on: missing"):
+        write_model_card(tmp_path / "hub", METRICS)
+
+
+def test_a_language_model_gets_no_card(tmp_path):
+    params = NETWORK.decoder.make().init(jax.random.key(0))
+    save_hugging_face(tmp_path / "hub", network=NETWORK.decoder, params=params, pad_token=0)
+    with pytest.raises(InputError, match="a language model has no scores to write a card of"):
+        write_model_card(tmp_path / "hub", METRICS, trained_on="400 solutions")
 
 
 def test_refusals(folder):

@@ -120,7 +120,7 @@ def ours(tmp_path_factory):
     """A model folder of ours."""
     folder, tokenizer = tmp_path_factory.mktemp("run"), number_tokenizer()
     network = CriticConfig(decoder=DecoderConfig(**{**vars(TINY), "vocab_size": tokenizer.get_vocab_size()}))
-    workspace = Workspace(folder, Countdown(), Encoder(tokenizer, 96, 8), seed=0)
+    workspace = Workspace(folder, 0, environment=Countdown(), encoder=Encoder(tokenizer, 96, 8))
     workspace.save_model("model", network, random_params(network), network.make().spec)
     return folder / "model"
 
@@ -245,6 +245,40 @@ def test_a_folder_with_a_chat_template_by_hand(score, downloaded, tmp_path):
     assert found["steps"] == ["b\n\nc"]
 
 
+def test_a_folder_as_transformers_4_writes_it(score, downloaded, tmp_path):
+    """Its keys of config.json and tokenizer_config.json, and the files it puts beside them."""
+    folder = shutil.copytree(downloaded, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    for key in ("rope_parameters", "dtype", "problem_type", "traceward"):
+        config.pop(key)
+    config |= {"transformers_version": "4.51.0", "attention_dropout": 0.0, "use_cache": True, "pretraining_tp": 1}
+    flags = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": True}
+    tokens = {str(TOKENIZER.token_to_id(token)): {"content": token, **flags} for token in SPECIAL}
+    told = {
+        "add_bos_token": False,
+        "add_prefix_space": False,
+        "added_tokens_decoder": tokens,
+        "additional_special_tokens": list(SPECIAL),
+        "bos_token": None,
+        "chat_template": CHATML,
+        "clean_up_tokenization_spaces": False,
+        "eos_token": {"__type": "AddedToken", "content": "<|end|>", **flags},
+        "errors": "replace",
+        "extra_special_tokens": {},
+        "model_max_length": 10**30,
+        "pad_token": "<pad>",
+        "split_special_tokens": False,
+        "tokenizer_class": "Qwen2Tokenizer",
+        "unk_token": None,
+    }
+    for name, value in (("config", config), ("tokenizer_config", told)):
+        (folder / f"{name}.json").write_text(json.dumps(value, indent=2))
+    for name in ("special_tokens_map", "added_tokens", "generation_config", "vocab"):
+        (folder / f"{name}.json").write_text("{}")
+    path = write(tmp_path / "a.jsonl", completions())
+    assert score("--model", folder, "--input", path).out == score("--model", downloaded, "--input", path).out
+
+
 def test_a_process_reward_model_by_hand(score, tmp_path):
     """Qwen's: plain text here, a marker behind every step, the product of the steps' probabilities."""
     folder = save(tmp_path / "model", PROCESS)
@@ -256,6 +290,44 @@ def test_a_process_reward_model_by_hand(score, tmp_path):
     np.testing.assert_allclose(found["step_scores"], expected.step[0], rtol=1e-5, atol=2e-6)
     np.testing.assert_allclose(found["score"], expected.trace[0], rtol=1e-5, atol=2e-6)
     assert found["steps"] == ["a\nb", "c"]
+
+
+def chance_of_plus(tokens):
+    """P(+) out of + and - as the next token, of the random language model TINY."""
+    decoder, last = TINY.make(), len(tokens) - 1
+
+    @jax.jit
+    def logits(params, batch):
+        bound = decoder.bind(params)
+        return bound.logits(bound.hidden(batch))[0, last]
+
+    tokens = np.array([tokens + [0] * (63 - last)], np.int32)
+    there, position = np.ones_like(tokens), np.arange(64, dtype=np.int32)[None]
+    batch = TraceBatch(tokens, there, position, there - 2, np.zeros((1, 1), bool), np.zeros(1, np.int32))
+    plus, minus = (logits(decoder.init(jax.random.key(0)), batch)[by_hand(word)[0]] for word in "+-")
+    return float(jax.nn.sigmoid(plus - minus))
+
+
+@pytest.mark.parametrize("marker", [None, "<extra_0>"])
+def test_a_language_model_that_judges_steps_by_hand(score, tmp_path, marker):
+    """RLHFlow's turns and their mean; Math-Shepherd's tags and their lowest."""
+    files = {"chat_template.jinja": CHATML} if marker is None else {}
+    folder = save(tmp_path / "model", TINY, TINY.make().init(jax.random.key(0)), **files)
+    rows = [{"prompt": "why", "completions": ["a", "b c"], "labels": [True, False]}]
+    options = "--step-tokens", "+,-", *(() if marker is None else ("--step-marker", marker))
+    path = write(tmp_path / "a.jsonl", rows)
+    (found,) = score("--model", folder, "--input", path, *options).lines
+    if marker is None:
+        turn = "<|end|>", "\n", "<|start|>", "assistant\n"
+        first = by_hand("<|start|>", "user\nwhy a", *turn)
+        second = first + by_hand("+", "<|end|>", "\n", "<|start|>", "user\nb c", *turn)
+    else:
+        first = by_hand("why a ", marker)
+        second = first + by_hand("\nb c ", marker)
+    expected = [chance_of_plus(first), chance_of_plus(second)]
+    np.testing.assert_allclose(found["step_scores"], expected, rtol=1e-5)
+    np.testing.assert_allclose(found["score"], np.mean(expected) if marker is None else min(expected), rtol=1e-5)
+    assert found["steps"] == ["a", "b c"]
 
 
 def test_a_template_that_asks_for_the_date(score, tmp_path):
@@ -440,10 +512,12 @@ def test_options_that_contradict(score, downloaded, ours, tmp_path):
         assert err.startswith("traceward: give the file to score by --input FILE, or by --candidates FILE")
     code, _, err = score("--model", downloaded, "--candidates", path, "--format", "completion")
     assert code == 2 and err.startswith("traceward: --format: --candidates has one format")
-    for option in (("--date", "2024-07-26"), ("--label", "0"), ("--dtype", "bfloat16")):
+    hugging_face = ("--date", "2024-07-26"), ("--label", "0"), ("--dtype", "bfloat16"), ("--step-tokens", "+,-")
+    for option in hugging_face:
         code, _, err = score("--model", ours, "--input", path, *option)
         assert code == 2
-        assert err.startswith(f"traceward: {ours}: --date, --label and --dtype are for Hugging Face folders")
+        told = "--date, --label, --dtype, --step-tokens and --step-marker are for Hugging Face folders"
+        assert err.startswith(f"traceward: {ours}: {told}")
 
 
 def test_a_language_model_is_no_reward(score, tmp_path):
@@ -452,6 +526,45 @@ def test_a_language_model_is_no_reward(score, tmp_path):
     code, _, err = score("--model", folder, "--input", write(tmp_path / "a.jsonl", completions()))
     assert code == 2
     assert f"{folder}: LlamaForCausalLM is a language model without a reward head; take a sequence or" in err
+    assert "one that judges steps in words needs --step-tokens '+,-', and --step-marker where a word" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--step-tokens", "+"), "--step-tokens '+': expected two tokens with a comma between, such as '+,-'"),
+        (("--step-tokens", "+,+"), "--step-tokens '+,+': expected two tokens"),
+        (("--step-tokens", "+,-"), "model: there is no chat template to judge in turns with; name the --step-marker"),
+        (("--step-tokens", "+,-", "--step-marker", "ки"), "'ки' is 4 tokens of this tokenizer, not one"),
+        (("--step-tokens", "+,-", "--label", "0"), "model: --label: the first of --step-tokens is the score; leave it"),
+        (("--step-marker", "ки"), "LlamaForCausalLM is a language model without a reward head"),
+    ],
+)
+def test_language_models_that_are_not_told_how_to_judge(score, tmp_path, options, message):
+    folder = save(tmp_path / "model", TINY, TINY.make().init(jax.random.key(0)))
+    code, _, err = score("--model", folder, "--input", write(tmp_path / "a.jsonl", completions()), *options)
+    assert code == 2 and message in err
+
+
+def test_a_head_does_not_judge_in_words(score, downloaded, tmp_path):
+    path = write(tmp_path / "a.jsonl", completions())
+    for option in (("--step-tokens", "+,-"), ("--step-marker", "ки")):
+        code, _, err = score("--model", downloaded, "--input", path, *option)
+        assert code == 2
+        assert "LlamaForSequenceClassification has a head and does not judge in words; leave them out" in err
+
+
+@pytest.mark.parametrize("own", [{}, {"id": "mine"}, {"id": 7}])
+def test_ids_are_kept(score, downloaded, tmp_path, own):
+    """Of preferences and ranked answers too, in the scores and in what is told of rows that do not fit."""
+    ranked = {"context": [user("p")], "completions": [{"rank": r, "completion": [assistant("ab"[r])]} for r in (0, 1)]}
+    for name, row in (("pair", {"prompt": "p", "chosen": "a", "rejected": "b"}), ("ranks", ranked)):
+        bad = {key: value if key in ("prompt", "context") else "" for key, value in row.items()}
+        path = write(tmp_path / f"{name}.jsonl", [row | own, bad | own])
+        code, out, err = score("--model", downloaded, "--input", path)
+        assert code == 0
+        assert [json.loads(line)["id"] for line in out.splitlines()] == [str(own.get("id", "row-1"))] * 2
+        assert ("\n  row 2 ({id}): field " if own else "\n  row 2: field ").format(**own) in err
 
 
 def test_a_tokenizer_of_another_model(score, tmp_path):

@@ -13,6 +13,7 @@ from jax.sharding import PartitionSpec
 
 from irl.sharding import initialise_distributed, make_mesh, replicate, shard_batch
 from irl.types import InputError
+from reward_models.types import PackedPairBatch, TraceBatch
 
 
 def test_four_devices():
@@ -94,6 +95,29 @@ def test_a_sharded_program_gives_the_same_number():
     np.testing.assert_allclose(loss(replicate(mesh, w), shard_batch(mesh, x)), loss(w, x), rtol=1e-6)
 
 
+def test_packed_pairs_are_filled_up_and_divided():
+    """Six pairs of twelve sequences in four rows: two pairs of weight 0 make it eight."""
+    ids, names = np.arange(20, dtype=np.int32).reshape(4, 5), np.arange(12, dtype=np.int32)
+    traces = TraceBatch(ids, ids, ids, ids, np.ones((4, 3), bool), ids[:, 0])
+    weight = np.ones(6, np.float32)
+    packed = PackedPairBatch(traces, names[:6], names[6:], weight, weight)
+    sharded = shard_batch(make_mesh(fsdp=2), packed)
+    assert sharded.weight.tolist() == [1] * 6 + [0] * 2
+    assert sharded.rejected.tolist() == [6, 7, 8, 9, 10, 11, 0, 0]
+    assert {leaf.addressable_shards[0].data.shape[0] for leaf in jax.tree.leaves(sharded.traces)} == {1}
+    assert {leaf.addressable_shards[0].data.shape for leaf in sharded[1:]} == {(2,)}
+    alone = shard_batch(make_mesh(devices=jax.devices()[:1]), packed)
+    jax.tree.map(np.testing.assert_array_equal, alone, packed)
+
+
+def test_rows_of_packed_pairs_must_divide():
+    ids, one = np.zeros((3, 5), np.int32), np.zeros(1, np.float32)
+    traces = TraceBatch(ids, ids, ids, ids, np.ones((3, 2), bool), ids[:, 0])
+    packed = PackedPairBatch(traces, np.zeros(1, np.int32), np.ones(1, np.int32), one, one)
+    with pytest.raises(InputError, match=r"tokens: 3 rows do not divide over data x fsdp = 4; take a multiple of 4"):
+        shard_batch(make_mesh(), packed)
+
+
 def test_alone_without_environment():
     assert initialise_distributed({}) is False
     assert initialise_distributed({"SLURM_STEP_NUM_TASKS": "1", "TPU_WORKER_HOSTNAMES": "localhost"}) is False
@@ -113,7 +137,9 @@ from irl.sharding import initialise_distributed, make_mesh, replicate, shard_bat
 assert initialise_distributed()
 import jax, numpy as np
 from irl.checkpoint import Checkpoints
+from reward_models.types import PackedPairBatch, TraceBatch
 mesh = make_mesh(fsdp=2)
+everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
 rows = np.arange(4.0, dtype=np.float32) + 4 * jax.process_index()
 batch = shard_batch(mesh, rows)
 total = jax.jit(lambda w, x: (w * x).sum())(replicate(mesh, np.float32(2)), batch)
@@ -123,6 +149,12 @@ for step in (1, 2):
     checkpoints.save(step, {"rows": batch}, {"step": step})
 state, extra, step = checkpoints.restore(2, {"rows": batch})
 assert (extra, step) == ({"step": 2}, 2)
+ids = np.tile(10 * jax.process_index() + np.arange(3, dtype=np.int32), (2, 1))
+traces = TraceBatch(ids, ids, ids, ids, np.ones((2, 3), bool), ids[:, 0])
+one = np.ones(1, np.float32)
+packed = shard_batch(mesh, PackedPairBatch(traces, np.array([1]), np.array([5]), one, one))
+read = jax.jit(lambda batch: batch.weight * batch.traces.tokens.reshape(-1)[batch.rejected], out_shardings=everywhere)
+assert read(packed).tolist() == [2, 0, 12, 0], "each process names a sequence of its own rows"
 shards = zip(state["rows"].addressable_shards, batch.addressable_shards)
 assert all((a.data == b.data).all() for a, b in shards)
 """

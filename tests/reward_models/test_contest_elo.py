@@ -63,6 +63,24 @@ def test_update_is_the_published_rule(upset):
     np.testing.assert_allclose(update_ratings(ratings, places), slow_update(ratings.tolist(), places), atol=1e-6)
 
 
+PUBLISHED = """
+    2841 9 -78, 2410 8 -17, 2388 9 82, 2195 7 -23, 2102 8 71, 2080 7 9, 1977 5 -52, 1903 6 11, 1899 7 59, 1874 6 19,
+    1811 5 -11, 1790 3 -78, 1742 6 56, 1705 5 17, 1688 4 -20, 1650 2 -85, 1622 5 40, 1590 4 5, 1543 4 17, 1500 3 -15,
+    1500 1 -92, 1467 3 -7, 1433 4 49, 1402 2 -39, 1377 3 17, 1350 2 -28, 1288 2 -14, 1201 1 -53, 1120 1 -39,
+    996 0 -60"""
+"""Ratings and points of 30 players, and their changes by cheran-senthil/TLE, tle/util/ranklist/rating_calculator.py
+(commit 250ea7c), which follows Codeforces in integers. All tie with somebody but the last; both corrections are at
+work: the 20 best rated gain 7 points together, all together lose 259."""
+
+
+def test_update_by_an_independent_implementation():
+    """Within a point: what truncation costs."""
+    ratings, points, changes = np.array([line.split() for line in PUBLISHED.split(",")], int).T
+    places = [(points >= own).sum() for own in points]
+    assert places[:3] == [2, 4, 2]
+    np.testing.assert_allclose(update_ratings(ratings, np.array(places)) - ratings, changes, atol=1)
+
+
 @pytest.mark.parametrize(
     ("fields", "places", "message"),
     [

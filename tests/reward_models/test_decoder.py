@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from reward_models import config_json
 from reward_models.networks.attention import attend
 from reward_models.networks.decoder import DecoderConfig, RopeScaling, causal_mask, frequencies, token_log_prob
 from reward_models.types import TraceBatch
@@ -321,3 +322,68 @@ def test_the_program_does_not_grow_with_depth():
     shallow, deep = program(2), program(12)
     assert len(shallow) > 100
     assert len(deep) == len(shallow)
+
+
+# --- rematerialisation --------------------------------------------------------------------------------------
+
+
+def on_device(*rows, **options):
+    return jax.tree.map(jnp.asarray, batch(*rows, **options))
+
+
+def value_and_gradient(config, traces):
+    def loss(params):
+        return (config.make().bind(params).hidden(traces) ** 2).mean()
+
+    return jax.value_and_grad(loss)
+
+
+@pytest.mark.parametrize("prefix", [None, jnp.array([-1, 3, 1, 4])])
+def test_rematerialised_scores_and_gradients_are_the_same(prefix):
+    traces = on_device(LONG, SHORT)._replace(prefix=prefix)
+    kept, again = (
+        jax.jit(value_and_gradient(dataclasses.replace(CONFIG, remat=remat), traces))(PARAMS) for remat in (False, True)
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), again, kept)
+
+
+def bytes_kept(remat, layers, width=64):
+    """What the forward pass leaves for the backward pass, parameters among it."""
+    config = dataclasses.replace(CONFIG, remat=remat, num_layers=layers)
+    traces = on_device(LONG, SHORT, width=width)
+
+    def hidden(params):
+        return config.make().bind(params).hidden(traces)
+
+    abstract = jax.eval_shape(config.make().init, jax.random.key(0))
+    left = jax.tree.leaves(jax.eval_shape(lambda params: jax.vjp(hidden, params)[1], abstract))
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in left)
+
+
+def test_a_rematerialised_block_keeps_nothing_but_its_input():
+    c, rows, width = CONFIG, 2, 64
+    attention = 2 * c.dim * c.num_heads * c.head_dim + 2 * c.dim * c.num_kv_heads * c.head_dim
+    weights = attention + 3 * c.dim * c.hidden_dim + 2 * c.dim
+    assert bytes_kept(True, 3) - bytes_kept(True, 2) == 4 * (weights + rows * width * c.dim)
+    attention_weights = 4 * rows * c.num_heads * width * width
+    assert bytes_kept(False, 3) - bytes_kept(False, 2) > 4 * weights + attention_weights
+
+
+def test_rematerialisation_saves_memory():
+    traces = on_device(LONG, SHORT, width=128)
+
+    def temporary(remat):
+        config = dataclasses.replace(CONFIG, remat=remat, num_layers=8)
+        abstract = jax.eval_shape(config.make().init, jax.random.key(0))
+        compiled = jax.jit(value_and_gradient(config, traces)).lower(abstract).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    assert temporary(True) < temporary(False) / 3
+
+
+def test_a_config_saved_before_there_was_rematerialisation_is_read():
+    classes, config = {"DecoderConfig": DecoderConfig}, dataclasses.replace(CONFIG, remat=True)
+    saved = config_json.encode(config, "network")
+    assert config_json.decode(saved, classes, "network") == config
+    del saved["remat"]
+    assert config_json.decode(saved, classes, "network") == CONFIG

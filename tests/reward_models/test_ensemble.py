@@ -6,11 +6,16 @@ import numpy as np
 import pytest
 
 from reward_models.aggregation import aggregate_steps, sum_by_step
+from reward_models.checkpoint_folder import load_folder, save_folder
 from reward_models.networks.base import Network
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.ensemble import REDUCTIONS, EnsembleConfig, stack_members
+from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead, PrefixValue, VocabularyHead
+from reward_models.networks.low_rank import LowRankConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
+from reward_models.scoring import make_score_fn
+from reward_models.tensor_file import flatten
 from reward_models.types import Scores, ScoreSpec, TraceBatch
 
 DECODER = DecoderConfig(vocab_size=23, num_layers=1, dim=8, num_heads=1, num_kv_heads=1, head_dim=8, hidden_dim=8)
@@ -179,6 +184,124 @@ def test_gradients_are_finite_and_reach_the_members(reduction):
     assert reached.all() if reduction != "min" else reached.any()
 
 
-def test_unknown_reduction_is_named():
-    with pytest.raises(ValueError, match="mean, min, pessimistic, got 'median'"):
-        EnsembleConfig(member=MEMBERS["critic"], members=2, reduction="median")
+# --- heads on one trunk, adapters on one base --------------------------------------------------------------
+
+VALUE = HeadedDecoderConfig(decoder=DECODER, head=LinearHead(bias=True), read=PrefixValue())
+ADAPTERS = LowRankConfig(network=MEMBERS["critic"], rank=2, targets=("query", "down"))
+SHARED = {
+    "heads": EnsembleConfig(member=VALUE, members=COUNT, shared="trunk"),
+    "adapters": EnsembleConfig(member=ADAPTERS, members=COUNT, shared="base", reduction="min"),
+}
+TOGETHER = pytest.mark.parametrize("name", SHARED)
+
+
+@pytest.fixture(scope="module")
+def params_of():
+    rng = np.random.default_rng(0)
+    shapes = {name: jax.eval_shape(config.make().init, jax.random.key(0)) for name, config in SHARED.items()}
+    return jax.tree.map(lambda leaf: jnp.asarray(0.7 * rng.standard_normal(leaf.shape), jnp.float32), shapes)
+
+
+@TOGETHER
+def test_members_that_share_score_as_each_would_alone(name, params_of):
+    config, params = SHARED[name], params_of[name]
+    single = jax.jit(config.member.make().apply)
+    each = [jax.device_get(single(own, TRACES)) for own in config.member_params(params)]
+    found = jax.device_get(jax.jit(config.member_scores)(params, TRACES))
+    for number, scores in enumerate(each):
+        np.testing.assert_allclose(found.step[number], scores.step, atol=TOLERANCE)
+        np.testing.assert_allclose(found.trace[number], scores.trace, atol=TOLERANCE)
+    scores = jax.jit(config.make().apply)(params, TRACES)
+    step = reduced_by_hand([one.step for one in each], config.reduction)
+    np.testing.assert_allclose(scores.step, step, atol=TOLERANCE)
+    assert np.ptp(found.trace[:, 0]) > 1e-2
+
+
+def test_what_is_shared_is_held_once_and_members_start_apart():
+    params = jax.jit(SHARED["heads"].make().init)(jax.random.key(0))
+    one = flatten(jax.eval_shape(VALUE.make().init, jax.random.key(0)))
+    for path, leaf in flatten(params).items():
+        assert leaf.shape == ((COUNT,) if path.startswith("head.") else ()) + one[path].shape, path
+    kernels = np.asarray(params["head"]["kernel"])
+    assert np.abs(kernels[0] - kernels[1]).max() > 1e-2
+
+
+def test_a_trunk_is_computed_once_for_all_heads():
+    """Floating-point operations of three heads are close to those of one; three trunks need thrice as many."""
+
+    def cost(config):
+        shapes = jax.eval_shape(config.make().init, jax.random.key(0))
+        return jax.jit(config.make().apply).lower(shapes, TRACES).cost_analysis()["flops"]
+
+    one = cost(VALUE)
+    assert cost(SHARED["heads"]) < 1.5 * one
+
+
+def test_spread_by_hand_and_over_many_traces(params_of):
+    """The deviation over members of trace, step and token; through `make_score_fn` as from one batch."""
+    config, params = SHARED["heads"], params_of["heads"]
+    scores = jax.device_get(jax.jit(config.member_scores)(params, TRACES))
+    spread = jax.device_get(jax.jit(config.spread)(params, TRACES))
+    for values, deviation in zip(scores, spread, strict=True):
+        mean = values.sum(axis=0) / COUNT
+        expected = np.sqrt(((values - mean) ** 2).sum(axis=0) / COUNT)
+        np.testing.assert_allclose(deviation, expected, atol=TOLERANCE)
+    assert (spread.step[~np.asarray(TRACES.step_mask)] == 0).all() and spread.trace[0] > 1e-2
+    many = make_score_fn(config.make()._replace(apply=config.spread))(params, jax.tree.map(np.asarray, TRACES))
+    np.testing.assert_allclose(many.trace, spread.trace, atol=TOLERANCE)
+    np.testing.assert_allclose(many.step, spread.step, atol=TOLERANCE)
+
+
+@EVERY
+def test_a_mean_of_values_is_a_value_and_no_other_reduction_is(reduction, params_of):
+    """Value kind: the score of a step is the value after it minus the value before it."""
+    config = EnsembleConfig(member=VALUE, members=COUNT, shared="trunk", reduction=reduction)
+    scores = jax.jit(config.make().apply)(params_of["heads"], TRACES)
+    if reduction != "mean":
+        assert config.make().spec.kind == "reward" and scores.prefix_value is None
+        return
+    assert config.make().spec.kind == "value"
+    step_of_tokens_4_and_5 = scores.prefix_value[0, 6] - scores.prefix_value[0, 4]
+    np.testing.assert_allclose(scores.step[0, 1], step_of_tokens_4_and_5, atol=TOLERANCE)
+
+
+@TOGETHER
+def test_trained_apart_stacked_saved_and_loaded(name, params_of, tmp_path):
+    config, params = SHARED[name], params_of[name]
+    stacked = stack_members(config.member_params(params), config.shared)
+    save_folder(tmp_path / "m", params=stacked, network=config, spec=config.make().spec, tokenizer_json="", manifest={})
+    kinds = (EnsembleConfig, LowRankConfig, CriticConfig, HeadedDecoderConfig, DecoderConfig, LinearHead, PrefixValue)
+    expected = jax.eval_shape(config.make().init, jax.random.key(0))
+    model = load_folder(tmp_path / "m", classes={c.__name__: c for c in kinds}, expected=expected)
+    assert model.network == config
+    for path, leaf in flatten(params).items():
+        np.testing.assert_array_equal(flatten(model.params)[path], leaf, err_msg=path)
+
+
+def test_members_with_different_trunks_do_not_share_one(params_of):
+    first, second, _ = SHARED["heads"].member_params(params_of["heads"])
+    moved = jax.tree.map(lambda leaf: leaf + 1, second["trunk"]["final_norm"])
+    second = {**second, "trunk": {**second["trunk"], "final_norm": moved}}
+    with pytest.raises(ValueError, match=r"member 1: tensor 'trunk.final_norm.scale' is not that of member 0"):
+        stack_members([first, second], "trunk")
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"reduction": "median"}, "mean, min, pessimistic, got 'median'"),
+        ({"shared": "head"}, "shared: expected None or one of trunk, base, got 'head'"),
+        ({"shared": "base"}, "'base' is part of a LowRankConfig, not of a CriticConfig"),
+        ({"shared": "trunk", "member": MEMBERS["advantage"]}, "part of a CriticConfig or HeadedDecoderConfig, not of"),
+        (
+            {
+                "shared": "trunk",
+                "member": HeadedDecoderConfig(decoder=DECODER, head=VocabularyHead(tokens=(1,)), read=LastToken()),
+            },
+            "no head of their own",
+        ),
+    ],
+)
+def test_bad_configs_are_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        EnsembleConfig(**({"member": MEMBERS["critic"], "members": 2} | fields))

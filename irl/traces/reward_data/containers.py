@@ -6,35 +6,28 @@ Rows count from 1; in a file of lines the number is the line's. An array is read
 
 import io
 import json
-import lzma
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from irl.traces import formats
-from irl.traces.formats import FilePath, Row, read_json_lines
-from irl.traces.reward_data.fields import kind
+from irl.traces.json_lines import FilePath, Row, is_compressed, kind, read_json_lines, reading
 from irl.traces.reward_data.parquet import parquet_rows
 from irl.types import InputError
 
-_COMPRESSED = (".gz", ".xz", ".bz2", ".zst")
 _CHUNK = 1 << 16
 
 
 def numbered_rows(path: FilePath) -> Iterator[tuple[int, Row]]:
     """Rows with their numbers; InputError with file and row where the container is broken."""
-    endings = [ending.lower() for ending in Path(path).suffixes]
-    if endings[-1:] and endings[-1] in _COMPRESSED:
-        endings.pop()
-    if endings[-1:] == [".parquet"]:
+    plain = Path(path).with_suffix("") if is_compressed(path) else Path(path)
+    if plain.suffix.lower() == ".parquet":
         return parquet_rows(path)
-    return _array_or_lines(path) if endings[-1:] == [".json"] else read_json_lines(path)
+    return _array_or_lines(path) if plain.suffix.lower() == ".json" else read_json_lines(path)
 
 
 def _array_or_lines(path: FilePath) -> Iterator[tuple[int, Row]]:
     number = 0
     try:
-        with open(path, "rb") as raw, formats._codec(formats._READERS, path)(raw) as data:
+        with reading(path, lambda: f"row {number + 1}") as data:
             stream = io.TextIOWrapper(data, encoding="utf-8-sig")
             start = _ahead(stream, "")
             if start[:1] == "[":
@@ -43,8 +36,6 @@ def _array_or_lines(path: FilePath) -> Iterator[tuple[int, Row]]:
                 return
     except UnicodeDecodeError:
         raise InputError(f"{path}, after row {number}: not UTF-8 text; save it as UTF-8") from None
-    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
-        raise InputError(f"{path}{formats._why_unreadable(error, number + 1)}") from error
     yield from read_json_lines(path)
 
 

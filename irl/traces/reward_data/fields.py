@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from irl.traces.json_lines import kind
 from irl.types import InputError
 
 Row = Mapping[str, Any]
@@ -21,7 +22,8 @@ def required(row: Row, name: str, inside: str = "") -> Any:
     if name in row:
         return row[name]
     near = difflib.get_close_matches(name, row, n=1)
-    hint = f"the nearest field present is {near[0]!r}" if near else f"present: {', '.join(sorted(row)) or 'nothing'}"
+    hint = f"present: {', '.join(sorted(row)) or 'nothing'}"
+    hint = f"the nearest field present is {near[0]!r}, rename it" if near else hint
     raise InputError(f"field {inside}{name}: missing; {hint}")
 
 
@@ -70,14 +72,14 @@ def truth(value: Any, field: str) -> bool:
     return bool(value)
 
 
+def optional_truth(value: Any, field: str) -> bool | None:
+    """true, false, or null for not known."""
+    return None if value is None else truth(value, field)
+
+
 def name_of(row: Row, name: str, default: str) -> str:
     """An identifier, written as text or as an integer; `default` where there is none."""
     value = row.get(name)
     if value is None:
         return default
     return str(value) if type(value) is int else text(value, name)
-
-
-def kind(value: Any) -> str:
-    """null, or the name of the type of a value."""
-    return "null" if value is None else type(value).__name__

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from irl.traces.formats import FilePath, Row
+from irl.traces.json_lines import FilePath, Row
 from irl.types import InputError
 
 _BATCH = 256

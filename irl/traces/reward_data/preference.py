@@ -46,19 +46,19 @@ def read_preference(row: Row, id: str) -> Preference:
     """A pair of strings or of message lists, with the prompt apart or in front of both."""
     for name in ("tools", "chat_template_kwargs"):
         expect(not row.get(name), name, "nothing (only the text of turns is read)", "a value")
-    return _preference(_pair(row), margin=row.get("margin"), id=name_of(row, "id", ""))
+    return _preference(_pair(row), margin=row.get("margin"), id=name_of(row, "id", id))
 
 
 def read_hh(row: Row, id: str) -> Preference:
     """Two transcripts that differ in their last turn."""
     chosen = transcript_turns(required(row, "chosen"), "chosen")
     rejected = transcript_turns(required(row, "rejected"), "rejected")
-    return _preference(_conversations(None, chosen, rejected), id=id)
+    return _preference(_conversations(None, chosen, rejected), id=name_of(row, "id", id))
 
 
 def read_rewardbench(row: Row, id: str) -> Preference:
     """A pair with the subset that its accuracy counts for."""
-    return replace(read_preference(row, id), id=name_of(row, "id", id), subset=text(required(row, "subset"), "subset"))
+    return replace(read_preference(row, id), subset=text(required(row, "subset"), "subset"))
 
 
 def read_llmbar(row: Row, id: str) -> Preference:
@@ -67,7 +67,7 @@ def read_llmbar(row: Row, id: str) -> Preference:
     label = whole(required(row, "label"), "label")
     expect(label in (1, 2), "label", "1 or 2", repr(label))
     chosen, rejected = outputs if label == 1 else outputs[::-1]
-    return _preference(Pair(text(required(row, "input"), "input"), chosen, rejected), id=id)
+    return _preference(Pair(text(required(row, "input"), "input"), chosen, rejected), id=name_of(row, "id", id))
 
 
 def read_pandalm(row: Row, id: str) -> Comparison:
@@ -97,7 +97,9 @@ def read_unpaired(row: Row, id: str) -> LabelledResponse:
     prompt, messages = prompt_of(required(row, "prompt"), "prompt")
     completion = answer(required(row, "completion"), "completion")
     label = truth(required(row, "label"), "label")
-    return LabelledResponse(prompt=prompt, completion=completion, label=label, messages=messages)
+    return LabelledResponse(
+        prompt=prompt, completion=completion, label=label, messages=messages, id=name_of(row, "id", id)
+    )
 
 
 def preference_row(record: Preference) -> dict[str, Any]:
@@ -112,10 +114,10 @@ def preference_row(record: Preference) -> dict[str, Any]:
 
 def unpaired_row(record: LabelledResponse) -> dict[str, Any]:
     """The TRL row of a labelled response, as messages or strings like `preference_row`."""
+    row: dict[str, Any] = {"prompt": record.prompt, "completion": record.completion, "label": record.label}
     if record.messages:
-        texts = {"prompt": message_rows(record.messages), "completion": _turn_rows(record.completion)}
-        return texts | {"label": record.label}
-    return {"prompt": record.prompt, "completion": record.completion, "label": record.label}
+        row |= {"prompt": message_rows(record.messages), "completion": _turn_rows(record.completion)}
+    return row | ({"id": record.id} if record.id else {})
 
 
 def _turn_rows(content: str) -> list[dict[str, str]]:
@@ -158,7 +160,7 @@ def _split_at_last_shared_space(chosen: str, rejected: str) -> Pair:
     return Pair(prompt, text(chosen[len(prompt) :], "chosen"), text(rejected[len(prompt) :], "rejected"))
 
 
-def _preference(pair: Pair, *, margin: Any = None, id: str = "") -> Preference:
+def _preference(pair: Pair, *, id: str, margin: Any = None) -> Preference:
     _differ(pair.chosen, pair.rejected, "chosen", "rejected")
     margin = None if margin is None else number(margin, "margin")
     return Preference(**pair._asdict(), margin=margin, id=id)

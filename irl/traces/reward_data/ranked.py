@@ -13,7 +13,19 @@ A sampled answer may be empty (that is what a model said); anything a person pre
 
 from typing import Any
 
-from irl.traces.reward_data.fields import Row, entries, expect, name_of, record, required, text, texts, truth, whole
+from irl.traces.reward_data.fields import (
+    Row,
+    entries,
+    expect,
+    name_of,
+    optional_truth,
+    record,
+    required,
+    text,
+    texts,
+    truth,
+    whole,
+)
 from irl.traces.reward_data.messages import (
     answer,
     answer_after,
@@ -38,7 +50,9 @@ def read_nemo_ranks(row: Row, id: str) -> RankedResponses:
         ranked.append((answer_after(said, messages, f"{where}.completion"), rank))
     expect(len(ranked) > 1, "completions", "2 or more", "1")
     responses, ranks = zip(*ranked, strict=True)
-    return RankedResponses(prompt=plain_text(messages), responses=responses, ranks=ranks, messages=messages)
+    return RankedResponses(
+        prompt=plain_text(messages), responses=responses, ranks=ranks, messages=messages, id=name_of(row, "id", id)
+    )
 
 
 def read_rlhflow_answers(row: Row, id: str) -> Candidates:
@@ -73,7 +87,7 @@ def read_gsm8k_solutions(row: Row, id: str) -> Candidates:
     solutions = [text(row[name]["solution"], f"{name}.solution", blank=True) for name in named]
     correct = [truth(required(row[name], "is_correct", f"{name}."), f"{name}.is_correct") for name in named]
     prompt = text(required(row, "question"), "question")
-    return Candidates(id=id, prompt=prompt, candidates=_candidates(solutions, correct))
+    return Candidates(id=name_of(row, "id", id), prompt=prompt, candidates=_candidates(solutions, correct))
 
 
 def read_candidates_row(row: Row, id: str) -> Candidates:
@@ -83,8 +97,8 @@ def read_candidates_row(row: Row, id: str) -> Candidates:
         where = f"candidates[{index}]"
         candidate = record(entry, where)
         said = text(required(candidate, "text", f"{where}."), f"{where}.text", blank=True)
-        correct = candidate.get("correct")
-        found.append(Candidate(text=said, correct=None if correct is None else truth(correct, f"{where}.correct")))
+        correct = optional_truth(candidate.get("correct"), f"{where}.correct")
+        found.append(Candidate(text=said, correct=correct))
     prompt, messages = prompt_of(required(row, "prompt"), "prompt")
     subset = text(row.get("subset") or "", "subset", blank=True)
     name = name_of(row, "id", id)
@@ -113,7 +127,8 @@ def nemo_ranks_row(record: RankedResponses) -> dict[str, Any]:
         {"rank": rank, "completion": message_rows([Message(role="assistant", content=response)])}
         for response, rank in zip(record.responses, record.ranks, strict=True)
     ]
-    return {"context": message_rows(context), "completions": completions}
+    row = {"context": message_rows(context), "completions": completions}
+    return row | ({"id": record.id} if record.id else {})
 
 
 def candidates_row(record: Candidates) -> dict[str, Any]:

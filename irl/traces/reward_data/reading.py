@@ -4,6 +4,7 @@
     for record in reading: ...
     print(reading.report)
 
+A record keeps the id of its row; without one it is `row-N`, N counting rows (of a file of lines: lines) from 1.
 Memory does not grow with the file: one row is held at a time, and of the rows that do not fit the first 1,000 are
 listed and all are counted. A file none of whose rows fits is an error.
 """
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from typing import NamedTuple
 
-from irl.traces.formats import FilePath
+from irl.traces.json_lines import FilePath
 from irl.traces.reward_data.containers import numbered_rows
 from irl.traces.reward_data.detect import Format, Record, detect, named
 from irl.traces.reward_data.fields import Row
@@ -24,10 +25,11 @@ _SHOWN = 20
 
 
 class Unfit(NamedTuple):
-    """A row that became no record, and why; `reason` names the field."""
+    """A row that became no record, and why; `reason` names the field, `id` is the row's own or `row-N`."""
 
     row: int
     reason: str
+    id: str
 
 
 class Report(NamedTuple):
@@ -43,7 +45,7 @@ class Report(NamedTuple):
 
     def __str__(self) -> str:
         head = f"{self.path} ({self.format}): {self.rows} rows, {self.records} records, {self.unfit} rows do not fit"
-        lines = [f"  row {row}: {reason}" for row, reason in self.listed[:_SHOWN]]
+        lines = [f"  {_called(unfit)}: {unfit.reason}" for unfit in self.listed[:_SHOWN]]
         more = self.unfit - len(lines)
         return "\n".join([head, *lines, *([f"  ... and {more} more"] if more else [])])
 
@@ -61,6 +63,11 @@ class Reading(Iterator[Record]):
         return next(self._stream)
 
     @property
+    def rows(self) -> int:
+        """How many have been read so far."""
+        return self._rows
+
+    @property
     def report(self) -> Report:
         return Report(self._path, self._name, self._rows, self._records, self._unfit, tuple(self._listed))
 
@@ -70,7 +77,7 @@ class Reading(Iterator[Record]):
             try:
                 found = form.read(row, f"row-{number}")
             except InputError as error:
-                self._note(Unfit(number, str(error)))
+                self._note(Unfit(number, str(error), _own_id(row) or f"row-{number}"))
                 continue
             for record in found if isinstance(found, Sequence) else [found]:
                 self._records += 1
@@ -82,6 +89,16 @@ class Reading(Iterator[Record]):
         self._unfit += 1
         if len(self._listed) < LISTED:
             self._listed.append(unfit)
+
+
+def _own_id(row: Row) -> str:
+    """The id of a row that may be wrong in any of its fields; empty where it has none."""
+    value = row.get("id")
+    return str(value) if type(value) in (int, str) else ""
+
+
+def _called(unfit: Unfit) -> str:
+    return f"row {unfit.row}" if unfit.id == f"row-{unfit.row}" else f"row {unfit.row} ({unfit.id})"
 
 
 def read_records(path: FilePath, format: str | None = None) -> Reading:

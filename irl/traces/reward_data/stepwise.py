@@ -93,7 +93,7 @@ def read_prm800k(row: Row, id: str, *, neutral: float = 1.0) -> list[LabelledSte
     Each rating stands in exactly one record: in those of other completions, the steps before are not labelled.
     Ratings 1 and -1 become 1 and 0, a rating of 0 becomes `neutral`; a step written by the labeller counts as right.
     """
-    question = record(required(row, "question"), "question")
+    id, question = name_of(row, "id", id), record(required(row, "question"), "question")
     problem = text(required(question, "problem", "question."), "question.problem")
     judged = record(required(row, "label"), "label")
     steps = entries(required(judged, "steps", "label."), "label.steps")

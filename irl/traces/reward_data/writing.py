@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from irl.traces.formats import FilePath, write_json_lines
+from irl.traces.json_lines import FilePath, write_json_lines
 from irl.traces.reward_data.detect import Record
 from irl.traces.reward_data.preference import preference_row, unpaired_row
 from irl.traces.reward_data.ranked import candidates_row, nemo_ranks_row

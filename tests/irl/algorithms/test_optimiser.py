@@ -1,12 +1,21 @@
 """AdamW and Muon: who is updated how, the schedule read off the updates, and checkpoints of their state."""
 
+import shutil
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
+from irl.algorithms.base import Algorithm
 from irl.algorithms.optimiser import AdamW, Muon
 from irl.checkpoint import Checkpoints
+from irl.sharding import make_mesh
+from irl.traces.pipeline import ArraySource
+from irl.train import Schedule, train
+from irl.types import InputError
 
 EVERY = pytest.mark.parametrize("kind", [AdamW, Muon])
 SHAPES = {"blocks": {"kernel": (2, 12, 8), "scale": (2, 8)}, "embedding": (10, 8), "bias": (8,)}
@@ -152,3 +161,91 @@ def test_a_quadratic_is_reduced_and_its_state_goes_on_from_a_checkpoint(kind, tm
         runs.append(params)
     assert all(jax.tree.leaves(jax.tree.map(np.array_equal, *runs)))
     assert value < 0.02 * first
+
+
+# --- gradient accumulation ----------------------------------------------------------------------------------
+
+
+class State(NamedTuple):
+    params: dict[str, jax.Array]
+    opt_state: optax.OptState
+
+
+def regression(config):
+    """A linear map of stacked matrices fitted to rows of [x, y]; clipping is on, and bites."""
+    optimiser = config.make()
+
+    def init(key):
+        params = {"kernel": jax.random.normal(key, (1, 3, 2)), "bias": jnp.zeros(2)}
+        return State(params, optimiser.init(params))
+
+    def loss_fn(params, rows):
+        return jnp.mean((rows[:, :3] @ params["kernel"][0] + params["bias"] - rows[:, 3:]) ** 2)
+
+    def step(state, rows, key):
+        loss, grads = jax.value_and_grad(loss_fn)(state.params, rows)
+        updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
+        return State(optax.apply_updates(state.params, updates), opt_state), {"loss": loss}
+
+    return Algorithm(init, step)
+
+
+DATA = np.random.default_rng(4).standard_normal((24, 5)).astype(np.float32)
+SETTINGS = {"learning_rate": 0.1, "warmup_steps": 2, "total_steps": 5, "clip_norm": 0.5}
+
+
+@EVERY
+def test_k_small_batches_are_one_batch_of_k_times_the_rows(kind):
+    """Three updates by 8 rows, and by 4 batches of 2 rows each: the parameters move at every fourth batch only."""
+    large, small = regression(kind(**SETTINGS)), regression(kind(**SETTINGS, accumulate=4))
+    key = jax.random.key(0)
+    one, many = large.init(key), small.init(key)
+    large_step, small_step = jax.jit(large.step), jax.jit(small.step)
+    for update in range(3):
+        rows = DATA[8 * update : 8 * update + 8]
+        before = many.params
+        for part in np.split(rows, 4):
+            jax.tree.map(np.testing.assert_array_equal, many.params, before)
+            many, _ = small_step(many, part, key)
+        one, _ = large_step(one, rows, key)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), many.params, one.params)
+    assert np.abs(one.params["kernel"] - large.init(key).params["kernel"]).max() > 0.02
+
+
+@EVERY
+def test_the_schedule_counts_updates(kind):
+    config = {"learning_rate": 0.5, "warmup_steps": 2, "total_steps": 4, "weight_decay": 0.0}
+    rates = rates_of(kind(**config, accumulate=3), 15)
+    np.testing.assert_allclose(rates[2::3], rates_of(kind(**config), 5), rtol=1e-6)
+    assert not np.any(rates[0::3]) and not np.any(rates[1::3])
+
+
+def test_killed_in_the_middle_of_an_accumulation_it_goes_on_bit_for_bit(tmp_path):
+    """Checkpoints at 2, 4, 6, 8 of an update at every third batch: at 2, 4 and 8 a sum is under way."""
+    algorithm = regression(AdamW(**SETTINGS, accumulate=3))
+    killed = {}
+
+    class Kept(Checkpoints):
+        def save(self, step, state, extra=None):
+            super().save(step, state, extra)
+            killed[step] = shutil.copytree(self.folder, tmp_path / f"killed_at_{step}")
+
+    def run(checkpoints):
+        source, schedule = ArraySource(DATA, 4, seed=1), Schedule(steps=9, save_every=2)
+        options = {"checkpoints": checkpoints, "record": lambda *_: None}
+        mesh = make_mesh(devices=jax.devices()[:1])
+        return jax.device_get(train(algorithm, source, schedule, jax.random.key(1), mesh=mesh, **options))
+
+    whole = run(Kept(tmp_path / "whole"))
+    assert whole.opt_state.gradient_step == 3
+    for folder in [killed[2], killed[4], killed[8]]:
+        again = run(Checkpoints(folder))
+        assert [leaf.tobytes() for leaf in jax.tree.leaves(again)] == [
+            leaf.tobytes() for leaf in jax.tree.leaves(whole)
+        ]
+
+
+@EVERY
+def test_less_than_a_batch_to_an_update_is_refused(kind):
+    with pytest.raises(InputError, match="accumulate: expected 1 batch to an update, or more; got 0"):
+        kind(accumulate=0)

@@ -1,16 +1,15 @@
-"""Packed pairs: nothing lost, nothing doubled, little padding, and the loss and gradients of unpacked pairs."""
+"""Packed pairs: the loss and gradients of unpacked pairs, resumed bit for bit."""
 
 import jax
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from irl.algorithms.bradley_terry import BradleyTerry, pair_rewards
 from irl.algorithms.optimiser import AdamW
 from irl.environments.countdown import Countdown
 from irl.traces.encode import EncodedTrace, Encoder
 from irl.traces.packed_pairs import PackedPairs, plan_epoch
+from irl.traces.packing import Room, measure
 from irl.traces.tokenize import number_tokenizer
 from irl.types import InputError
 from reward_models.networks.critic import CriticConfig
@@ -29,30 +28,6 @@ def sequences(count, seed):
     return ENCODER.many([t.prompt for t in traces], [[t.text] for t in traces])
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.integers(1, 20), st.integers(1, 20)), min_size=1, max_size=40), st.integers(0, 3))
-def test_every_pair_has_its_place_once_an_epoch(pairs, epoch):
-    sizes, rows, length, slots = np.array(pairs).T, 2, 40, 4
-    seen = []
-    for batch in plan_epoch(sizes, rows, length, slots, 0, epoch):
-        taken = np.zeros((rows, length), int)
-        for pair, *places in batch:
-            seen.append(pair)
-            for side, (row, slot, start) in enumerate(places):
-                assert slot < slots and start + sizes[side, pair] <= length
-                taken[row, start : start + sizes[side, pair]] += 1
-        names = [(row, slot) for _, *places in batch for row, slot, _ in places]
-        assert taken.max(initial=0) <= 1 and len(set(names)) == len(names)
-    assert sorted(seen) == list(range(len(pairs)))
-
-
-def test_little_is_padding():
-    sizes = np.random.default_rng(0).integers(10, 200, size=(2, 600))
-    plan = plan_epoch(sizes, 8, 512, 32, 0, 0)
-    useful = [sum(int(sizes[:, pair].sum()) for pair, *_ in batch) for batch in plan]
-    assert np.mean(useful[:-1]) / (8 * 512) > 0.93
-
-
 def test_loss_and_gradient_are_those_of_unpacked_pairs():
     """One batch that holds all ten pairs, in both layouts."""
     chosen, rejected = sequences(10, 0), sequences(10, 1)
@@ -62,12 +37,8 @@ def test_loss_and_gradient_are_those_of_unpacked_pairs():
     packed = source.next()
     plain = PairBatch(ENCODER.batch(chosen, [0] * 10), ENCODER.batch(rejected, [0] * 10), np.arange(1.0, 11))
     params = NETWORK.init(jax.random.key(0))
-    order = [
-        pair
-        for pair, *_ in plan_epoch(
-            np.array([[len(r.tokens) for r in s] for s in (chosen, rejected)]), 8, 256, 32, 0, 0
-        )[0]
-    ]
+    (only,) = plan_epoch(*measure((chosen, rejected)), Room(8, 256, 32), 0, 0)
+    order = [unit.number for unit in only]
 
     def weighted_gap(params, batch, weight):
         first, second, _ = pair_rewards(NETWORK, params, batch)

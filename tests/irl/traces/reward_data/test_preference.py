@@ -26,7 +26,7 @@ def said(content):
 
 
 ASKED = (Message(role="user", content="Which colour?"),)
-BLUE = Preference(prompt="Which colour?", chosen="Blue.", rejected="Green.", messages=ASKED)
+BLUE = Preference(prompt="Which colour?", chosen="Blue.", rejected="Green.", messages=ASKED, id="row-1")
 
 LAYOUTS = {
     "explicit prompt": {"prompt": [user("Which colour?")], "chosen": [said("Blue.")], "rejected": [said("Green.")]},
@@ -71,7 +71,7 @@ class TestPreference:
 
     def test_explicit_prompt_of_strings_stays(self):
         row = {"prompt": "The sky is", "chosen": " blue.", "rejected": " green.", "margin": 2}
-        expected = Preference(prompt="The sky is", chosen=" blue.", rejected=" green.", margin=2.0)
+        expected = Preference(prompt="The sky is", chosen=" blue.", rejected=" green.", margin=2.0, id="row-1")
         assert read_preference(row, "row-1") == expected
 
     @pytest.mark.parametrize(
@@ -220,8 +220,9 @@ class TestPandalm:
 
 class TestUnpaired:
     def test_strings_and_messages(self):
-        plain = LabelledResponse(prompt="p", completion="c", label=True)
-        chat = LabelledResponse(prompt="p", completion="c", label=False, messages=(Message(role="user", content="p"),))
+        plain = LabelledResponse(prompt="p", completion="c", label=True, id="x")
+        asked = (Message(role="user", content="p"),)
+        chat = LabelledResponse(prompt="p", completion="c", label=False, messages=asked, id="x")
         assert read_unpaired({"prompt": "p", "completion": "c", "label": True}, "x") == plain
         row = {"prompt": [user("p")], "completion": [said("c")], "label": 0}
         assert read_unpaired(row, "x") == chat

@@ -44,10 +44,10 @@ class TestNemoRanks:
 
     def test_ranks_and_order_stay(self):
         expected = RankedResponses(
-            prompt="p", responses=("b", "a"), ranks=(1, 0), messages=(Message(role="user", content="p"),)
+            prompt="p", responses=("b", "a"), ranks=(1, 0), messages=(Message(role="user", content="p"),), id="x"
         )
         assert read_nemo_ranks(self.ROW, "x") == expected
-        assert nemo_ranks_row(expected) == self.ROW
+        assert nemo_ranks_row(expected) == self.ROW | {"id": "x"}
 
     @pytest.mark.parametrize(
         ("completions", "expected"),

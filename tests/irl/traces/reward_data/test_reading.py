@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from irl.traces.reward_data import read_records, write_records
 from irl.traces.reward_data.reading import LISTED, Unfit
-from irl.types import Candidate, Candidates, InputError, LabelledResponse, LabelledSteps, Message, Preference
+from irl.types import Candidate, Candidates, InputError, LabelledResponse, LabelledSteps, Message, Preference, Trace
 from irl.types import RankedResponses as Ranked
 
 
@@ -31,8 +31,8 @@ class TestReport:
         report = reading.report
         assert (report.format, report.rows, report.records, report.unfit) == ("preference", 4, 2, 2)
         assert report.listed == (
-            Unfit(2, "fields chosen and rejected: the same text, nothing can be learned from it"),
-            Unfit(4, "field chosen: missing; present: prompt"),
+            Unfit(2, "fields chosen and rejected: the same text, nothing can be learned from it", "row-2"),
+            Unfit(4, "field chosen: missing; present: prompt", "row-4"),
         )
         assert str(report).splitlines() == [
             f"{tmp_path / 'rows.jsonl'} (preference): 4 rows, 2 records, 2 rows do not fit",
@@ -40,10 +40,18 @@ class TestReport:
             "  row 4: field chosen: missing; present: prompt",
         ]
 
+    def test_rows_that_do_not_fit_keep_their_ids(self, tmp_path):
+        bad = [{"prompt": "p", "id": id} for id in ("mine", 31, "", None, ["no"])]
+        reading = read_records(lines(tmp_path, GOOD, *bad))
+        list(reading)
+        assert [unfit.id for unfit in reading.report.listed] == ["mine", "31", "row-4", "row-5", "row-6"]
+        assert "  row 2 (mine): field chosen: missing; present: id, prompt\n" in str(reading.report)
+        assert "  row 4: field chosen: missing; present: id, prompt\n" in str(reading.report)
+
     def test_report_counts_as_it_goes(self, tmp_path):
         reading = read_records(lines(tmp_path, GOOD, GOOD))
         next(reading)
-        assert (reading.report.rows, reading.report.records) == (1, 1)
+        assert (reading.rows, reading.report.rows, reading.report.records) == (1, 1, 1)
 
     def test_all_are_counted_and_the_first_listed(self, tmp_path):
         reading = read_records(lines(tmp_path, GOOD, *[{"prompt": "p"}] * (LISTED + 5)))
@@ -88,6 +96,7 @@ filled = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12).filter(s
 two = st.lists(filled, min_size=2, max_size=2, unique=True)
 chats = st.booleans()
 numbers = st.floats(0, 1)
+places = st.integers(0, 3)
 fast = settings(max_examples=25, deadline=None)
 
 
@@ -101,17 +110,17 @@ def preference(prompt, pair, margin, id, chat):
     )
 
 
-def response(prompt, completion, label, chat):
-    return LabelledResponse(prompt=prompt, completion=completion, label=label, messages=turns(prompt, chat))
+def response(id, prompt, completion, label, chat):
+    return LabelledResponse(prompt=prompt, completion=completion, label=label, messages=turns(prompt, chat), id=id)
 
 
 def steps(id, prompt, pairs):
     return LabelledSteps(id=id, prompt=prompt, steps=tuple(t for t, _ in pairs), labels=tuple(v for _, v in pairs))
 
 
-def ranked(prompt, pairs):
+def ranked(id, prompt, pairs):
     responses, ranks = zip(*pairs, strict=True)
-    return Ranked(prompt=prompt, responses=responses, ranks=ranks, messages=turns(prompt, True))
+    return Ranked(prompt=prompt, responses=responses, ranks=ranks, messages=turns(prompt, True), id=id)
 
 
 def candidates(id, prompt, pairs, subset, chat):
@@ -125,9 +134,12 @@ def some(*fields):
 
 ROUND_TRIPS = {
     "preference": (preference, some(filled, two, st.none() | st.floats(-9, 9), filled, chats)),
-    "unpaired": (response, some(filled, filled, st.booleans(), chats)),
+    "unpaired": (response, some(filled, filled, filled, st.booleans(), chats)),
     "stepwise": (steps, some(filled, filled, some(filled, numbers))),
-    "nemo_ranks": (ranked, some(filled, st.lists(st.tuples(filled, st.integers(0, 3)), min_size=2, max_size=4))),
+    "nemo_ranks": (
+        ranked,
+        some(filled, filled, st.lists(st.tuples(filled, places), min_size=2, max_size=4)),
+    ),
     "candidates": (candidates, some(filled, filled, some(filled, st.none() | st.booleans()), filled, chats)),
 }
 
@@ -142,6 +154,40 @@ def test_what_is_written_is_read_back(name, data, tmp_path_factory):
     assert write_records(path, records, name) == len(records)
     reading = read_records(path, format=name)
     assert list(reading) == records and reading.report.unfit == 0
+
+
+MANY = {
+    "preference": GOOD,
+    "hh": {"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a\n\nAssistant: c"},
+    "llmbar": {"input": "p", "output_1": "a", "output_2": "b", "label": 1},
+    "unpaired": {"prompt": "p", "completion": "a", "label": True},
+    "stepwise": {"prompt": "p", "completions": ["a"], "labels": [True]},
+    "prm800k": {
+        "question": {"problem": "p"},
+        "label": {"steps": [{"completions": [{"text": "a", "rating": 1}], "chosen_completion": 0}]},
+    },
+    "processbench": {"problem": "p", "steps": ["a"], "label": -1},
+    "bigbench_mistake": {"input": "p", "steps": ["a"], "mistake_index": None, "answer": "x", "target": "x"},
+    "gsm8k": {"question": "p", "answer": "#### 1"},
+    "gsm8k_solutions": {"question": "p", "ground_truth": "1", "small": {"solution": "a", "is_correct": True}},
+    "nemo_ranks": {
+        "context": [{"role": "user", "content": "p"}],
+        "completions": [{"rank": r, "completion": [{"role": "assistant", "content": "ab"[r]}]} for r in (0, 1)],
+    },
+    "rlhflow_answers": {"prompt": "p", "answers": ["a"], "label": [1]},
+    "candidates": {"prompt": "p", "candidates": [{"text": "a"}]},
+    "completion": {"prompt": "p", "completion": "a"},
+    "messages": {"messages": [{"role": "user", "content": "p"}, {"role": "assistant", "content": "a"}]},
+}
+
+
+@pytest.mark.parametrize("name", MANY)
+def test_every_record_has_an_id(name, tmp_path):
+    """Its row's own, or the number of its row."""
+    rows = MANY[name], MANY[name] | {"id": "mine"}, MANY[name] | {"id": 31}, MANY[name] | {"id": None}
+    found = list(read_records(lines(tmp_path, *rows), format=name))
+    ids = [record.problem_id if isinstance(record, Trace) else record.id for record in found]
+    assert ids == ["row-1", "mine", "31", "row-4"]
 
 
 class TestWriting:
@@ -181,7 +227,7 @@ class TestPublicFiles:
     def test_why_rows_of_hh_do_not_fit(self, shared_data):
         reading = read_records(shared_data / "hh_harmless/pairs_first_1800.jsonl.xz")
         list(reading)
-        reasons = Counter(reason.split(", got")[0] for _, reason in reading.report.listed)
+        reasons = Counter(reason.split(", got")[0] for _, reason, _ in reading.report.listed)
         assert reasons == {
             "field chosen: expected text": 4,
             "field chosen: expected one assistant turn after the prompt": 2,

@@ -1,0 +1,46 @@
+"""A process reward model from GSM8K's human solutions and errors planted in them: find the first wrong step.
+
+    traceward run gsm8k_errors --data.train FILE --data.test FILE
+
+Three seeds on one trunk. Kinds of errors in the test were never trained on; answers of other models are ordered too.
+Expect: see LOG.md. Obvious variations: --data.renumber 0; --trunk None; --model.base HUGGING_FACE_FOLDER.
+"""
+
+from experiments.fit_trunk import FitTrunk
+from experiments.process_model import ProcessModel
+from experiments.step_candidates import SolutionCandidates
+from experiments.step_data import PlantedErrors
+from experiments.text_model import TextModel
+from irl.algorithms.optimiser import AdamW
+from irl.algorithms.process import Process
+from irl.algorithms.sft import Sft
+from irl.train import Schedule
+from reward_models.networks.decoder import DecoderConfig
+
+DATA = "../shared/data"
+TRUNK_STEPS, STEPS = 3000, 1000
+
+config = ProcessModel(
+    title="GSM8K: which step is wrong?",
+    data=PlantedErrors(train=f"{DATA}/gsm8k/train.jsonl.xz", test=f"{DATA}/gsm8k/test.jsonl"),
+    model=TextModel(
+        context=384,
+        decoder=DecoderConfig(
+            vocab_size=1024, num_layers=4, dim=96, num_heads=4, num_kv_heads=2, head_dim=24, hidden_dim=256
+        ),
+    ),
+    trunk=FitTrunk(
+        algorithm=Sft(optimiser=AdamW(learning_rate=3e-3, total_steps=TRUNK_STEPS)),
+        schedule=Schedule(steps=TRUNK_STEPS),
+        rows=36,
+        length=128,
+    ),
+    algorithm=Process(optimiser=AdamW(learning_rate=2e-3, total_steps=STEPS)),
+    schedule=Schedule(steps=STEPS),
+    rows=12,
+    length=384,
+    candidates=(
+        SolutionCandidates(file=f"{DATA}/gsm8k/model_solutions_first_660.jsonl.xz"),
+        SolutionCandidates(file=f"{DATA}/zeroeval/gsm_first_660.jsonl.xz", problems=200),
+    ),
+)

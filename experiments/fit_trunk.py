@@ -1,0 +1,57 @@
+"""Stage: a language model on demonstrations, the trunk that heads are put on and the log-probability beside them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import jax
+
+from experiments.run_folder import RunFolder
+from experiments.text_model import Base
+from irl.algorithms.optimiser import AdamW
+from irl.algorithms.sft import Sft
+from irl.traces.encode import EncodedTrace
+from irl.traces.packed_steps import LabelledRows, PackedSteps
+from irl.traces.pipeline import Json, PyTree
+from irl.train import Schedule
+from reward_models.networks.base import Params
+from reward_models.types import TraceBatch
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitTrunk:
+    """Likelihood of whole texts, question included; texts of more than `length` tokens are left out."""
+
+    algorithm: Sft = field(default_factory=lambda: Sft(optimiser=AdamW(learning_rate=2e-3, total_steps=1000)))
+    schedule: Schedule = Schedule(steps=1000)
+    rows: int = 8
+    length: int = 512
+
+    def run(self, folder: RunFolder, base: Base, draw: Callable[[int], list[EncodedTrace]]) -> Params:
+        """Learn from the texts that `draw(epoch)` gives, from the base's weights where it has any."""
+        name = "language-model"
+        algorithm = self.algorithm.make(base.decoder)
+        start = algorithm.init(folder.key(name))
+        start = start if base.trunk is None else start._replace(params=base.trunk)
+        texts = WholeTexts(draw, rows=self.rows, length=self.length, seed=folder.seed)
+        return jax.device_get(folder.fit(name, algorithm, texts, self.schedule, start).params)
+
+
+class WholeTexts:
+    """A `Source` of packed TraceBatches in which every token but the first of a text is learned from."""
+
+    def __init__(self, draw: Callable[[int], list[EncodedTrace]], *, rows: int, length: int, seed: int):
+        def whole(epoch: int) -> LabelledRows:
+            fitting = [row for row in draw(epoch) if len(row.tokens) <= length]
+            traces = [EncodedTrace(row.tokens, [-1, *[0] * (len(row.tokens) - 1)]) for row in fitting]
+            return LabelledRows(traces, [[1.0]] * len(traces))
+
+        self._packed = PackedSteps(whole, rows=rows, length=length, seed=seed, name="whole texts")
+
+    def next(self, state: PyTree = None) -> TraceBatch:
+        return self._packed.next().traces
+
+    def get_state(self) -> Json:
+        return self._packed.get_state()
+
+    def set_state(self, state: Json) -> None:
+        self._packed.set_state(state)

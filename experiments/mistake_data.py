@@ -1,0 +1,165 @@
+"""BIG-Bench-Mistake's tasks: its traces, and traces written by program like them (irl/traces/mistakes).
+
+The real traces of a third of the problems are trained on, under other names every epoch; beside them stand fresh ones.
+A fresh trace takes its size, and where it goes wrong, from a real one that is trained on. The tests and the validation
+are real traces only.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments.step_data import StepFiles
+from irl.traces.mistakes import dyck, tracking, word_sorting
+from irl.traces.mistakes.planted import Planted
+from irl.types import InputError, LabelledSteps
+
+Random = np.random.Generator
+
+
+class Models(NamedTuple):
+    """Real traces that fresh ones are like, and the steps where those are wrong (any step for right ones)."""
+
+    right: list[tuple[LabelledSteps, int]]
+    wrong: list[tuple[LabelledSteps, int]]
+
+
+class Task(NamedTuple):
+    """The writer of one task's traces; see irl/traces/mistakes."""
+
+    problem: Callable[[str, Random], str]
+    written: Callable[[str, Random], Planted]
+    flawed: Callable[[str, float, Random], Planted]
+    renamed: Callable[[LabelledSteps, Random], LabelledSteps]
+
+
+_NAMES = ("dyck_languages", "tracking_shuffled_objects", "word_sorting")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MistakeTraces:
+    """Real traces with the place of their first mistake, and fresh ones; one test set per task.
+
+    Files are named after their tasks: dyck_languages, tracking_shuffled_objects, word_sorting.
+    """
+
+    files: tuple[str, ...]
+    test: float = 0.5
+    """Share of the problems that is reported."""
+    validation: float = 0.15
+    """Share of the problems that sets the threshold."""
+    generated: int = 1000
+    """Fresh traces of each task in an epoch."""
+    flawed: float = 0.6
+    """Share of the fresh traces that have a mistake."""
+    invented: float = 0.5
+    """Share of the words to be sorted that are made up; the others are of problems trained on."""
+
+    longest: int = 64
+    """Steps of the longest trace that is trained on: a row of a batch has room for no more."""
+
+    information = "step labels"
+
+    def __post_init__(self):
+        for file in self.files:
+            if _task_name(file) not in _NAMES:
+                raise InputError(f"data.files: no task {_task_name(file)!r}; there are {', '.join(_NAMES)}")
+        if self.test + self.validation >= 1:
+            raise InputError(
+                f"data.test, data.validation: expected shares that leave problems to train on, got {self.test} and "
+                f"{self.validation}; lower one of them"
+            )
+
+    def about(self) -> str:
+        names = ", ".join(_task_name(file) for file in self.files)
+        share = f"{1 - self.test - self.validation:.0%}"
+        return (
+            f"labelled traces of {names} ({share} of the problems), and {self.generated} a task and epoch by program, "
+            f"{self.flawed:.0%} with a planted mistake"
+        )
+
+    def demonstrations(self, seed: int) -> list[LabelledSteps]:
+        """Fresh right traces, and the real right ones that are trained on."""
+        rng, found = np.random.default_rng([seed, 1]), []
+        for file in self.files:
+            real, task = self._train(file), self._task(file, rng)
+            models = _models(real)
+            found += [trace for trace in real if trace.first_error is None]
+            found += [self._fresh(task, models, f"{seed}-{number}", 0.0, rng) for number in range(self.generated)]
+        return found
+
+    def epoch(self, number: int, seed: int) -> list[LabelledSteps]:
+        rng, found = np.random.default_rng([seed, 2, number]), []
+        for file in self.files:
+            real, task = self._train(file), self._task(file, rng)
+            models = _models(real)
+            found += [task.renamed(trace, rng) for trace in real]
+            found += [self._fresh(task, models, f"{number}-{i}", self.flawed, rng) for i in range(self.generated)]
+        return found
+
+    def held_out(self) -> dict[str, list[LabelledSteps]]:
+        return self._real(self.files).held_out()
+
+    def _real(self, files: tuple[str, ...]) -> StepFiles:
+        return StepFiles(files=files, format="bigbench_mistake", validation=self.validation, test=self.test)
+
+    def _train(self, file: str) -> list[LabelledSteps]:
+        found = self._real((file,)).epoch(0, 0)
+        found = [trace for trace in found if len(trace.steps) <= self.longest]
+        if not found:
+            raise InputError(f"{file}: no trace is left to train on; lower data.test, or raise data.longest")
+        return found
+
+    def _task(self, file: str, rng: Random) -> Task:
+        """The writer of a file's task; the words of this epoch are drawn here."""
+        name = _task_name(file)
+        if name == "dyck_languages":
+            return Task(dyck.problem, dyck.written, dyck.flawed, dyck.renamed)
+        if name == "tracking_shuffled_objects":
+            return Task(tracking.problem, tracking.written, tracking.flawed, tracking.renamed)
+        known = _words(tuple(trace.prompt for trace in self._train(file)))
+        made_up = word_sorting.invented(known, round(len(known) * self.invented / max(1 - self.invented, 0.01)), rng)
+        words = [*known, *made_up] if self.invented < 1 else made_up
+
+        def problem(like: str, rng: Random) -> str:
+            return word_sorting.problem(like, rng, words)
+
+        return Task(problem, word_sorting.written, word_sorting.flawed, word_sorting.renamed)
+
+    def _fresh(self, task: Task, models: Models, id: str, flawed: float, rng: Random) -> LabelledSteps:
+        """Of the size of a real trace, and wrong where that is wrong."""
+        is_wrong = rng.random() < flawed
+        like = (models.wrong if is_wrong else models.right) or models.wrong or models.right
+        model, at = like[rng.integers(len(like))]
+        problem = task.problem(model.prompt, rng)
+        share = min((at + rng.random()) / len(model.steps), 0.999)
+        found = task.flawed(problem, share, rng) if is_wrong else task.written(problem, rng)
+        if len(found.steps) > self.longest:
+            return self._fresh(task, models, id, flawed, rng)
+        return found.labelled(id)
+
+
+def _models(real: Sequence[LabelledSteps]) -> Models:
+    found = Models([], [])
+    for trace in real:
+        first = trace.first_error
+        if first is None:
+            found.right.append((trace, len(trace.steps) // 2))
+        else:
+            found.wrong.append((trace, first))
+    return found
+
+
+def _task_name(file: str) -> str:
+    return Path(file).name.split(".")[0]
+
+
+@lru_cache(maxsize=4)
+def _words(problems: tuple[str, ...]) -> list[str]:
+    """The words of problems, those of small letters alone."""
+    found = {word for problem in problems for word in problem.split()}
+    return sorted(word for word in found if word.isascii() and word.isalpha() and word.islower() and len(word) > 2)

@@ -1,0 +1,173 @@
+"""`traceward run` of a reward model from preferences: Bradley-Terry on pairs, and what held-out pairs say of it.
+
+A language model on the preferred answers gives the trunk and the log-probability baseline; one scalar head per seed is
+trained on it. On held-out prompts: accuracy, calibration before and after a temperature, ties, spread of the seeds.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from experiments.fit_trunk import FitTrunk
+from experiments.model_card import write_model_card
+from experiments.pair_data import Pair, PairFiles
+from experiments.pair_evaluation import Gaps, Row, pair_rows, reliability_panel
+from experiments.report import write_report
+from experiments.run_folder import RunFolder
+from experiments.text_model import Base, TextModel, encode_fitting
+from irl.algorithms.bradley_terry import BradleyTerry
+from irl.algorithms.optimiser import AdamW
+from irl.evaluation.audit import Finding
+from irl.traces.conversations import ConversationScorer
+from irl.traces.encode import EncodedTrace
+from irl.traces.packed_pairs import PackedPairs
+from irl.train import Schedule
+from reward_models.networks.base import Params
+from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead
+from reward_models.networks.soft_advantage import SoftAdvantageConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreferenceModel:
+    """A reward model from preference pairs."""
+
+    title: str
+    data: PairFiles
+    model: TextModel = TextModel()
+    trunk: FitTrunk | None = field(default_factory=FitTrunk)
+    """None: no language model first, and no log-probability beside the scores."""
+    algorithm: BradleyTerry = field(
+        default_factory=lambda: BradleyTerry(optimiser=AdamW(learning_rate=3e-4, total_steps=500), centering=0.01)
+    )
+    schedule: Schedule = Schedule(steps=500)
+    rows: int = 8
+    length: int = 1024
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """One head and order of data each, on one trunk; the first also draws the trunk."""
+
+
+class Sides(NamedTuple):
+    """Pairs that fit, with token ids of both answers."""
+
+    pairs: list[Pair]
+    rows: tuple[list[EncodedTrace], list[EncodedTrace]]
+
+
+def run_preference_model(config: PreferenceModel, folder: Path, command: str) -> Path:
+    """Run, or go on with, a preference model; returns the report."""
+    begun, run = time.perf_counter(), RunFolder(folder, config.seeds[0])
+    pairs = config.data.part("train")
+    texts = (f"{pair.question.prompt}\n{answer.text}" for pair in pairs for answer in pair.question.answers)
+    base = config.model.start(texts, by_step=False)
+    training = _sides(run, base, pairs, "training")
+    preferred = [training.rows[pair.share < 0.5][i] for i, pair in enumerate(training.pairs)]
+    trunk = base.trunk if config.trunk is None else config.trunk.run(run, base, lambda epoch: preferred)
+    network = HeadedDecoderConfig(decoder=base.decoder, head=LinearHead(), read=LastToken(), information="preferences")
+    members = [_fit(config, RunFolder(folder, seed), network, trunk, training) for seed in config.seeds]
+    for seed, params in zip(config.seeds, members, strict=True):
+        target = folder / ("model" if seed == config.seeds[0] else f"model-seed-{seed}")
+        if not target.exists():
+            base.save(target, network, params)
+    scorers = [ConversationScorer(network.make(), params, base.encoder) for params in members]
+    likelihood = None
+    if trunk is not None and config.trunk is not None:
+        likelihood = ConversationScorer(SoftAdvantageConfig(decoder=base.decoder).make(), trunk, base.encoder)
+    gaps = partial(_gaps, run, base, scorers, likelihood)
+    validation = gaps(config.data.part("validation"), "validation")
+    tests = {name: gaps(found, name) for name, found in config.data.tests().items()}
+    headline = [row for name, test in tests.items() for row in pair_rows(name, validation, test)]
+    panels = [reliability_panel(name, validation, test) for name, test in tests.items()]
+    return _finish(config, run, headline, panels, command, time.perf_counter() - begun)
+
+
+def _sides(run: RunFolder, base: Base, pairs: Sequence[Pair], name: str) -> Sides:
+    """Pairs both of whose answers fit; the others are counted."""
+    found = [encode_fitting(base.encoder, [pair.side(index) for pair in pairs]) for index in (0, 1)]
+    kept = sorted(set(found[0].kept) & set(found[1].kept))
+    if len(kept) < len(pairs):
+        why = (found[0].unfit + found[1].unfit)[0]
+        run.say(f"{name}: {len(pairs) - len(kept)} of {len(pairs)} pairs are left out, the first: {why}")
+    by_number = [dict(zip(side.kept, side.rows, strict=True)) for side in found]
+    first, second = ([side[i] for i in kept] for side in by_number)
+    return Sides([pairs[i] for i in kept], (first, second))
+
+
+def _fit(
+    config: PreferenceModel, run: RunFolder, network: HeadedDecoderConfig, trunk: Params | None, training: Sides
+) -> Params:
+    """One member: its own head and order of data."""
+    name = f"preferences-seed-{run.seed}"
+    algorithm = config.algorithm.make(network.make())
+    fresh = algorithm.init(run.key(name))
+    params = fresh.params if trunk is None else network.with_trunk(fresh.params, trunk)
+    orders = [(i, swap) for i, pair in enumerate(training.pairs) for swap in (0, 1) if abs(pair.share - swap) > 0]
+    source = PackedPairs(
+        [training.rows[swap][i] for i, swap in orders],
+        [training.rows[1 - swap][i] for i, swap in orders],
+        weight=np.array([abs(training.pairs[i].share - swap) for i, swap in orders], np.float32),
+        rows=config.rows,
+        length=config.length,
+        seed=run.seed,
+    )
+    return jax.device_get(run.fit(name, algorithm, source, config.schedule, fresh._replace(params=params)).params)
+
+
+def _gaps(
+    run: RunFolder,
+    base: Base,
+    members: Sequence[ConversationScorer],
+    likelihood: ConversationScorer | None,
+    pairs: Sequence[Pair],
+    name: str,
+) -> Gaps:
+    """Score of the first less score of the second answer, of every member and baseline."""
+    sides = _sides(run, base, pairs, name)
+    questions = [[pair.side(index) for pair in sides.pairs] for index in (0, 1)]
+
+    def gap(scorer: ConversationScorer) -> np.ndarray:
+        first, second = (scorer(side).trace for side in questions)
+        return first - second
+
+    def count(measure) -> np.ndarray:
+        first, second = (np.array([measure(question) for question in side], float) for side in questions)
+        return first - second
+
+    baselines = {"longer answer": count(lambda question: len(question.answers[0].text))}
+    if likelihood is not None:
+        tokens = [np.array([sum(s >= 0 for s in row.step_id) for row in side]) for side in sides.rows]
+        total = [likelihood(side).trace for side in questions]
+        baselines["log-probability"] = total[0] - total[1]
+        baselines["mean log-probability"] = total[0] / tokens[0] - total[1] / tokens[1]
+    return Gaps(
+        outcome=np.array([pair.outcome for pair in sides.pairs]),
+        prompt=[pair.question.prompt for pair in sides.pairs],
+        members=np.stack([gap(scorer) for scorer in members]),
+        baselines=baselines,
+    )
+
+
+def _finish(
+    config: PreferenceModel, run: RunFolder, headline: list[Row], panels: list, command: str, seconds: float
+) -> Path:
+    findings = {row["name"]: Finding(row["value"], row["low"], row["high"], row.pop("count")) for row in headline}
+    write_model_card(run.folder / "model", findings, trained_on=config.data.about())
+    report = {
+        "title": config.title,
+        "command": command,
+        "information": "preferences",
+        "seeds": list(config.seeds),
+        "created": time.strftime("%Y-%m-%d %H:%M"),
+        "headline": headline,
+        "train_time": panels,
+    }
+    run.write_json("report.json", report)
+    page = write_report(run.folder)
+    run.show(headline)
+    run.say(f"{seconds:.0f} s; report: {page}")
+    return page

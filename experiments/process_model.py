@@ -1,0 +1,206 @@
+"""`traceward run` of a process reward model: labelled steps teach which step is wrong; held-out ones say how well.
+
+A language model on the right solutions gives the trunk and the log-probability baseline; one token classifier per seed
+is trained on it. On held-out problems: where is the first wrong step (threshold from validation problems), and, where
+candidates are given, does the score order right above wrong answers of a problem.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from experiments.fit_trunk import FitTrunk
+from experiments.mistake_data import MistakeTraces
+from experiments.model_card import write_model_card
+from experiments.report import write_report
+from experiments.run_folder import RunFolder
+from experiments.step_candidates import Pool, SolutionCandidates
+from experiments.step_data import VALIDATION, PlantedErrors, StepFiles
+from experiments.step_evaluation import Row, Scored, aggregate, location_rows, order_rows
+from experiments.text_model import Base, TextModel, encode_fitting
+from irl.algorithms.optimiser import AdamW
+from irl.algorithms.process import Process
+from irl.evaluation.audit import Finding
+from irl.evaluation.benchmarks.processbench import NO_ERROR
+from irl.traces.conversations import ConversationScorer, Question, steps_answer
+from irl.traces.packed_steps import LabelledRows, PackedSteps
+from irl.train import Schedule
+from irl.types import LabelledSteps
+from reward_models.networks.base import Params
+from reward_models.networks.heads import HeadedDecoderConfig, LinearHead, StepEnds
+from reward_models.networks.regret import RegretConfig
+from reward_models.networks.soft_advantage import SoftAdvantageConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessModel:
+    """A process reward model from labelled steps."""
+
+    title: str
+    data: StepFiles | PlantedErrors | MistakeTraces
+    model: TextModel = TextModel()
+    trunk: FitTrunk | None = field(default_factory=FitTrunk)
+    """None: no language model first, and no log-probability beside the scores."""
+    algorithm: Process = field(default_factory=lambda: Process(optimiser=AdamW(learning_rate=1e-3, total_steps=2000)))
+    schedule: Schedule = Schedule(steps=2000)
+    aggregate: str = "min"
+    """How the score of a trace follows from its steps': min, sum, mean or last."""
+    rows: int = 8
+    length: int = 512
+    candidates: tuple[SolutionCandidates, ...] = ()
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """One head and order of data each, on one trunk; the first also draws the trunk."""
+
+
+def question_of_steps(trace: LabelledSteps) -> Question:
+    """A step a line, as these models read them."""
+    return Question(trace.id, trace.prompt, (), (steps_answer(trace.steps, "\n"),))
+
+
+def run_process_model(config: ProcessModel, folder: Path, command: str) -> Path:
+    """Run, or go on with, a process model; returns the report."""
+    begun, run = time.perf_counter(), RunFolder(folder, config.seeds[0])
+    demonstrations = config.data.demonstrations(run.seed)
+    base = config.model.start(("\n".join((t.prompt, *t.steps)) for t in demonstrations), by_step=True)
+    trunk = base.trunk if config.trunk is None else config.trunk.run(run, base, partial(_texts, config, run, base))
+    network = HeadedDecoderConfig(
+        decoder=base.decoder,
+        head=LinearHead(labels=2, bias=True),
+        read=StepEnds(aggregate=config.aggregate),
+        information=config.data.information,
+    )
+    members = [_fit(config, RunFolder(folder, seed), base, network, trunk) for seed in config.seeds]
+    for seed, params in zip(config.seeds, members, strict=True):
+        target = folder / ("model" if seed == config.seeds[0] else f"model-seed-{seed}")
+        if not target.exists():
+            base.save(target, network, params)
+    readers = [ConversationScorer(network.make(), params, base.encoder) for params in members]
+    baselines = _baselines(base, trunk if config.trunk is not None else None)
+    headline = _locations(config, base, readers, baselines, run)
+    for candidates in config.candidates:
+        headline += _orders(config, candidates.pool(), base, readers, baselines, run)
+    return _finish(config, run, headline, command, time.perf_counter() - begun)
+
+
+def _baselines(base: Base, trunk: Params | None) -> dict[str, ConversationScorer]:
+    """Of the language model: the log-probability of a step, and the regret of its worst digit."""
+    if trunk is None:
+        return {}
+    digits = tuple(id for token, id in base.encoder.tokenizer.get_vocab().items() if token.strip("Ġ▁ ").isdigit())
+    networks: dict[str, SoftAdvantageConfig | RegretConfig] = {}
+    networks[LOG_PROBABILITY] = SoftAdvantageConfig(decoder=base.decoder)
+    if digits:
+        networks["lowest regret of a digit"] = RegretConfig(decoder=base.decoder, judged=digits)
+    return {name: ConversationScorer(network.make(), trunk, base.encoder) for name, network in networks.items()}
+
+
+LOG_PROBABILITY = "log-probability"
+
+
+def _texts(config: ProcessModel, run: RunFolder, base: Base, epoch: int):
+    traces = config.data.demonstrations(run.seed + 1000 * epoch)
+    return encode_fitting(base.encoder, [question_of_steps(trace) for trace in traces]).rows
+
+
+def _fit(
+    config: ProcessModel, run: RunFolder, base: Base, network: HeadedDecoderConfig, trunk: Params | None
+) -> Params:
+    """One member: its own head, order of data and planted errors."""
+    name = f"process-seed-{run.seed}"
+    algorithm = config.algorithm.make(network.make())
+
+    def draw(epoch: int) -> LabelledRows:
+        traces = config.data.epoch(epoch, run.seed)
+        found = encode_fitting(base.encoder, [question_of_steps(trace) for trace in traces])
+        if epoch == 0 and found.unfit:
+            run.say(f"{name}: {len(found.unfit)} of {len(traces)} traces are left out, the first: {found.unfit[0]}")
+        labels = [[np.nan if v is None else v for v in traces[i].labels] for i in found.kept]
+        return LabelledRows(found.rows, labels)
+
+    fresh = algorithm.init(run.key(name))
+    params = fresh.params if trunk is None else network.with_trunk(fresh.params, trunk)
+    source = PackedSteps(draw, rows=config.rows, length=config.length, seed=run.seed, name=config.data.about())
+    return jax.device_get(run.fit(name, algorithm, source, config.schedule, fresh._replace(params=params)).params)
+
+
+def _locations(
+    config: ProcessModel,
+    base: Base,
+    members: Sequence[ConversationScorer],
+    baselines: Mapping[str, ConversationScorer],
+    run: RunFolder,
+) -> list[Row]:
+    """Headline rows of every held-out set."""
+    scored = {}
+    for name, traces in config.data.held_out().items():
+        found = encode_fitting(base.encoder, [question_of_steps(trace) for trace in traces])
+        if found.unfit:
+            run.say(f"{name}: {len(found.unfit)} of {len(traces)} traces are left out, the first: {found.unfit[0]}")
+        kept = [traces[i] for i in found.kept]
+        questions = [question_of_steps(trace) for trace in kept]
+        scored[name] = Scored(
+            label=np.array([NO_ERROR if trace.first_error is None else trace.first_error for trace in kept]),
+            subset=np.array([trace.subset for trace in kept]),
+            seeds=[step_scores(scorer, questions) for scorer in members],
+            baselines={"length of the step": [-np.array([len(s) for s in trace.steps], float) for trace in kept]}
+            | {name: step_scores(scorer, questions) for name, scorer in baselines.items()},
+        )
+    validation = scored.pop(VALIDATION)
+    information = config.data.information
+    return [row for name, test in scored.items() for row in location_rows(name, validation, test, information)]
+
+
+def _orders(
+    config: ProcessModel,
+    pool: Pool,
+    base: Base,
+    members: Sequence[ConversationScorer],
+    baselines: Mapping[str, ConversationScorer],
+    run: RunFolder,
+) -> list[Row]:
+    """Headline rows of a pool of candidates: AUC within problems."""
+    found = encode_fitting(base.encoder, pool.questions)
+    if found.unfit:
+        run.say(f"{pool.name}: {len(found.unfit)} of {len(pool.questions)} answers left out: {found.unfit[0]}")
+    questions, kept = [pool.questions[i] for i in found.kept], np.array(found.kept)
+    steps = [step_scores(scorer, questions) for scorer in members]
+    scores = {f"learned, {how}": [aggregate(each, how) for each in steps] for how in ("min", "mean", "sum")}
+    length = np.array([len(q.answers[0].text) for q in questions], float)
+    scores |= {"shortest": [-length], "longest": [length]}
+    for name, scorer in baselines.items():
+        scores[name] = [aggregate(step_scores(scorer, questions), scorer.spec.aggregate)]
+    if LOG_PROBABILITY in scores:
+        tokens = np.array([sum(s >= 0 for s in row.step_id) for row in found.rows])
+        scores[f"mean {LOG_PROBABILITY}"] = [scores[LOG_PROBABILITY][0] / tokens]
+    return order_rows(pool.name, pool.problem[kept], pool.correct[kept], scores, config.data.information)
+
+
+def step_scores(scorer: ConversationScorer, questions: Sequence[Question], at_once: int = 4096) -> list[np.ndarray]:
+    """The scores of the steps of every question's one answer."""
+    blocks = (scorer(questions[start : start + at_once]) for start in range(0, len(questions), at_once))
+    return [np.array(steps) for block in blocks for steps in block.steps]
+
+
+def _finish(config: ProcessModel, run: RunFolder, headline: list[Row], command: str, seconds: float) -> Path:
+    findings = {row["name"]: Finding(row["value"], row["low"], row["high"], row.pop("count")) for row in headline}
+    write_model_card(run.folder / "model", findings, trained_on=config.data.about())
+    run.write_json(
+        "report.json",
+        {
+            "title": config.title,
+            "command": command,
+            "information": config.data.information,
+            "seeds": list(config.seeds),
+            "created": time.strftime("%Y-%m-%d %H:%M"),
+            "headline": headline,
+        },
+    )
+    page = write_report(run.folder)
+    run.show(headline)
+    run.say(f"{seconds:.0f} s; report: {page}")
+    return page

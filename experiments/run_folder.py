@@ -1,0 +1,122 @@
+"""The folder of a run: randomness, checkpoints, metrics, messages, progress."""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from irl.algorithms.base import Algorithm, State
+from irl.checkpoint import Checkpoints
+from irl.traces.pipeline import Source
+from irl.train import Schedule, train
+
+
+@dataclass
+class RunFolder:
+    """A run folder: randomness, checkpoints, and what is told to the person at the screen and kept for the report."""
+
+    folder: Path
+    seed: int
+    console: Console = field(default_factory=lambda: Console(stderr=True))
+    throughput: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self):
+        """A last line of metrics.jsonl that a full disk cut off goes; its step comes again."""
+        path = self.folder / "metrics.jsonl"
+        if path.exists() and not (written := path.read_bytes()).endswith(b"\n"):
+            os.truncate(path, written.rfind(b"\n") + 1)
+
+    def key(self, name: str) -> jax.Array:
+        """A random key of its own for every named use."""
+        return jax.random.fold_in(jax.random.key(self.seed), _number(name))
+
+    def rng(self, name: str) -> np.random.Generator:
+        return np.random.default_rng([self.seed, _number(name)])
+
+    def checkpoints(self, stage: str) -> Checkpoints:
+        return Checkpoints(self.folder / "checkpoints" / stage)
+
+    def record(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
+        """Append a line to metrics.jsonl."""
+        line = json.dumps({"stage": stage, "step": step, **metrics})
+        with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def read_metric(self, stage: str, name: str, step: int) -> float | None:
+        """The last recorded value of a metric at or before a step."""
+        path, value = self.folder / "metrics.jsonl", None
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+            entry = json.loads(line)
+            if entry["stage"] == stage and entry["step"] <= step and name in entry:
+                value = entry[name]
+        return value
+
+    def say(self, message: str) -> None:
+        """Tell the person at the screen, and log.txt."""
+        self.console.print(message, highlight=False, markup=False, soft_wrap=True)
+        with open(self.folder / "log.txt", "a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
+
+    def fit(
+        self, name: str, algorithm: Algorithm, source: Source, schedule: Schedule, start: State | None = None
+    ) -> State:
+        """The training loop, with its checkpoints, metrics and progress bar under this name."""
+        with self.progress(name, schedule.steps) as advance:
+            return train(
+                algorithm,
+                source,
+                schedule,
+                self.key(name),
+                checkpoints=self.checkpoints(name),
+                record=partial(self.record, name),
+                start=start,
+                advance=advance,
+            )
+
+    def show(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Results on the screen, one a line: name, value, interval, information level."""
+        for row in rows:
+            interval = f"[{row['low']:.3f}, {row['high']:.3f}]" if row.get("low") is not None else ""
+            self.say(f"{row['name']:60s} {row['value']:.3f} {interval:16s} {row.get('information') or ''}")
+
+    def measured(self, what: str, tokens: int, seconds: float, note: str) -> None:
+        """Remember a throughput for the report."""
+        self.throughput.append({"what": what, "tokens_per_second": tokens / max(seconds, 1e-9), "note": note})
+        self.write_json(f"throughput/{what.replace(' ', '_').replace(',', '')}.json", self.throughput[-1])
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write a JSON file of the run folder atomically."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_name(path.name + ".new")
+        new.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        os.replace(new, path)
+
+    def read_json(self, name: str) -> Any | None:
+        path = self.folder / name
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    @contextmanager
+    def progress(self, what: str, total: int) -> Iterator[Any]:
+        """A progress bar with rate and time left; calls advance(n)."""
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        hidden = not self.console.is_terminal
+        with Progress(*columns, TimeRemainingColumn(), console=self.console, transient=True, disable=hidden) as bar:
+            task = bar.add_task(what, total=total)
+            yield lambda n=1: bar.advance(task, n)
+
+
+def _number(name: str) -> int:
+    """A fixed number below 2**31 for a name."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") >> 1

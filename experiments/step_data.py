@@ -1,0 +1,208 @@
+"""Labelled steps for process reward models: files of any format, and solutions in which errors are planted."""
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from irl.traces.calculations import KINDS, Drilled, Solution, drill, renumbered, with_error
+from irl.traces.reward_data import read_records
+from irl.traces.reward_data.gsm8k import final_answer
+from irl.types import InputError, LabelledSteps, Trace
+
+VALIDATION = "validation"
+PART = 10
+"""One training solution in so many sets the threshold."""
+DRILL, DRILLED, DRILL_FLAWED = "Calculate.", 8, 0.45
+"""The prompt of a drill, how many calculations it has, and the share of them that is wrong."""
+
+
+class StepData(Protocol):
+    """Where a process reward model learns from, and what it is held to."""
+
+    @property
+    def information(self) -> str:
+        """One of INFORMATION_LEVELS."""
+        ...
+
+    def about(self) -> str:
+        """A sentence for the model card."""
+        ...
+
+    def demonstrations(self, seed: int) -> list[LabelledSteps]:
+        """Right solutions to learn a language model and a tokenizer from; `seed` draws variants where there are any."""
+        ...
+
+    def epoch(self, number: int, seed: int) -> list[LabelledSteps]:
+        """The labelled traces of an epoch of training."""
+        ...
+
+    def held_out(self) -> Mapping[str, list[LabelledSteps]]:
+        """Sets of problems that are never trained on: `validation` sets the threshold, the others are reported."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepFiles:
+    """Files of labelled steps in any format (irl/traces/reward_data); part of their problems is held out."""
+
+    files: tuple[str, ...]
+    format: str | None = None
+    validation: float = 0.1
+    """Share of the problems that sets the threshold."""
+    test: float = 0.2
+    """Share of the problems that is reported."""
+
+    information = "step labels"
+
+    def about(self) -> str:
+        return f"labelled steps of {', '.join(Path(file).name for file in self.files)}"
+
+    def demonstrations(self, seed: int) -> list[LabelledSteps]:
+        return [trace for trace in self._part("train") if trace.first_error is None] or self._part("train")
+
+    def epoch(self, number: int, seed: int) -> list[LabelledSteps]:
+        return self._part("train")
+
+    def held_out(self) -> dict[str, list[LabelledSteps]]:
+        sets = {VALIDATION: self._part(VALIDATION)}
+        for file in self.files:
+            sets[Path(file).name.split(".")[0]] = self._part("test", file)
+        return sets
+
+    def _part(self, name: str, file: str | None = None) -> list[LabelledSteps]:
+        files = self.files if file is None else (file,)
+        return [trace for each in files for trace in _labelled(each, self.format) if self._where(trace.prompt) == name]
+
+    def _where(self, prompt: str) -> str:
+        """By a hash of the problem, so that traces of one problem stay together and nothing depends on order."""
+        share = zlib.crc32(prompt.encode()) / 2**32
+        return "test" if share < self.test else VALIDATION if share < self.test + self.validation else "train"
+
+
+@lru_cache(maxsize=4)
+def _labelled(file: str, format: str | None) -> list[LabelledSteps]:
+    records = list(read_records(file, format))
+    bad = next((record for record in records if not isinstance(record, LabelledSteps)), None)
+    if bad is not None:
+        raise InputError(f"{file}: expected labelled steps, got {type(bad).__name__}; name the format by --data.format")
+    return [record for record in records if isinstance(record, LabelledSteps)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlantedErrors:
+    """GSM8K's human solutions, and the same with one planted error (irl/traces/calculations.py).
+
+    Test problems are the file `test`; a tenth of the training problems sets the threshold. Errors of `kinds` are
+    trained on and set the threshold; those of `held_out_kinds` are only ever tested on. Only demonstrations are used.
+    """
+
+    train: str
+    test: str
+    kinds: tuple[str, ...] = ("slip", "digit", "operation", "operand")
+    held_out_kinds: tuple[str, ...] = ("transposed", "magnitude", "carry")
+    flawed: float = 0.7
+    """Share of the traces of an epoch that have an error."""
+    renumber: float = 0.8
+    """Share of the training solutions that are carried over to other numbers."""
+
+    drills: int = 12000
+    """Further traces of an epoch: calculations of the training solutions one a line, each right or wrong for itself."""
+
+    information = "demonstrations"
+
+    def __post_init__(self):
+        for kind in (*self.kinds, *self.held_out_kinds):
+            if kind not in KINDS:
+                raise InputError(f"data.kinds: no kind of error {kind!r}; there are {', '.join(KINDS)}")
+        if shared := set(self.kinds) & set(self.held_out_kinds):
+            raise InputError(
+                f"data.held_out_kinds: {', '.join(sorted(shared))} is trained on; take it out of one of them"
+            )
+
+    def about(self) -> str:
+        shown, never = ", ".join(self.kinds), ", ".join(self.held_out_kinds)
+        return (
+            f"the human solutions of {Path(self.train).name}, with errors planted by a program ({shown}); errors of "
+            f"other kinds ({never}) and all test problems were never shown"
+        )
+
+    def demonstrations(self, seed: int) -> list[LabelledSteps]:
+        rng = np.random.default_rng([seed, 1])
+        varied = [self._varied(solution, rng) for solution in _solutions(self.train, PART)[0]]
+        return [*map(_right, range(len(varied)), varied), *self._drills(0.0, rng)]
+
+    def epoch(self, number: int, seed: int) -> list[LabelledSteps]:
+        rng, solutions = np.random.default_rng([seed, 2, number]), _solutions(self.train, PART)[0]
+        traces = [self._drawn(index, self._varied(solution, rng), rng) for index, solution in enumerate(solutions)]
+        return traces + self._drills(DRILL_FLAWED, rng)
+
+    def held_out(self) -> dict[str, list[LabelledSteps]]:
+        (_, validation), (test, _) = _solutions(self.train, PART), _solutions(self.test, 0)
+        sets = {VALIDATION: self._both(validation, self.kinds, 3)}
+        sets["kinds trained on"] = self._both(test, self.kinds, 4)
+        sets["held-out kinds"] = self._both(test, self.held_out_kinds, 5)
+        return sets
+
+    def _drills(self, flawed: float, rng: np.random.Generator) -> list[LabelledSteps]:
+        """Calculations of solutions drawn at random, all carried over to other numbers."""
+        kinds = [kind for kind in self.kinds if kind != "operand"]
+        solutions = _solutions(self.train, PART)[0]
+        drilled: list[Drilled] = []
+        while len(drilled) < self.drills * DRILLED:
+            chosen = [solutions[i] for i in rng.integers(len(solutions), size=500)]
+            drilled += drill([renumbered(solution, rng) for solution in chosen], kinds, flawed, rng)
+        order = rng.permutation(len(drilled))[: self.drills * DRILLED].reshape(self.drills, DRILLED)
+        return [_drill(number, [drilled[i] for i in row]) for number, row in enumerate(order.tolist())]
+
+    def _varied(self, solution: Solution, rng: np.random.Generator) -> Solution:
+        return renumbered(solution, rng) if rng.random() < self.renumber else solution
+
+    def _drawn(self, index: int, solution: Solution, rng: np.random.Generator) -> LabelledSteps:
+        flawed = with_error(solution, self.kinds, rng) if rng.random() < self.flawed else None
+        return _right(index, solution) if flawed is None else _wrong(index, flawed.solution, flawed.wrong, flawed.kind)
+
+    def _both(self, solutions: Sequence[Solution], kinds: Sequence[str], seed: int) -> list[LabelledSteps]:
+        """Every solution as it is, and with one error where one can be planted."""
+        rng, out = np.random.default_rng(seed), []
+        for index, solution in enumerate(solutions):
+            out.append(_right(index, solution))
+            flawed = with_error(solution, kinds, rng)
+            if flawed is not None:
+                out.append(_wrong(index, flawed.solution, flawed.wrong, flawed.kind))
+        return out
+
+
+@lru_cache(maxsize=4)
+def _solutions(file: str, part: int) -> tuple[list[Solution], list[Solution]]:
+    """(all but every `part`-th, every `part`-th) solution of a file; all of them for part 0."""
+    found: tuple[list[Solution], list[Solution]] = ([], [])
+    for number, record in enumerate(read_records(file, "gsm8k")):
+        assert isinstance(record, Trace)
+        lines = tuple(step.text for step in record.steps if final_answer(step.text) is None)
+        if lines:
+            found[bool(part) and number % part == 0].append(Solution(record.prompt, lines))
+    return found
+
+
+def _right(index: int, solution: Solution) -> LabelledSteps:
+    lines = solution.plain()
+    return LabelledSteps(
+        id=f"{index}", prompt=solution.question, steps=lines, labels=(1.0,) * len(lines), subset="right"
+    )
+
+
+def _drill(index: int, drilled: Sequence[Drilled]) -> LabelledSteps:
+    steps, labels = tuple(each.text for each in drilled), tuple(float(each.right) for each in drilled)
+    return LabelledSteps(id=f"drill-{index}", prompt=DRILL, steps=steps, labels=labels, subset="drill")
+
+
+def _wrong(index: int, solution: Solution, wrong: int, kind: str) -> LabelledSteps:
+    """Right up to the error; what follows it is not known."""
+    lines = solution.plain()
+    labels = (*(1.0,) * wrong, 0.0, *(None,) * (len(lines) - wrong - 1))
+    return LabelledSteps(id=f"{index}-{kind}", prompt=solution.question, steps=lines, labels=labels, subset=kind)

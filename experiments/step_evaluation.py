@@ -1,0 +1,97 @@
+"""What step scores are worth: where the first wrong step is, and which of a problem's answers is right.
+
+Thresholds come from validation problems, one per scorer (the greatest F1 of ProcessBench). Rows of seeds are summed
+up as their mean with an interval over problems and seeds; `mean of seeds` is the ensemble: the mean of step scores.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from irl.evaluation.benchmarks.processbench import NO_ERROR, first_error, fit_threshold
+from irl.evaluation.estimators import bootstrap_interval
+from irl.evaluation.metrics import within_prompt_auc
+
+Steps = list[np.ndarray]
+Row = dict[str, Any]
+
+
+class Scored(NamedTuple):
+    """A set of traces with the step scores of every scorer; `seeds` are members of one kind, the others baselines."""
+
+    label: np.ndarray
+    """First wrong step, -1 where there is none."""
+    subset: np.ndarray
+    seeds: list[Steps]
+    baselines: dict[str, Steps]
+
+
+def ensemble(members: Sequence[Steps]) -> Steps:
+    """The mean of members' step scores."""
+    return [np.mean(rows, axis=0) for rows in zip(*members, strict=True)]
+
+
+def location_rows(name: str, validation: Scored, test: Scored, information: str) -> list[Row]:
+    """Headline rows of one test set: location of the first error, in all traces and by kind of error."""
+    wrong, right = test.label != NO_ERROR, test.label == NO_ERROR
+    learned = [_hits(v, t, validation.label, test.label) for v, t in zip(validation.seeds, test.seeds, strict=True)]
+    together = _hits(ensemble(validation.seeds), ensemble(test.seeds), validation.label, test.label)
+    by_lowest = np.stack([_lowest(t) == test.label for t in test.seeds])
+    rows = [
+        _row(f"{name}: first wrong step found", np.stack(learned)[:, wrong], information, "a seed"),
+        _row(f"{name}: first wrong step found, mean of seeds", together[wrong], information, "ensemble"),
+        _row(f"{name}: lowest step is the first wrong one", by_lowest[:, wrong], information, "knowing that one is"),
+    ]
+    if right.any():
+        rows.append(_row(f"{name}: right trace found right", np.stack(learned)[:, right], information, "a seed"))
+    for kind in sorted(set(test.subset[wrong])):
+        of_kind = wrong & (test.subset == kind)
+        rows.append(_row(f"{name}: {kind}", np.stack(learned)[:, of_kind], information, "first wrong step found"))
+    for baseline, steps in test.baselines.items():
+        hits = _hits(validation.baselines[baseline], steps, validation.label, test.label)
+        rows.append(_row(f"{name}: {baseline}", hits[wrong], "none", "first wrong step found"))
+        rows.append(_row(f"{name}: {baseline}, lowest", (_lowest(steps) == test.label)[wrong], "none", "baseline"))
+    guess = np.array([1 / len(row) for row in test.seeds[0]])
+    rows.append(_row(f"{name}: chance", guess[wrong], "none", "a step drawn at random"))
+    return rows
+
+
+def order_rows(
+    name: str, problem: np.ndarray, correct: np.ndarray, scores: Mapping[str, Sequence[np.ndarray]], information: str
+) -> list[Row]:
+    """Headline rows of a pool: AUC within problems of every scorer's trace scores (one array per seed)."""
+    rows = []
+    for scorer, members in scores.items():
+        per_problem = [within_prompt_auc(each, correct, problem).per_prompt for each in members]
+        level = information if scorer.startswith("learned") else "none"
+        rows.append(_row(f"{name}: {scorer}", np.stack(per_problem), level, "AUC within problems"))
+    return rows
+
+
+def aggregate(steps: Iterable[np.ndarray], how: str) -> np.ndarray:
+    """Trace scores of step scores: min, sum, mean or last."""
+    reductions: dict[str, Callable[[np.ndarray], float]] = {"min": np.min, "sum": np.sum, "mean": np.mean}
+    return np.array([row[-1] if how == "last" else reductions[how](row) for row in steps])
+
+
+def _hits(validation: Steps, test: Steps, validation_label: np.ndarray, label: np.ndarray) -> np.ndarray:
+    return first_error(test, fit_threshold(validation, validation_label)) == label
+
+
+def _lowest(steps: Steps) -> np.ndarray:
+    return np.array([int(np.argmin(row)) for row in steps])
+
+
+def _row(name: str, values: np.ndarray, information: str, note: str) -> Row:
+    mean, low, high = bootstrap_interval(np.asarray(values, np.float64))
+    count = values.shape[-1]
+    return {
+        "name": name,
+        "value": mean,
+        "low": low,
+        "high": high,
+        "information": information,
+        "note": note,
+        "count": count,
+    }

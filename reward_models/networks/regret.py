@@ -1,0 +1,56 @@
+"""The lowest regret of a step: how much less likely than the likeliest is the worst of its tokens.
+
+    regret_t = log p(token_t | before) - max_a log p(a | before) <= 0,    step score = min over the step's tokens t
+
+In a soft Q-function (see soft_advantage.py) that is Q(s_t, a_t) - max_a Q(s_t, a). Learned from demonstrations alone,
+it points at a step by its worst token, where a sum grows with the length of the step. `judged` are the token ids that
+count, digits say; a step without any scores 0. The score of a step is booked on its last token.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from reward_models.aggregation import aggregate_steps
+from reward_models.networks.base import Functional, Network, Params
+from reward_models.networks.critic import step_ends
+from reward_models.networks.decoder import DecoderConfig
+from reward_models.types import Scores, ScoreSpec, TraceBatch
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegretConfig:
+    """Parameters are those of the decoder."""
+
+    decoder: DecoderConfig
+    judged: tuple[int, ...]
+    aggregate: str = "min"
+    information: str = "demonstrations"
+
+    def __post_init__(self):
+        unknown = [token for token in self.judged if not 0 <= token < self.decoder.vocab_size]
+        if unknown or not self.judged:
+            raise ValueError(f"judged: expected ids below {self.decoder.vocab_size}, at least one, got {self.judged}")
+
+    def module(self) -> Functional:
+        return self.decoder.make()
+
+    def make(self) -> Network:
+        module = self.module()
+
+        def apply(params: Params, traces: TraceBatch) -> Scores:
+            decoder = module.bind(params)
+            logits = decoder.logits(decoder.hidden(traces))[:, :-1]
+            taken = jnp.take_along_axis(logits, traces.tokens[:, 1:, None], axis=-1)[..., 0]
+            regret = jnp.pad(taken - logits.max(axis=-1), ((0, 0), (1, 0)))
+            counts = traces.response & jnp.isin(traces.tokens, jnp.array(self.judged))
+            steps = traces.step_mask.shape[1]
+            own = jnp.maximum(traces.step_id, 0)
+            lowest = jax.vmap(lambda r, s: jax.ops.segment_min(r, s, num_segments=steps))
+            step = jnp.minimum(lowest(jnp.where(counts, regret, 0.0), own), 0.0)
+            step = jnp.where(traces.step_mask, step, 0.0)
+            token = jnp.where(step_ends(traces.step_id), jnp.take_along_axis(step, own, axis=1), 0.0)
+            return Scores(aggregate_steps(step, traces.step_mask, self.aggregate), step, token)
+
+        return Network(module.init, apply, ScoreSpec("advantage", self.aggregate, self.information))
