@@ -1,9 +1,10 @@
 """A reward model from human preferences (HH, harmlessness), tried on other people's judgements too.
 
-    traceward run hh_preferences --data.train.0 FILE
+    traceward run hh_preferences --data.train FILE
 
-From scratch on 1,100 pairs this is at chance or near it (LOG.md): the config is the way to a model that is not, with
---model.base HUGGING_FACE_FOLDER and more pairs. Ties of PandaLM's annotators are recovered by the size of the gap.
+Expect: from scratch on 1,100 pairs chance or near it (LOG.md); the config is the way to a model that is not. Obvious
+variations: --model.base HUGGING_FACE_FOLDER, and more pairs. Ties of PandaLM's annotators are recovered by the size of
+the gap.
 """
 
 from experiments.fit_trunk import FitTrunk

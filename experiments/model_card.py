@@ -182,7 +182,8 @@ def _row(name: str, finding: Finding) -> str:
     name = name.replace("|", "\\|")
     if math.isnan(finding.mean):
         return f"| {name} | undefined | | {finding.num_prompts:,} |"
-    return f"| {name} | {finding.mean:.3f} | [{finding.low:.3f}, {finding.high:.3f}] | {finding.num_prompts:,} |"
+    interval = "" if math.isnan(finding.low) else f"[{finding.low:.3f}, {finding.high:.3f}]"
+    return f"| {name} | {finding.mean:.3f} | {interval} | {finding.num_prompts:,} |"
 
 
 def _plain(value: Any) -> str:

@@ -155,7 +155,10 @@ def _gaps(
 def _finish(
     config: PreferenceModel, run: RunFolder, headline: list[Row], panels: list, command: str, seconds: float
 ) -> Path:
-    findings = {row["name"]: Finding(row["value"], row["low"], row["high"], row.pop("count")) for row in headline}
+    findings = {}
+    for row in headline:
+        low, high = (np.nan if row[end] is None else row[end] for end in ("low", "high"))
+        findings[row["name"]] = Finding(row["value"], low, high, row.pop("count"))
     write_model_card(run.folder / "model", findings, trained_on=config.data.about())
     report = {
         "title": config.title,

@@ -52,6 +52,8 @@ class ProcessModel:
     """How the score of a trace follows from its steps': min, sum, mean or last."""
     rows: int = 8
     length: int = 512
+    slots: int = 64
+    """Steps that a row has room for."""
     candidates: tuple[SolutionCandidates, ...] = ()
     seeds: tuple[int, ...] = (0, 1, 2)
     """One head and order of data each, on one trunk; the first also draws the trunk."""
@@ -124,7 +126,8 @@ def _fit(
 
     fresh = algorithm.init(run.key(name))
     params = fresh.params if trunk is None else network.with_trunk(fresh.params, trunk)
-    source = PackedSteps(draw, rows=config.rows, length=config.length, seed=run.seed, name=config.data.about())
+    size = {"rows": config.rows, "length": config.length, "slots": config.slots}
+    source = PackedSteps(draw, **size, seed=run.seed, name=config.data.about())
     return jax.device_get(run.fit(name, algorithm, source, config.schedule, fresh._replace(params=params)).params)
 
 

@@ -155,7 +155,10 @@ class PlantedErrors:
         drilled: list[Drilled] = []
         while len(drilled) < self.drills * DRILLED:
             chosen = [solutions[i] for i in rng.integers(len(solutions), size=500)]
-            drilled += drill([renumbered(solution, rng) for solution in chosen], kinds, flawed, rng)
+            more = drill([renumbered(solution, rng) for solution in chosen], kinds, flawed if kinds else 0.0, rng)
+            if not more:
+                raise InputError(f"{self.train}: no <<calculation>> that is right was found; set --data.drills 0")
+            drilled += more
         order = rng.permutation(len(drilled))[: self.drills * DRILLED].reshape(self.drills, DRILLED)
         return [_drill(number, [drilled[i] for i in row]) for number, row in enumerate(order.tolist())]
 
@@ -186,6 +189,8 @@ def _solutions(file: str, part: int) -> tuple[list[Solution], list[Solution]]:
         lines = tuple(step.text for step in record.steps if final_answer(step.text) is None)
         if lines:
             found[bool(part) and number % part == 0].append(Solution(record.prompt, lines))
+    if not found[0]:
+        raise InputError(f"{file}: has no solution of several lines; give GSM8K's format, with a last line '#### ...'")
     return found
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from irl.evaluation.benchmarks.bigbench_mistake import majority_location
 from irl.evaluation.benchmarks.processbench import NO_ERROR, first_error, fit_threshold
 from irl.evaluation.estimators import bootstrap_interval
 from irl.evaluation.metrics import within_prompt_auc
@@ -43,6 +44,9 @@ def location_rows(name: str, validation: Scored, test: Scored, information: str)
         _row(f"{name}: first wrong step found, mean of seeds", together[wrong], information, "ensemble"),
         _row(f"{name}: lowest step is the first wrong one", by_lowest[:, wrong], information, "knowing that one is"),
     ]
+    rows.append(_row(f"{name}: exact location, all traces", np.stack(learned), information, "or that there is none"))
+    commonest = test.label == majority_location(validation.label)
+    rows.append(_row(f"{name}: commonest location, all traces", commonest, "none", "of the validation's traces"))
     if right.any():
         rows.append(_row(f"{name}: right trace found right", np.stack(learned)[:, right], information, "a seed"))
     for kind in sorted(set(test.subset[wrong])):

@@ -44,7 +44,7 @@ def test_problems_are_trained_on_or_held_out(data: MistakeTraces) -> None:
 
 
 def test_another_task_is_refused() -> None:
-    with pytest.raises(InputError, match=r"data.files: no task 'chess'; there are dyck_languages"):
+    with pytest.raises(InputError, match=r"data\.files: no task 'chess'; there are dyck_languages"):
         MistakeTraces(files=("chess.jsonl",))
 
 

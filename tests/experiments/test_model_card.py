@@ -22,6 +22,7 @@ TOKENIZER = number_tokenizer()
 METRICS = {
     "test hands: within-prompt AUC": Finding(0.8125, 0.75, 0.87, 1_234),
     "a|b": Finding(math.nan, math.nan, math.nan, 0),
+    "spread": Finding(0.25, math.nan, math.nan, 8),
 }
 MANIFEST = {"environment": Countdown.__name__, "seed": 3, "trained_on": "400 hands", "metrics": {"loss": 0.12345678}}
 
@@ -64,6 +65,7 @@ def test_text(folder):
         "Domain: Countdown. Seed: 3.",
         "| test hands: within-prompt AUC | 0.812 | [0.750, 0.870] | 1,234 |",
         "| a\\|b | undefined | | 0 |",
+        "| spread | 0.250 |  | 8 |",
         "- loss: 0.1235",
         "- Poems.",
         f"jax {jax.__version__}",

@@ -1,0 +1,330 @@
+"""Runs of reward models of text, whole and tiny: folders that others read, the same after a stop, what is left out."""
+
+import json
+import re
+from dataclasses import replace
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
+
+import experiments.pair_evaluation
+from experiments.cli import main
+from experiments.fit_trunk import FitTrunk
+from experiments.pair_data import PairFiles
+from experiments.preference_model import PreferenceModel, run_preference_model
+from experiments.process_model import ProcessModel, run_process_model
+from experiments.run_command import load_config, override
+from experiments.run_folder import RunFolder
+from experiments.step_candidates import SolutionCandidates
+from experiments.step_data import PlantedErrors
+from experiments.text_model import TextModel
+from irl.algorithms.optimiser import AdamW
+from irl.algorithms.sft import Sft
+from irl.traces.tokenize import END, PAD, prose_tokenizer
+from irl.train import Schedule
+from irl.types import InputError
+from reward_models.hugging_face import load_hugging_face, save_hugging_face
+from reward_models.networks.decoder import DecoderConfig
+
+TINY = DecoderConfig(vocab_size=320, num_layers=1, dim=16, num_heads=2, num_kv_heads=1, head_dim=8, hidden_dim=32)
+SHORT = Schedule(steps=2, log_every=1, save_every=1)
+TRUNK = FitTrunk(algorithm=Sft(optimiser=AdamW(learning_rate=1e-2)), schedule=SHORT, rows=4, length=128)
+WEIGHTS = "model.safetensors"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compile_once(tmp_path_factory):
+    """Every run compiles its own programs; here it does so carelessly, and the next one finds them on disk."""
+    settings = {
+        "jax_disable_most_optimizations": True,
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
+        "jax_persistent_cache_min_compile_time_secs": 0,
+    }
+    before = {name: jax.config.values[name] for name in settings}
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_resamples():
+    """Intervals are tested elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("preference_findings", "tie_findings"):
+            whole = getattr(experiments.pair_evaluation, name)
+            patch.setattr(experiments.pair_evaluation, name, partial(whole, resamples=10))
+        yield
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def gsm8k(count, first=0):
+    rows = []
+    for n in range(first, first + count):
+        a, b = 11 + n, 3 + n % 7
+        lines = f"So {a}*{b} = <<{a}*{b}={a * b}>>{a * b}.\nAnd {a * b}+{b} = <<{a * b}+{b}={a * b + b}>>{a * b + b}."
+        rows.append({"question": f"Take {a} and {b}.", "answer": f"{lines}\n#### {a * b + b}"})
+    return rows
+
+
+def comparisons(count):
+    """Every third one is a tie."""
+    votes = ([1, 1, 1], [2, 2, 1], [0, 0, 0])
+    return [
+        {
+            "idx": n,
+            "instruction": f"Name {n}",
+            "input": "",
+            "response1": f"one {n}",
+            "response2": f"the other {n * n}",
+            **{f"annotator{i + 1}": vote for i, vote in enumerate(votes[n % 3])},
+        }
+        for n in range(count)
+    ]
+
+
+@pytest.fixture(scope="module")
+def steps_config(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    answers = [{"text": "So 11*3 = 33.\nAnd 33+3 = 36.", "correct": True}, {"text": "So 12.", "correct": False}]
+    long = {"text": f"So {'1 ' * 200}.", "correct": False}
+    pool = write(folder / "pool.jsonl", [{"id": "0", "prompt": "Take 11 and 3.", "candidates": [*answers, long]}])
+    return ProcessModel(
+        title="Steps",
+        data=PlantedErrors(
+            train=write(folder / "train.jsonl", gsm8k(22)), test=write(folder / "test.jsonl", gsm8k(4, 50)), drills=2
+        ),
+        model=TextModel(decoder=TINY, context=128),
+        trunk=TRUNK,
+        schedule=SHORT,
+        rows=4,
+        length=128,
+        candidates=(SolutionCandidates(file=pool),),
+        seeds=(0, 1),
+    )
+
+
+@pytest.fixture(scope="module")
+def pairs_config(tmp_path_factory):
+    rows = comparisons(48)
+    rows.append({**rows[0], "idx": 99, "response2": "far too long " * 80})
+    path = write(tmp_path_factory.mktemp("data") / "pairs.jsonl", rows)
+    return PreferenceModel(
+        title="Pairs",
+        data=PairFiles(train=(path,), validation=0.3, held_out=0.3),
+        model=TextModel(decoder=TINY, context=128),
+        trunk=TRUNK,
+        schedule=SHORT,
+        rows=4,
+        length=128,
+        seeds=(0, 1),
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, steps_config, pairs_config):
+    """Both runs, left alone."""
+    folder = tmp_path_factory.mktemp("runs")
+    return {
+        "steps": run(steps_config, folder / "steps"),
+        "pairs": run(pairs_config, folder / "pairs"),
+    }
+
+
+RUN = {ProcessModel: run_process_model, PreferenceModel: run_preference_model}
+
+
+def run(config, folder):
+    folder.mkdir(exist_ok=True)
+    page = RUN[type(config)](config, folder, "traceward run mine")
+    assert page == folder / "report.html" and page.stat().st_size > 0
+    return folder
+
+
+@pytest.fixture(params=["steps", "pairs"])
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def config(kind, steps_config, pairs_config):
+    return {"steps": steps_config, "pairs": pairs_config}[kind]
+
+
+def same_weights(one, other):
+    for name in ("model", "model-seed-1"):
+        assert (one / name / WEIGHTS).read_bytes() == (other / name / WEIGHTS).read_bytes()
+
+
+LEVEL = {"steps": "demonstrations", "pairs": "preferences"}
+
+
+def test_a_run_leaves_a_model_that_others_read(kind, whole, tmp_path):
+    folder, level = whole[kind], LEVEL[kind]
+    model = load_hugging_face(folder / "model")
+    assert model.spec.information == level and model.network.decoder.dim == TINY.dim
+    assert model.config["architectures"] == [
+        {"steps": "LlamaForTokenClassification", "pairs": "LlamaForSequenceClassification"}[kind]
+    ]
+    given = write(tmp_path / "in.jsonl", [{"prompt": "Take 11 and 3.", "completion": "So 33.\nAnd 36."}])
+    arguments = ["score", "--model", folder / "model", "--input", given, "--output", tmp_path / "out.jsonl"]
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    assert stop.value.code == 0
+    (line,) = map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())
+    assert np.isfinite(line["score"])
+    assert len(line["step_scores"]) == (2 if kind == "steps" else 1)
+    card = (folder / "model" / "model_card.md").read_text()
+    assert f"**Information level: {level}.**" in card and "transformers" in card
+    assert {"steps": "errors planted by a program", "pairs": "preference pairs of pairs.jsonl"}[kind] in card
+
+
+def test_a_run_tells_what_it_found(kind, config, whole):
+    folder = whole[kind]
+    report = json.loads((folder / "report.json").read_text())
+    assert (report["title"], report["command"], report["seeds"]) == (config.title, "traceward run mine", [0, 1])
+    assert report["information"] == LEVEL[kind]
+    names = {row["name"] for row in report["headline"]}
+    wanted = {
+        "steps": {
+            "held-out kinds: first wrong step found",
+            "held-out kinds: log-probability",
+            "kinds trained on: chance",
+            "pool: learned, min",
+            "pool: shortest",
+            "pool: mean log-probability",
+        },
+        "pairs": {
+            "pairs: accuracy",
+            "pairs: accuracy, mean of seeds",
+            "pairs: accuracy of log-probability",
+            "pairs: tie AUC",
+            "pairs: spread of the gap",
+        },
+    }
+    assert names >= wanted[kind]
+    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    head = {"steps": "process", "pairs": "preferences"}[kind]
+    stages = {"language-model", f"{head}-seed-0", f"{head}-seed-1"}
+    assert {(line["stage"], line["step"]) for line in metrics} == {(s, n) for s in stages for n in (1, 2)}
+    assert all(np.isfinite(line["loss"]) and line["grad_norm"] > 0 for line in metrics)
+
+
+def test_answers_over_the_context_are_counted_and_told(kind, whole):
+    log = (whole[kind] / "log.txt").read_text()
+    told = {"steps": r"pool: 1 of 3 answers left out: 0-2", "pairs": r": 1 of \d+ pairs are left out, the first: "}
+    assert re.search(told[kind] + r".* tokens are over the model's context of 128", log), log
+
+
+def test_the_same_again_and_after_a_stop(kind, config, whole, tmp_path, monkeypatch):
+    """Stopped between trunk and head, and once more when all was done: the weights of the run left alone."""
+    fit = RunFolder.fit
+
+    def stopped(self, name, *given):
+        if name != "language-model":
+            raise KeyboardInterrupt
+        return fit(self, name, *given)
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "fit", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            run(config, folder)
+    assert not (folder / "model").exists() and (folder / "checkpoints" / "language-model").is_dir()
+    same_weights(run(config, folder), whole[kind])
+    before = (folder / "model" / WEIGHTS).stat().st_mtime_ns, (folder / "metrics.jsonl").read_text()
+    same_weights(run(config, folder), whole[kind])
+    assert before == ((folder / "model" / WEIGHTS).stat().st_mtime_ns, (folder / "metrics.jsonl").read_text())
+
+
+def test_seeds_differ(kind, whole):
+    assert (whole[kind] / "model" / WEIGHTS).read_bytes() != (whole[kind] / "model-seed-1" / WEIGHTS).read_bytes()
+
+
+# --------------------------------------------------------------------- from a Hugging Face folder
+
+
+@pytest.fixture
+def downloaded(tmp_path):
+    """A random language model with its tokenizer, without a chat template."""
+    tokenizer = prose_tokenizer(["Take 11 and 3.", "So 33."], 300)
+    vocabulary = tokenizer.get_vocab()
+    decoder = replace(TINY, vocab_size=tokenizer.get_vocab_size(), context_length=128)
+    save_hugging_face(
+        tmp_path / "hub",
+        network=decoder,
+        params=decoder.make().init(jax.random.key(0)),
+        pad_token=vocabulary[PAD],
+        eos_token=vocabulary[END],
+        files={"tokenizer.json": tokenizer.to_str()},
+    )
+    return tmp_path / "hub"
+
+
+def from_folder(config, folder):
+    return replace(config, model=TextModel(base=str(folder), context=256), trunk=None, seeds=(0,))
+
+
+def test_from_a_downloaded_model(kind, config, downloaded, tmp_path):
+    folder = run(from_folder(config, downloaded), tmp_path / "run")
+    model, base = load_hugging_face(folder / "model"), load_hugging_face(downloaded)
+    for name in ("tokenizer.json",):
+        assert (folder / "model" / name).read_text() == (downloaded / name).read_text()
+    assert model.config["pad_token_id"] == base.config["pad_token_id"]
+    embedding = [np.asarray(params["embedding"]) for params in (model.params["trunk"], base.params)]
+    assert 0 < np.abs(embedding[0] - embedding[1]).max() < 0.1, "trained on from there"
+    headline = json.loads((folder / "report.json").read_text())["headline"]
+    assert not [row for row in headline if "log-probability" in row["name"]], "no language model was learned"
+
+
+def test_a_downloaded_model_without_a_padding_token_is_refused(config, downloaded, tmp_path):
+    file = downloaded / "config.json"
+    written = json.loads(file.read_text())
+    for name in ("pad_token_id", "eos_token_id"):
+        file.write_text(json.dumps({**written, name: None}))
+        (tmp_path / "run").mkdir(exist_ok=True)
+        wanted = f"config.json: {name}: expected a token id, got None: a reward model needs it; write the id into"
+        with pytest.raises(InputError, match=wanted):
+            RUN[type(config)](from_folder(config, downloaded), tmp_path / "run", "")
+
+
+# ----------------------------------------------------------------------------------- the two configs
+
+
+def shrunk(config, **given):
+    model = replace(config.model, decoder=TINY, context=128)
+    return replace(config, model=model, trunk=TRUNK, schedule=SHORT, rows=4, length=128, seeds=(0,), **given)
+
+
+def test_gsm8k_errors_can_be_stepped(steps_config, tmp_path):
+    """The config as it is, but for sizes and files."""
+    data, pool = steps_config.data, steps_config.candidates[0].file
+    options = ["--data.train", data.train, "--data.test", data.test, "--data.drills", "2"]
+    config = override(
+        load_config("gsm8k_errors"), [*options, "--candidates.0.file", pool, "--candidates.0.problems", "5"]
+    )
+    assert config.candidates[0] == SolutionCandidates(file=pool, problems=5)
+    folder = run(shrunk(config, candidates=config.candidates[:1]), tmp_path / "run")
+    assert load_hugging_face(folder / "model").spec.information == "demonstrations"
+
+
+def test_hh_preferences_can_be_stepped(pairs_config, tmp_path):
+    config = load_config("hh_preferences")
+    config = override(config, ["--data.train", *pairs_config.data.train, "--data.test", *pairs_config.data.train])
+    folder = run(shrunk(config), tmp_path / "run")
+    assert load_hugging_face(folder / "model").spec.information == "preferences"
+
+
+def test_without_a_language_model(pairs_config):
+    config = override(pairs_config, ["--trunk", "None", "--model.context", "64", "--seeds", "3"])
+    assert config == replace(pairs_config, trunk=None, model=replace(pairs_config.model, context=64), seeds=(3,))
