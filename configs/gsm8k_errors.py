@@ -18,7 +18,7 @@ from irl.train import Schedule
 from reward_models.networks.decoder import DecoderConfig
 
 DATA = "../shared/data"
-TRUNK_STEPS, STEPS = 3000, 1000
+TRUNK_STEPS, STEPS = 3000, 1800
 
 config = ProcessModel(
     title="GSM8K: which step is wrong?",
@@ -35,7 +35,7 @@ config = ProcessModel(
         rows=36,
         length=128,
     ),
-    algorithm=Process(optimiser=AdamW(learning_rate=2e-3, total_steps=STEPS)),
+    algorithm=Process(optimiser=AdamW(learning_rate=1.5e-3, total_steps=STEPS)),
     schedule=Schedule(steps=STEPS),
     rows=12,
     length=384,

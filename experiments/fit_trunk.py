@@ -13,6 +13,7 @@ from irl.traces.encode import EncodedTrace
 from irl.traces.packed_steps import LabelledRows, PackedSteps
 from irl.traces.pipeline import Json, PyTree
 from irl.train import Schedule
+from irl.types import InputError
 from reward_models.networks.base import Params
 from reward_models.types import TraceBatch
 
@@ -42,6 +43,8 @@ class WholeTexts:
     def __init__(self, draw: Callable[[int], list[EncodedTrace]], *, rows: int, length: int, seed: int):
         def whole(epoch: int) -> LabelledRows:
             fitting = [row for row in draw(epoch) if len(row.tokens) <= length]
+            if not fitting:
+                raise InputError(f"language model: no text fits into a row of {length} tokens; raise trunk.length")
             traces = [EncodedTrace(row.tokens, [-1, *[0] * (len(row.tokens) - 1)]) for row in fitting]
             return LabelledRows(traces, [[1.0]] * len(traces))
 

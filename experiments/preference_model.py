@@ -74,7 +74,8 @@ def run_preference_model(config: PreferenceModel, folder: Path, command: str) ->
         target = folder / ("model" if seed == config.seeds[0] else f"model-seed-{seed}")
         if not target.exists():
             base.save(target, network, params)
-    scorers = [ConversationScorer(network.make(), params, base.encoder) for params in members]
+    made = network.make()  # once: what is compiled for one member serves all
+    scorers = [ConversationScorer(made, params, base.encoder) for params in members]
     likelihood = None
     if trunk is not None and config.trunk is not None:
         likelihood = ConversationScorer(SoftAdvantageConfig(decoder=base.decoder).make(), trunk, base.encoder)
@@ -114,6 +115,7 @@ def _fit(
         rows=config.rows,
         length=config.length,
         seed=run.seed,
+        share_prompts=network.decoder.sees_prefix,
     )
     return jax.device_get(run.fit(name, algorithm, source, config.schedule, fresh._replace(params=params)).params)
 

@@ -81,7 +81,8 @@ def run_process_model(config: ProcessModel, folder: Path, command: str) -> Path:
         target = folder / ("model" if seed == config.seeds[0] else f"model-seed-{seed}")
         if not target.exists():
             base.save(target, network, params)
-    readers = [ConversationScorer(network.make(), params, base.encoder) for params in members]
+    made = network.make()  # once: what is compiled for one member serves all
+    readers = [ConversationScorer(made, params, base.encoder) for params in members]
     baselines = _baselines(base, trunk if config.trunk is not None else None)
     headline = _locations(config, base, readers, baselines, run)
     for candidates in config.candidates:

@@ -110,8 +110,10 @@ class PlantedErrors:
     renumber: float = 0.8
     """Share of the training solutions that are carried over to other numbers."""
 
-    drills: int = 12000
+    drills: int = 4000
     """Further traces of an epoch: calculations of the training solutions one a line, each right or wrong for itself."""
+    demonstrated_drills: int = 12000
+    """The same among the demonstrations, all right: a language model learns to calculate from them."""
 
     information = "demonstrations"
 
@@ -134,12 +136,12 @@ class PlantedErrors:
     def demonstrations(self, seed: int) -> list[LabelledSteps]:
         rng = np.random.default_rng([seed, 1])
         varied = [self._varied(solution, rng) for solution in _solutions(self.train, PART)[0]]
-        return [*map(_right, range(len(varied)), varied), *self._drills(0.0, rng)]
+        return [*map(_right, range(len(varied)), varied), *self._drills(self.demonstrated_drills, 0.0, rng)]
 
     def epoch(self, number: int, seed: int) -> list[LabelledSteps]:
         rng, solutions = np.random.default_rng([seed, 2, number]), _solutions(self.train, PART)[0]
         traces = [self._drawn(index, self._varied(solution, rng), rng) for index, solution in enumerate(solutions)]
-        return traces + self._drills(DRILL_FLAWED, rng)
+        return traces + self._drills(self.drills, DRILL_FLAWED, rng)
 
     def held_out(self) -> dict[str, list[LabelledSteps]]:
         (_, validation), (test, _) = _solutions(self.train, PART), _solutions(self.test, 0)
@@ -148,18 +150,18 @@ class PlantedErrors:
         sets["held-out kinds"] = self._both(test, self.held_out_kinds, 5)
         return sets
 
-    def _drills(self, flawed: float, rng: np.random.Generator) -> list[LabelledSteps]:
+    def _drills(self, count: int, flawed: float, rng: np.random.Generator) -> list[LabelledSteps]:
         """Calculations of solutions drawn at random, all carried over to other numbers."""
         kinds = [kind for kind in self.kinds if kind != "operand"]
         solutions = _solutions(self.train, PART)[0]
         drilled: list[Drilled] = []
-        while len(drilled) < self.drills * DRILLED:
+        while len(drilled) < count * DRILLED:
             chosen = [solutions[i] for i in rng.integers(len(solutions), size=500)]
             more = drill([renumbered(solution, rng) for solution in chosen], kinds, flawed if kinds else 0.0, rng)
             if not more:
-                raise InputError(f"{self.train}: no <<calculation>> that is right was found; set --data.drills 0")
+                raise InputError(f"{self.train}: no right <<calculation>> was found; set both drills to 0")
             drilled += more
-        order = rng.permutation(len(drilled))[: self.drills * DRILLED].reshape(self.drills, DRILLED)
+        order = rng.permutation(len(drilled))[: count * DRILLED].reshape(count, DRILLED)
         return [_drill(number, [drilled[i] for i in row]) for number, row in enumerate(order.tolist())]
 
     def _varied(self, solution: Solution, rng: np.random.Generator) -> Solution:

@@ -18,7 +18,8 @@ BUCKETS = (32, 48, 64, 80, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3
 
 
 SHARED_ROWS, SHARED_TOKENS = 4, 32
-"""A prompt of so many tokens, in front of so many rows, is worth being computed apart."""
+"""A prompt of so many tokens, in front of so many rows, may be computed apart, where that saves half a batch: each
+length of a prompt compiles programs of its own."""
 
 
 def make_score_fn(
@@ -35,7 +36,7 @@ def make_score_fn(
             step=np.zeros(traces.step_mask.shape, np.float32),
             token=np.zeros((count, width), np.float32),
         )
-        for members, skip in _groups(traces, network.sees_prefix):
+        for members, skip in _groups(traces, network.sees_prefix, tokens_per_batch // 2):
             prefix = _prefix(traces.tokens[members[0], :skip], buckets) if skip else None
             for chosen, bucket, size in _batches(length[members] - skip, tokens_per_batch, buckets):
                 rows, visible = members[chosen], min(bucket, width - skip)
@@ -49,7 +50,7 @@ def make_score_fn(
     return score
 
 
-def _groups(traces: TraceBatch, share: bool) -> Iterator[tuple[np.ndarray, int]]:
+def _groups(traces: TraceBatch, share: bool, saving: int) -> Iterator[tuple[np.ndarray, int]]:
     """(row numbers, tokens in front that they share and that are computed apart): every row comes once.
 
     The last token of a shared prompt stays with the rows, whose first response token is judged from there.
@@ -62,7 +63,7 @@ def _groups(traces: TraceBatch, share: bool) -> Iterator[tuple[np.ndarray, int]]
             same.setdefault(traces.tokens[row, : opening[row]].tobytes(), []).append(int(row))
     alone = np.ones(len(opening), bool)
     for rows in same.values():
-        if len(rows) >= SHARED_ROWS:
+        if len(rows) >= SHARED_ROWS and (len(rows) - 1) * int(opening[rows[0]]) >= saving:
             alone[rows] = False
             yield np.array(rows), int(opening[rows[0]]) - 1
     if alone.any():

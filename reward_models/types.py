@@ -54,6 +54,9 @@ class TraceBatch(NamedTuple):
     prefix: Int[Array, " prefix"] | None = None
     """Tokens that stand before every row, at positions from 0, computed once for all rows; the `position` of the rows
     goes on from there. Ids below 0, in front only, are padding. None of it is scored."""
+    after: Int[Array, "batch time"] | None = None
+    """An earlier segment of the row that a token sees as well, 0 for none: what several responses have in common is
+    computed once, and their `position` goes on from there. For networks that understand a prefix."""
 
     @property
     def response(self):

@@ -1,12 +1,22 @@
 """Masked softmax attention with grouped key/value heads, laid out as plain batched matrix products.
 
-The backward pass is written out: what XLA derives by itself on CPU transposes the big [time, time] arrays
-and is 2 to 5 times slower at head widths below 64 (see LOG.md).
+Queries are taken in blocks, so that causal attention computes nothing for the keys after a block, and the backward pass
+computes the weights of a block again from the logarithm of their sum (Dao et al. 2022, arXiv 2205.14135, section 3.1):
+no array of [time, time] is kept between the two. The backward pass is written out: what XLA derives by itself on CPU
+transposes those arrays and is 2 to 5 times slower at head widths below 64 (see LOG.md).
 """
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
+
+BLOCK = 128
+"""Queries of a block; of 64, 128 and 256 the fastest at 512 and at 768 tokens on a CPU."""
+
+Spans = tuple[tuple[int, int, int], ...]
+"""Blocks of queries: from, to, and how many keys they may see."""
 
 
 def attend(
@@ -14,18 +24,20 @@ def attend(
     k: Float[Array, "batch keys kv_heads head_dim"],
     v: Float[Array, "batch keys kv_heads head_dim"],
     mask: Bool[Array, "batch time keys"],
+    *,
+    causal: bool = False,
 ) -> Float[Array, "batch time heads head_dim"]:
     """softmax(q k^T / sqrt(head_dim)) v over the keys that `mask` allows; heads share key/value heads in groups.
 
-    Every query must be allowed at least one key, or its output is a plain mean that the caller must ignore.
+    `causal` promises that the mask allows query t no key after t. Every query must be allowed at least one key, or its
+    output is a plain mean that the caller must ignore.
     """
     batch, time, heads, head_dim = q.shape
     kv_heads = k.shape[2]
     group = heads // kv_heads
     rows = q.reshape(batch, time, kv_heads, group, head_dim).transpose(0, 2, 3, 1, 4)
-    rows = rows.reshape(batch * kv_heads, group * time, head_dim) * head_dim**-0.5
-    bias = jnp.where(mask, 0.0, -1e30).astype(jnp.float32)
-    attended = _attend_folded(rows, _fold(k), _fold(v), bias)
+    rows = rows.reshape(batch * kv_heads, group, time, head_dim) * head_dim**-0.5
+    attended = _attend_folded(_spans(time, k.shape[1], causal), rows, _fold(k), _fold(v), mask)
     attended = attended.reshape(batch, kv_heads, group, time, head_dim)
     return attended.transpose(0, 3, 1, 2, 4).reshape(batch, time, heads, head_dim)
 
@@ -63,25 +75,64 @@ def _fold(x):
     return x.transpose(0, 2, 1, 3).reshape(-1, x.shape[1], x.shape[3])
 
 
-@jax.custom_vjp
-def _attend_folded(q, k, v, bias):
-    return _forward(q, k, v, bias)[0]
+def _spans(time: int, keys: int, causal: bool) -> Spans:
+    if not causal:
+        return ((0, time, keys),)
+    ends = [*range(BLOCK, time, BLOCK), time]
+    return tuple((start, end, end) for start, end in zip([0, *ends], ends, strict=False))
 
 
-def _forward(q, k, v, bias):
-    batch, time, keys = bias.shape
-    logits = (q @ k.swapaxes(1, 2)).astype(jnp.float32).reshape(batch, -1, time, keys) + bias[:, None]
-    weights = jax.nn.softmax(logits, axis=-1).reshape(q.shape[0], -1, keys).astype(v.dtype)
-    return weights @ v, (q, k, v, weights)
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _attend_folded(spans, q, k, v, mask):
+    return _forward(spans, q, k, v, mask)[0]
 
 
-def _backward(saved, grad):
-    q, k, v, weights = saved
-    grad_weights = (grad @ v.swapaxes(1, 2)).astype(jnp.float32)
-    wide = weights.astype(jnp.float32)
-    grad_logits = wide * (grad_weights - jnp.sum(grad_weights * wide, axis=-1, keepdims=True))
-    grad_logits = grad_logits.astype(q.dtype)
-    return grad_logits @ k, grad_logits.swapaxes(1, 2) @ q, weights.swapaxes(1, 2) @ grad, None
+def _forward(spans, q, k, v, mask):
+    """Queries are [folded, group, time, head_dim], keys and values [folded, keys, head_dim]."""
+    outs, sums = [], []
+    for span in spans:
+        logits = _logits(span, q, k, mask)
+        most = logits.max(-1, keepdims=True)
+        weights = jnp.exp(logits - most)
+        total = weights.sum(-1, keepdims=True)
+        out = (weights.astype(v.dtype) @ v[:, : span[2]]) / total.astype(v.dtype)
+        outs.append(_unfolded(out, q))
+        sums.append(_unfolded(most + jnp.log(total), q))
+    out, log_sum = jnp.concatenate(outs, axis=2), jnp.concatenate(sums, axis=2)
+    return out, (q, k, v, mask, out, log_sum)
+
+
+def _backward(spans, saved, grad):
+    q, k, v, mask, out, log_sum = saved
+    inner = jnp.sum(grad.astype(jnp.float32) * out, axis=-1, keepdims=True)
+    grads_q, grad_k, grad_v = [], jnp.zeros_like(k), jnp.zeros_like(v)
+    for span in spans:
+        keys = span[2]
+        own_q, own_grad, own_inner, own_sum = (_folded(span, x) for x in (q, grad, inner, log_sum))
+        weights = jnp.exp(_logits(span, q, k, mask) - own_sum)
+        grad_weights = (own_grad @ v[:, :keys].swapaxes(1, 2)).astype(jnp.float32)
+        grad_logits = (weights * (grad_weights - own_inner)).astype(q.dtype)
+        grads_q.append(_unfolded(grad_logits @ k[:, :keys], q))
+        grad_k = grad_k.at[:, :keys].add(grad_logits.swapaxes(1, 2) @ own_q)
+        grad_v = grad_v.at[:, :keys].add(weights.astype(v.dtype).swapaxes(1, 2) @ own_grad)
+    return jnp.concatenate(grads_q, axis=2), grad_k, grad_v, None
 
 
 _attend_folded.defvjp(_forward, _backward)
+
+
+def _logits(span, q, k, mask):
+    """Float32 [folded, group * block, keys]."""
+    start, end, keys = span
+    logits = (_folded(span, q) @ k[:, :keys].swapaxes(1, 2)).astype(jnp.float32)
+    by_row = logits.reshape(mask.shape[0], -1, end - start, keys)
+    return jnp.where(mask[:, None, start:end, :keys], by_row, -1e30).reshape(logits.shape)
+
+
+def _folded(span, x):
+    """[folded, group, time, width] to [folded, group * block, width] of a block."""
+    return x[:, :, span[0] : span[1]].reshape(x.shape[0], -1, x.shape[3])
+
+
+def _unfolded(x, like):
+    return x.reshape(x.shape[0], like.shape[1], -1, x.shape[-1])

@@ -161,7 +161,7 @@ class Block(nnx.Module):
 
     def __call__(self, x, position, mask):
         q, k, v = self.project(x, position)
-        return self.finish(x, attend(q, k, v, mask))
+        return self.finish(x, attend(q, k, v, mask, causal=True))
 
 
 class Decoder(nnx.Module):
@@ -191,7 +191,11 @@ class Decoder(nnx.Module):
         """Final hidden states; position t has seen the tokens up to and including t of its own segment."""
         if traces.prefix is not None:
             return self._hidden_after(traces, traces.prefix)
-        mask = causal_mask(traces.segment, self.config.sliding_window)
+        if traces.after is not None and not self.config.sees_prefix:
+            raise ValueError(
+                "after: a decoder with a sliding window does not see what responses share; give whole rows"
+            )
+        mask = causal_mask(traces.segment, self.config.sliding_window, traces.after)
 
         def through(block, x):
             return by_rows(block(x, traces.position, mask))
@@ -222,7 +226,7 @@ class Decoder(nnx.Module):
             q, k, v = block.project(before, place)
             own_q, own_k, own_v = block.project(x, traces.position)
             x = block.finish(x, attend_after(own_q, own_k, own_v, mask, k[0], v[0], real))
-            return by_rows(x), block.finish(before, attend(q, k, v, prefix_mask))
+            return by_rows(x), block.finish(before, attend(q, k, v, prefix_mask, causal=True))
 
         start = by_rows(self.embed(traces.tokens)), self.embed(jnp.maximum(prefix, 0)[None])
         return self.final_norm(self._run(through, start)[0])
@@ -238,13 +242,18 @@ class Decoder(nnx.Module):
         return hidden.astype(jnp.float32) @ columns
 
 
-def causal_mask(segment: Int[Array, "batch time"], window: int | None = None) -> Bool[Array, "batch time time"]:
-    """True where query t may look at key s: not later, same segment, not padding, closer than `window`."""
+def causal_mask(
+    segment: Int[Array, "batch time"], window: int | None = None, after: Int[Array, "batch time"] | None = None
+) -> Bool[Array, "batch time time"]:
+    """True where query t may look at key s: not later, same segment or the one it comes after, not padding, closer
+    than `window`."""
     time = segment.shape[1]
     causal = jnp.tril(jnp.ones((time, time), bool))
     if window is not None:
         causal &= ~jnp.tril(causal, -window)
     same = segment[:, :, None] == segment[:, None, :]
+    if after is not None:
+        same |= after[:, :, None] == segment[:, None, :]
     return causal & same & (segment > 0)[:, None, :]
 
 

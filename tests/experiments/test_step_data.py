@@ -31,7 +31,7 @@ def gsm8k(count, first=0):
 @pytest.fixture
 def planted(tmp_path):
     train, test = write(tmp_path / "train.jsonl", gsm8k(40)), write(tmp_path / "test.jsonl", gsm8k(12, 100))
-    return PlantedErrors(train=train, test=test, drills=0)
+    return PlantedErrors(train=train, test=test, drills=0, demonstrated_drills=0)
 
 
 def problem(trace):
@@ -89,7 +89,7 @@ def test_epochs_come_again_and_differ(planted):
 
 def test_drills_come_on_top(planted):
     """Calculations for themselves, every one with its label; those of demonstrations are all right."""
-    with_drills = replace(planted, drills=5)
+    with_drills = replace(planted, drills=5, demonstrated_drills=5)
     traces, right = with_drills.epoch(1, 0), with_drills.demonstrations(0)
     assert traces[:36] == planted.epoch(1, 0) and len(traces) == len(right) == 36 + 5
     assert traces == with_drills.epoch(1, 0)

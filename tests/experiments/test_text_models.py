@@ -23,6 +23,7 @@ from experiments.step_data import PlantedErrors
 from experiments.text_model import TextModel
 from irl.algorithms.optimiser import AdamW
 from irl.algorithms.sft import Sft
+from irl.traces.mistakes import dyck
 from irl.traces.tokenize import END, PAD, prose_tokenizer
 from irl.train import Schedule
 from irl.types import InputError
@@ -102,7 +103,10 @@ def steps_config(tmp_path_factory):
     return ProcessModel(
         title="Steps",
         data=PlantedErrors(
-            train=write(folder / "train.jsonl", gsm8k(22)), test=write(folder / "test.jsonl", gsm8k(4, 50)), drills=2
+            train=write(folder / "train.jsonl", gsm8k(22)),
+            test=write(folder / "test.jsonl", gsm8k(4, 50)),
+            drills=2,
+            demonstrated_drills=2,
         ),
         model=TextModel(decoder=TINY, context=128),
         trunk=TRUNK,
@@ -309,7 +313,16 @@ def shrunk(config, **given):
 def test_gsm8k_errors_can_be_stepped(steps_config, tmp_path):
     """The config as it is, but for sizes and files."""
     data, pool = steps_config.data, steps_config.candidates[0].file
-    options = ["--data.train", data.train, "--data.test", data.test, "--data.drills", "2"]
+    options = [
+        "--data.train",
+        data.train,
+        "--data.test",
+        data.test,
+        "--data.drills",
+        "2",
+        "--data.demonstrated-drills",
+        "2",
+    ]
     config = override(
         load_config("gsm8k_errors"), [*options, "--candidates.0.file", pool, "--candidates.0.problems", "5"]
     )
@@ -323,6 +336,26 @@ def test_hh_preferences_can_be_stepped(pairs_config, tmp_path):
     config = override(config, ["--data.train", *pairs_config.data.train, "--data.test", *pairs_config.data.train])
     folder = run(shrunk(config), tmp_path / "run")
     assert load_hugging_face(folder / "model").spec.information == "preferences"
+
+
+def test_bigbench_mistake_can_be_stepped(tmp_path):
+    rng, rows = np.random.default_rng(0), []
+    for number in range(40):
+        problem = dyck.problem("( ( (", rng)
+        trace = dyck.flawed(problem, 0.5, rng) if number % 3 else dyck.written(problem, rng)
+        row = {"input": trace.problem, "steps": trace.steps, "mistake_index": trace.wrong}
+        rows.append({**row, "answer": "a", "target": "a"})
+    file = write(tmp_path / "dyck_languages.jsonl", rows)
+    config = override(load_config("bigbench_mistake"), ["--data.files", file, "--data.generated", "4"])
+    config = replace(shrunk(config), model=TextModel(decoder=TINY, context=256), length=256)
+    (tmp_path / "short").mkdir()
+    with pytest.raises(InputError, match=r"no text fits into a row of 20 tokens; raise trunk\.length"):
+        run(replace(config, trunk=replace(TRUNK, length=20)), tmp_path / "short")
+    config = replace(config, trunk=replace(TRUNK, length=256))
+    folder = run(config, tmp_path / "run")
+    assert load_hugging_face(folder / "model").spec.information == "step labels"
+    names = [row["name"] for row in json.loads((folder / "report.json").read_text())["headline"]]
+    assert "dyck_languages: exact location, all traces" in names
 
 
 def test_without_a_language_model(pairs_config):

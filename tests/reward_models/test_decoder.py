@@ -123,6 +123,27 @@ def test_attention_and_its_gradients_equal_references(heads, kv_heads, time, key
     np.testing.assert_allclose(ours[0], naive_attention(q, k, v, mask), atol=TOLERANCE)
 
 
+@pytest.mark.parametrize("time", [128, 150, 260])
+def test_causal_attention_in_blocks_equals_the_whole(time):
+    """No block, a short last block, and two whole ones and a bit."""
+    rng = np.random.default_rng(time)
+    q, cotangent = rng.standard_normal((2, 2, time, 4, 8)).astype(np.float32)
+    k, v = rng.standard_normal((2, 2, time, 2, 8)).astype(np.float32)
+    mask = np.tril(rng.random((2, time, time)) < 0.5) | np.eye(time, dtype=bool)
+
+    @jax.jit
+    def value_and_grads(q, k, v, mask):
+        results = []
+        for causal in (True, False):
+            out, pull = jax.vjp(lambda q, k, v, c=causal: attend(q, k, v, mask, causal=c), q, k, v)
+            results.append((out, pull(cotangent)))
+        return results
+
+    blocks, whole = value_and_grads(q, k, v, mask)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=TOLERANCE), blocks, whole)
+    np.testing.assert_allclose(blocks[0], naive_attention(q, k, v, mask), atol=TOLERANCE)
+
+
 def test_a_query_without_keys_stays_finite_and_leaves_the_others_alone():
     q, k, v = np.random.default_rng(0).standard_normal((3, 1, 4, 2, 8)).astype(np.float32)
     mask = np.tril(np.ones((1, 4, 4), bool))
@@ -307,6 +328,29 @@ def test_packed_traces_do_not_see_each_other():
         np.testing.assert_allclose(ours[0, n:], alone[1, :m], atol=TOLERANCE)
 
 
+def test_what_responses_share_stands_once():
+    """A prompt of 4, responses of 3 and 5 that both come after it, and another trace in the same row."""
+    prompt, first, second, other = [3, 1, 4, 1], [5, 9, 2], [6, 5, 3, 5, 8], [2, 7, 1]
+    shared = TraceBatch(
+        tokens=np.array([[*prompt, *first, *second, *other]]),
+        segment=np.array([[1] * 4 + [2] * 3 + [3] * 5 + [4] * 3]),
+        position=np.array([[*range(4), *range(4, 7), *range(4, 9), *range(3)]]),
+        step_id=np.zeros((1, 15), int),
+        step_mask=np.ones((1, 5), bool),
+        prompt_id=np.zeros(1, int),
+        after=np.array([[0] * 4 + [1] * 8 + [0] * 3]),
+    )
+    apart = batch(row([*prompt, *first]), row([*prompt, *second]), row(other), width=15)
+    hidden, _ = hidden_and_log_prob(PARAMS, shared)
+    expected, _ = hidden_and_log_prob(PARAMS, apart)
+    np.testing.assert_allclose(hidden[0, :7], expected[0, :7], atol=TOLERANCE)
+    np.testing.assert_allclose(hidden[0, 7:12], expected[1, 4:9], atol=TOLERANCE)
+    np.testing.assert_allclose(hidden[0, 12:], expected[2, :3], atol=TOLERANCE)
+    windowed = VARIANTS["mistral"].make().bind(random_params(VARIANTS["mistral"]))
+    with pytest.raises(ValueError, match="give whole rows"):
+        windowed.hidden(jax.tree.map(jnp.asarray, shared))
+
+
 def test_the_program_does_not_grow_with_depth():
     traces = batch(SHORT)
 
@@ -319,7 +363,7 @@ def test_the_program_does_not_grow_with_depth():
 
         return str(jax.make_jaxpr(jax.grad(loss))(abstract, traces)).splitlines()
 
-    shallow, deep = program(2), program(12)
+    shallow, deep = program(12), program(24)  # as many digits: lines are broken alike
     assert len(shallow) > 100
     assert len(deep) == len(shallow)
 
@@ -378,7 +422,7 @@ def test_rematerialisation_saves_memory():
         compiled = jax.jit(value_and_gradient(config, traces)).lower(abstract).compile()
         return compiled.memory_analysis().temp_size_in_bytes
 
-    assert temporary(True) < temporary(False) / 3
+    assert temporary(True) < temporary(False) / 2
 
 
 def test_a_config_saved_before_there_was_rematerialisation_is_read():

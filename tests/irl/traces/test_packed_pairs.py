@@ -28,11 +28,23 @@ def sequences(count, seed):
     return ENCODER.many([t.prompt for t in traces], [[t.text] for t in traces])
 
 
-def test_loss_and_gradient_are_those_of_unpacked_pairs():
-    """One batch that holds all ten pairs, in both layouts."""
+def with_prompts_of(others, sequences):
+    """The same responses to other prompts."""
+    prompts = [row.step_id.count(-1) for row in others], [row.step_id.count(-1) for row in sequences]
+    return [
+        EncodedTrace(a.tokens[:m] + b.tokens[n:], a.step_id[:m] + b.step_id[n:])
+        for a, b, m, n in zip(others, sequences, *prompts, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("share, same", [(False, False), (True, False), (True, True)])
+def test_loss_and_gradient_are_those_of_unpacked_pairs(share, same):
+    """One batch that holds all ten pairs, in both layouts, with the whole or the beginning of the prompts in common."""
     chosen, rejected = sequences(10, 0), sequences(10, 1)
+    rejected = with_prompts_of(chosen, rejected) if same else rejected
     margin = np.linspace(0, 1, 10)
-    source = PackedPairs(chosen, rejected, rows=8, length=256, seed=0, weight=np.arange(1, 11), margin=margin)
+    settings = {"rows": 8, "length": 256, "seed": 0, "share_prompts": share}
+    source = PackedPairs(chosen, rejected, **settings, weight=np.arange(1, 11), margin=margin)
     assert source.batches_per_epoch() == 1
     packed = source.next()
     plain = PairBatch(ENCODER.batch(chosen, [0] * 10), ENCODER.batch(rejected, [0] * 10), np.arange(1.0, 11))
@@ -52,6 +64,21 @@ def test_loss_and_gradient_are_those_of_unpacked_pairs():
     np.testing.assert_array_equal(packed.weight[:10], np.arange(1, 11)[order])
     np.testing.assert_allclose(packed.margin[:10], margin[order])
     assert packed.weight[10:].sum() == 0
+
+
+def test_a_shared_prompt_stands_once_and_long_pairs_stand_apart():
+    prompt, brief, long = [1, 5, 6, 7], [8, 9], [8] * 6
+    traces = [EncodedTrace(prompt + tail, [-1] * 4 + [0] * len(tail)) for tail in (brief, long, brief[:1])]
+    source = PackedPairs(traces[:2], [traces[2], traces[1]], rows=3, length=11, seed=0, share_prompts=True)
+    batch = source.next()
+    tokens = [row[row > 0].tolist() for row in batch.traces.tokens]  # 0 is nobody's
+    assert sorted(tokens) == sorted([[*prompt, 8, 9, 8], [*prompt, *long], [*prompt, *long]])
+    row = tokens.index([*prompt, 8, 9, 8])
+    assert batch.traces.position[row, :7].tolist() == [0, 1, 2, 3, 4, 5, 4]
+    assert batch.traces.segment[row, :7].tolist() == [1, 1, 1, 1, 2, 2, 3]
+    assert batch.traces.after[row].tolist() == [0] * 4 + [1] * 3 + [0] * 4
+    assert not batch.traces.after[np.arange(3) != row].any()
+    assert batch.traces.step_mask.sum() == 4
 
 
 def test_packed_pairs_are_learned_and_resume_bit_for_bit():
@@ -87,6 +114,8 @@ def test_bad_pairs_are_named():
         PackedPairs(good, [good[0], long], rows=2, length=50, seed=0)
     with pytest.raises(InputError, match=r"pair 0, chosen: expected a single step, got 2"):
         PackedPairs([two], [good[0]], rows=2, length=100, seed=0)
+    with pytest.raises(InputError, match=r"pair 0: its sides do not fit into one row of 60; take 2 rows or more"):
+        PackedPairs(good[:1], good[1:], rows=1, length=60, seed=0)
     with pytest.raises(InputError, match=r"as many chosen as rejected, got 2 and 0"):
         PackedPairs(good, [], rows=2, length=100, seed=0)
     source = PackedPairs(good, good, rows=2, length=100, seed=0)
