@@ -3,9 +3,11 @@
     traceward run gsm8k_errors --data.train FILE --data.test FILE
 
 Three seeds on one trunk. Kinds of errors in the test were never trained on; answers of other models are ordered too.
+Two scores of a step: a process model reads it in its solution, a soft Q-function reads its calculations alone.
 Expect: see LOG.md. Obvious variations: --data.renumber 0; --trunk None; --model.base HUGGING_FACE_FOLDER.
 """
 
+from experiments.fit_calculations import FitCalculations
 from experiments.fit_trunk import FitTrunk
 from experiments.process_model import ProcessModel
 from experiments.step_candidates import SolutionCandidates
@@ -18,7 +20,7 @@ from irl.train import Schedule
 from reward_models.networks.decoder import DecoderConfig
 
 DATA = "../shared/data"
-TRUNK_STEPS, STEPS = 3000, 1800
+TRUNK_STEPS, STEPS = 3000, 1000
 
 config = ProcessModel(
     title="GSM8K: which step is wrong?",
@@ -35,7 +37,8 @@ config = ProcessModel(
         rows=36,
         length=128,
     ),
-    algorithm=Process(optimiser=AdamW(learning_rate=1.5e-3, total_steps=STEPS)),
+    calculations=FitCalculations(),
+    algorithm=Process(optimiser=AdamW(learning_rate=2e-3, total_steps=STEPS)),
     schedule=Schedule(steps=STEPS),
     rows=12,
     length=384,

@@ -6,6 +6,7 @@ from typing import Any
 
 from experiments.beam_search import BeamSearch
 from experiments.demonstrations import Demonstrations
+from experiments.fit_calculations import FitCalculations
 from experiments.fit_outcome_model import FitOutcomeModel
 from experiments.fit_policy import FitPolicy
 from experiments.fit_reward import FitReward
@@ -56,6 +57,7 @@ _CLASSES: tuple[type, ...] = (
     Demonstrations,
     Encoding,
     Experiment,
+    FitCalculations,
     FitOutcomeModel,
     FitPolicy,
     FitReward,

@@ -6,14 +6,16 @@ candidates are given, does the score order right above wrong answers of a proble
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
+from experiments.fit_calculations import CalculationScorer, FitCalculations
 from experiments.fit_trunk import FitTrunk
 from experiments.mistake_data import MistakeTraces
 from experiments.model_card import write_model_card
@@ -21,7 +23,16 @@ from experiments.report import write_report
 from experiments.run_folder import RunFolder
 from experiments.step_candidates import Pool, SolutionCandidates
 from experiments.step_data import VALIDATION, PlantedErrors, StepFiles
-from experiments.step_evaluation import Row, Scored, aggregate, location_rows, order_rows
+from experiments.step_evaluation import (
+    Row,
+    Scored,
+    Steps,
+    aggregate,
+    calibration,
+    location_rows,
+    order_rows,
+    worse_of,
+)
 from experiments.text_model import Base, TextModel, encode_fitting
 from irl.algorithms.optimiser import AdamW
 from irl.algorithms.process import Process
@@ -29,6 +40,7 @@ from irl.evaluation.audit import Finding
 from irl.evaluation.benchmarks.processbench import NO_ERROR
 from irl.traces.conversations import ConversationScorer, Question, steps_answer
 from irl.traces.packed_steps import LabelledRows, PackedSteps
+from irl.traces.reward_data.gsm8k import without_calculations
 from irl.train import Schedule
 from irl.types import LabelledSteps
 from reward_models.networks.base import Params
@@ -46,6 +58,8 @@ class ProcessModel:
     model: TextModel = TextModel()
     trunk: FitTrunk | None = field(default_factory=FitTrunk)
     """None: no language model first, and no log-probability beside the scores."""
+    calculations: FitCalculations | None = None
+    """A second score of steps, of what they calculate alone: for annotated demonstrations. None: without."""
     algorithm: Process = field(default_factory=lambda: Process(optimiser=AdamW(learning_rate=1e-3, total_steps=2000)))
     schedule: Schedule = Schedule(steps=2000)
     aggregate: str = "min"
@@ -60,15 +74,16 @@ class ProcessModel:
 
 
 def question_of_steps(trace: LabelledSteps) -> Question:
-    """A step a line, as these models read them."""
-    return Question(trace.id, trace.prompt, (), (steps_answer(trace.steps, "\n"),))
+    """A step a line, as these models read them: without annotated calculations."""
+    steps = [without_calculations(step) for step in trace.steps]
+    return Question(trace.id, trace.prompt, (), (steps_answer(steps, "\n"),))
 
 
 def run_process_model(config: ProcessModel, folder: Path, command: str) -> Path:
     """Run, or go on with, a process model; returns the report."""
     begun, run = time.perf_counter(), RunFolder(folder, config.seeds[0])
     demonstrations = config.data.demonstrations(run.seed)
-    base = config.model.start(("\n".join((t.prompt, *t.steps)) for t in demonstrations), by_step=True)
+    base = config.model.start(map(_text, demonstrations), by_step=True)
     trunk = base.trunk if config.trunk is None else config.trunk.run(run, base, partial(_texts, config, run, base))
     network = HeadedDecoderConfig(
         decoder=base.decoder,
@@ -82,12 +97,61 @@ def run_process_model(config: ProcessModel, folder: Path, command: str) -> Path:
         if not target.exists():
             base.save(target, network, params)
     made = network.make()  # once: what is compiled for one member serves all
-    readers = [ConversationScorer(made, params, base.encoder) for params in members]
-    baselines = _baselines(base, trunk if config.trunk is not None else None)
-    headline = _locations(config, base, readers, baselines, run)
+    readers = Readers(
+        processes=[ConversationScorer(made, params, base.encoder) for params in members],
+        calculations=_calculations(config, folder),
+        baselines=_baselines(base, trunk if config.trunk is not None else None),
+    )
+    headline, together = _locations(config, base, readers, run)
     for candidates in config.candidates:
-        headline += _orders(config, candidates.pool(), base, readers, baselines, run)
+        headline += _orders(config, candidates.pool(), base, readers, together, run)
     return _finish(config, run, headline, command, time.perf_counter() - begun)
+
+
+class Readers(NamedTuple):
+    """All that scores steps."""
+
+    processes: list[ConversationScorer]
+    calculations: list[CalculationScorer]
+    """One for each process model, or none."""
+    baselines: dict[str, ConversationScorer]
+
+    def learned(self, questions: Sequence[Question], written: Sequence[Sequence[str]]) -> dict[str, list[Steps]]:
+        """Step scores of every kind and seed; `written` are the steps with their annotations, where they have any."""
+        found = {PROCESS: [step_scores(scorer, questions) for scorer in self.processes]}
+        if self.calculations:
+            found[CALCULATIONS] = [scorer(written) for scorer in self.calculations]
+        return found
+
+
+Together = Callable[[dict[str, list[Steps]]], dict[str, list[Steps]]]
+"""Adds to the learned scores the lower of both, as log-odds calibrated on validation problems."""
+
+
+def _together(validation: Scored) -> Together:
+    learned = validation.learned
+    if CALCULATIONS not in learned:
+        return lambda scores: scores
+    fitted = {kind: [calibration(steps, validation.label) for steps in learned[kind]] for kind in learned}
+
+    def together(scores: dict[str, list[Steps]]) -> dict[str, list[Steps]]:
+        pairs = zip(fitted[PROCESS], scores[PROCESS], fitted[CALCULATIONS], scores[CALCULATIONS], strict=True)
+        return scores | {BOTH: [worse_of(*pair) for pair in pairs]}
+
+    return together
+
+
+PROCESS, CALCULATIONS, BOTH = "process model", "calculations", "both"
+LEARNED = (PROCESS, CALCULATIONS, BOTH)
+
+
+def _calculations(config: ProcessModel, folder: Path) -> list[CalculationScorer]:
+    """A score of calculations for each seed."""
+    if config.calculations is None:
+        return []
+    lines = [step for trace in config.data.demonstrations(config.seeds[0]) for step in trace.steps]
+    about = config.data.about()
+    return [config.calculations.run(RunFolder(folder, seed), lines, about) for seed in config.seeds]
 
 
 def _baselines(base: Base, trunk: Params | None) -> dict[str, ConversationScorer]:
@@ -103,6 +167,10 @@ def _baselines(base: Base, trunk: Params | None) -> dict[str, ConversationScorer
 
 
 LOG_PROBABILITY = "log-probability"
+
+
+def _text(trace: LabelledSteps) -> str:
+    return f"{trace.prompt}\n{question_of_steps(trace).answers[0].text}"
 
 
 def _texts(config: ProcessModel, run: RunFolder, base: Base, epoch: int):
@@ -132,14 +200,8 @@ def _fit(
     return jax.device_get(run.fit(name, algorithm, source, config.schedule, fresh._replace(params=params)).params)
 
 
-def _locations(
-    config: ProcessModel,
-    base: Base,
-    members: Sequence[ConversationScorer],
-    baselines: Mapping[str, ConversationScorer],
-    run: RunFolder,
-) -> list[Row]:
-    """Headline rows of every held-out set."""
+def _locations(config: ProcessModel, base: Base, readers: Readers, run: RunFolder) -> tuple[list[Row], Together]:
+    """Headline rows of every held-out set, and how scores of both kinds are put together."""
     scored = {}
     for name, traces in config.data.held_out().items():
         found = encode_fitting(base.encoder, [question_of_steps(trace) for trace in traces])
@@ -150,38 +212,38 @@ def _locations(
         scored[name] = Scored(
             label=np.array([NO_ERROR if trace.first_error is None else trace.first_error for trace in kept]),
             subset=np.array([trace.subset for trace in kept]),
-            seeds=[step_scores(scorer, questions) for scorer in members],
+            learned=readers.learned(questions, [trace.steps for trace in kept]),
             baselines={"length of the step": [-np.array([len(s) for s in trace.steps], float) for trace in kept]}
-            | {name: step_scores(scorer, questions) for name, scorer in baselines.items()},
+            | {name: step_scores(scorer, questions) for name, scorer in readers.baselines.items()},
         )
+    together = _together(scored[VALIDATION])
+    scored = {name: each._replace(learned=together(each.learned)) for name, each in scored.items()}
     validation = scored.pop(VALIDATION)
     information = config.data.information
-    return [row for name, test in scored.items() for row in location_rows(name, validation, test, information)]
+    rows = [row for name, test in scored.items() for row in location_rows(name, validation, test, information)]
+    return rows, together
 
 
 def _orders(
-    config: ProcessModel,
-    pool: Pool,
-    base: Base,
-    members: Sequence[ConversationScorer],
-    baselines: Mapping[str, ConversationScorer],
-    run: RunFolder,
+    config: ProcessModel, pool: Pool, base: Base, readers: Readers, together: Together, run: RunFolder
 ) -> list[Row]:
     """Headline rows of a pool of candidates: AUC within problems."""
     found = encode_fitting(base.encoder, pool.questions)
     if found.unfit:
         run.say(f"{pool.name}: {len(found.unfit)} of {len(pool.questions)} answers left out: {found.unfit[0]}")
     questions, kept = [pool.questions[i] for i in found.kept], np.array(found.kept)
-    steps = [step_scores(scorer, questions) for scorer in members]
-    scores = {f"learned, {how}": [aggregate(each, how) for each in steps] for how in ("min", "mean", "sum")}
+    scores = {}
+    for kind, members in together(readers.learned(questions, [q.answers[0].parts for q in questions])).items():
+        for how in ("min", "mean", "sum"):
+            scores[f"{kind}, {how}"] = [aggregate(each, how) for each in members]
     length = np.array([len(q.answers[0].text) for q in questions], float)
     scores |= {"shortest": [-length], "longest": [length]}
-    for name, scorer in baselines.items():
+    for name, scorer in readers.baselines.items():
         scores[name] = [aggregate(step_scores(scorer, questions), scorer.spec.aggregate)]
     if LOG_PROBABILITY in scores:
         tokens = np.array([sum(s >= 0 for s in row.step_id) for row in found.rows])
         scores[f"mean {LOG_PROBABILITY}"] = [scores[LOG_PROBABILITY][0] / tokens]
-    return order_rows(pool.name, pool.problem[kept], pool.correct[kept], scores, config.data.information)
+    return order_rows(pool.name, pool.problem[kept], pool.correct[kept], scores, LEARNED, config.data.information)
 
 
 def step_scores(scorer: ConversationScorer, questions: Sequence[Question], at_once: int = 4096) -> list[np.ndarray]:

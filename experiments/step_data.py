@@ -110,7 +110,7 @@ class PlantedErrors:
     renumber: float = 0.8
     """Share of the training solutions that are carried over to other numbers."""
 
-    drills: int = 4000
+    drills: int = 12000
     """Further traces of an epoch: calculations of the training solutions one a line, each right or wrong for itself."""
     demonstrated_drills: int = 12000
     """The same among the demonstrations, all right: a language model learns to calculate from them."""
@@ -197,7 +197,7 @@ def _solutions(file: str, part: int) -> tuple[list[Solution], list[Solution]]:
 
 
 def _right(index: int, solution: Solution) -> LabelledSteps:
-    lines = solution.plain()
+    lines = solution.lines
     return LabelledSteps(
         id=f"{index}", prompt=solution.question, steps=lines, labels=(1.0,) * len(lines), subset="right"
     )
@@ -210,6 +210,6 @@ def _drill(index: int, drilled: Sequence[Drilled]) -> LabelledSteps:
 
 def _wrong(index: int, solution: Solution, wrong: int, kind: str) -> LabelledSteps:
     """Right up to the error; what follows it is not known."""
-    lines = solution.plain()
+    lines = solution.lines
     labels = (*(1.0,) * wrong, 0.0, *(None,) * (len(lines) - wrong - 1))
     return LabelledSteps(id=f"{index}-{kind}", prompt=solution.question, steps=lines, labels=labels, subset=kind)

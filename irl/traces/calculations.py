@@ -162,7 +162,7 @@ def renumbered(solution: Solution, rng: np.random.Generator, tries: int = 8) -> 
     }
     free = sorted(set(same_numbers(solution.question)) & used)
     for _ in range(tries):
-        mapping = {number: _near(number, rng) for number in free if rng.random() < 0.8}
+        mapping = {number: other_number(number, rng) for number in free if rng.random() < 0.8}
         if len(set(mapping.values()) | (set(free) - set(mapping))) < len(free):
             continue  # two numbers became one: their later uses could not be told apart
         lines = recalculated(solution.lines, mapping)
@@ -171,7 +171,7 @@ def renumbered(solution: Solution, rng: np.random.Generator, tries: int = 8) -> 
     return solution
 
 
-def _near(number: str, rng: np.random.Generator) -> str:
+def other_number(number: str, rng: np.random.Generator) -> str:
     """Another number of about that size, as round as it was."""
     if "." in number:
         whole, decimals = number.split(".")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.step_evaluation import Scored, aggregate, ensemble, location_rows, order_rows
+from experiments.step_evaluation import Scored, aggregate, calibration, ensemble, location_rows, order_rows, worse_of
 
 
 def steps(*rows):
@@ -30,39 +30,41 @@ VALIDATION = Scored(
     label=np.array([1, -1]),
     subset=np.array(["slip", "right"]),
     # thresholds (.2, .8] for the first and (.1, .5] for the second: the middles are .5 and .3
-    seeds=[steps([0.9, 0.2], [0.8, 0.9]), steps([0.9, 0.1], [0.5, 0.6])],
+    learned={"model": [steps([0.9, 0.2], [0.8, 0.9]), steps([0.9, 0.1], [0.5, 0.6])]},
     baselines={"guess": steps([5.0, 1.0], [3.0, 4.0])},  # (1, 3]: 2
 )
 TEST = Scored(
     label=np.array([0, 1, -1, 2]),
     subset=np.array(["slip", "carry", "right", "carry"]),
-    seeds=[
-        steps([0.1, 0.0], [0.9, 0.4], [0.6, 0.7], [0.4, 0.9, 0.1]),  # 0 right, 1 right, none right, 0 for 2 wrong
-        steps([0.9, 0.8], [0.9, 0.2], [0.2, 0.9], [0.9, 0.9, 0.1]),  # none wrong, 1 right, 0 wrong, 2 right
-    ],
+    learned={
+        "model": [
+            steps([0.1, 0.0], [0.9, 0.4], [0.6, 0.7], [0.4, 0.9, 0.1]),  # 0 right, 1 right, none right, 0 for 2 wrong
+            steps([0.9, 0.8], [0.9, 0.2], [0.2, 0.9], [0.9, 0.9, 0.1]),  # none wrong, 1 right, 0 wrong, 2 right
+        ]
+    },
     baselines={"guess": steps([1.0, 0.0], [3.0, 1.0], [5.0, 5.0], [3.0, 3.0, 3.0])},  # 0, 1, none, none for 2
 )
 
 
 def test_location_rows():
     rows = by_name(location_rows("set", VALIDATION, TEST, "demonstrations"))
-    values = {name.removeprefix("set: "): (row["value"], row["count"]) for name, row in rows.items()}
+    values = {name.removeprefix("set").lstrip(":, "): (row["value"], row["count"]) for name, row in rows.items()}
     # means of two: thresholds from (.9, .15), (.65, .75) are (.15, .65], .4; traces (.5, .4), (.9, .3), (.4, .8),
     # (.65, .9, .1) then say none, 1, none, 2
     assert values == {
-        "first wrong step found": (pytest.approx(4 / 6), 3),
-        "first wrong step found, mean of seeds": (pytest.approx(2 / 3), 3),
-        "lowest step is the first wrong one": (pytest.approx(4 / 6), 3),
-        "exact location, all traces": (pytest.approx(5 / 8), 4),
+        "model: first wrong step found": (pytest.approx(4 / 6), 3),
+        "model: first wrong step found, mean of seeds": (pytest.approx(2 / 3), 3),
+        "model: lowest step is the first wrong one": (pytest.approx(4 / 6), 3),
+        "model: exact location, all traces": (pytest.approx(5 / 8), 4),
         "commonest location, all traces": (pytest.approx(1 / 4), 4),  # none, the first of two as common
-        "right trace found right": (pytest.approx(1 / 2), 1),
-        "carry": (pytest.approx(3 / 4), 2),
-        "slip": (pytest.approx(1 / 2), 1),
+        "model: right trace found right": (pytest.approx(1 / 2), 1),
+        "model: carry": (pytest.approx(3 / 4), 2),
+        "model: slip": (pytest.approx(1 / 2), 1),
         "guess": (pytest.approx(2 / 3), 3),
         "guess, lowest": (pytest.approx(1 / 3), 3),
         "chance": (pytest.approx((1 / 2 + 1 / 2 + 1 / 3) / 3), 3),
     }
-    levels = {name.removeprefix("set: "): row["information"] for name, row in rows.items()}
+    levels = {name.removeprefix("set").lstrip(":, "): row["information"] for name, row in rows.items()}
     assert {name for name, level in levels.items() if level == "none"} == {
         "guess",
         "guess, lowest",
@@ -75,10 +77,10 @@ def test_location_rows():
 
 def test_a_set_without_right_traces_has_no_row_of_them():
     kept = TEST.label >= 0
-    picked = [[row for row, keep in zip(seed, kept, strict=True) if keep] for seed in TEST.seeds]
-    wrong = Scored(TEST.label[kept], TEST.subset[kept], picked, {})
+    picked = [[row for row, keep in zip(seed, kept, strict=True) if keep] for seed in TEST.learned["model"]]
+    wrong = Scored(TEST.label[kept], TEST.subset[kept], {"model": picked}, {})
     names = {row["name"] for row in location_rows("set", VALIDATION, wrong, "step labels")}
-    assert "set: right trace found right" not in names and "set: slip" in names
+    assert "set, model: right trace found right" not in names and "set, model: slip" in names
 
 
 def test_order_rows():
@@ -88,9 +90,24 @@ def test_order_rows():
         "learned, min": [np.array([2.0, 1, 0, 1, -1, 0]), np.array([1.0, 2, 3, 1, 1, 0])],
         "longest": [np.array([1.0, 1, 2, 1, 1, 9])],
     }
-    rows = by_name(order_rows("pool", problem, correct, scores, "step labels"))
+    rows = by_name(order_rows("pool", problem, correct, scores, ("learned",), "step labels"))
     learned, longest = rows["pool: learned, min"], rows["pool: longest"]
     assert learned["value"] == pytest.approx(((1 + 0.5) + (0 + 1)) / 4)
     assert longest["value"] == pytest.approx((0.5 + 1) / 2)
     assert (learned["information"], longest["information"]) == ("step labels", "none")
     assert learned["count"] == longest["count"] == 2
+
+
+def test_calibration_counts_the_steps_up_to_the_first_wrong_one():
+    """Of step scores 1 three in four are right, of -1 one in four: what follows an error is not known."""
+    scores = steps([1, 1, 1], [1], [-1], [-1], [-1, 1], [-1, -1])
+    label = np.array([-1, 0, -1, 0, 0, 0])
+    fitted = calibration(scores, label)
+    np.testing.assert_allclose(fitted(np.array([1.0, -1.0])), np.log([3.0, 1 / 3]), atol=1e-4)
+
+
+def test_the_worse_of_two_scores():
+    fitted = calibration(steps([1, 1, 1], [1], [-1], [-1], [-1], [-1]), np.array([-1, 0, -1, 0, 0, 0]))
+    found = worse_of(fitted, steps([1.0, 1.0], [-1.0]), fitted, steps([1.0, -1.0], [1.0]))
+    np.testing.assert_allclose(found[0], np.log([3.0, 1 / 3]), atol=1e-4)
+    np.testing.assert_allclose(found[1], np.log([1 / 3]), atol=1e-4)

@@ -201,10 +201,10 @@ def test_a_run_tells_what_it_found(kind, config, whole):
     names = {row["name"] for row in report["headline"]}
     wanted = {
         "steps": {
-            "held-out kinds: first wrong step found",
+            "held-out kinds, process model: first wrong step found",
             "held-out kinds: log-probability",
             "kinds trained on: chance",
-            "pool: learned, min",
+            "pool: process model, min",
             "pool: shortest",
             "pool: mean log-probability",
         },
