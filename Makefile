@@ -1,16 +1,21 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+IMITATION := .venv-imitation
 INPUTS := pyproject.toml constraints.txt
 PYTEST_ARGS ?= -n auto --maxprocesses 8 --dist loadfile
 
-.PHONY: quickstart test lint clean
+.PHONY: quickstart test test-imitation lint clean
 
 quickstart: $(VENV)/.installed  ## the whole story in one command: train, evaluate, report
 	$(BIN)/traceward run quickstart --output runs/quickstart
 
 test: $(VENV)/.installed-dev  ## every test; one thing only: $(BIN)/python -m pytest tests/irl/test_sharding.py
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(MAKE) --no-print-directory test-imitation
+
+test-imitation: $(IMITATION)/.installed  ## beside imitation 1.0.1, which pins gymnasium 0.29: in an environment of its own
+	$(IMITATION)/bin/python -m pytest tests/imitation -o filterwarnings=ignore
 
 lint: $(VENV)/.installed-dev  ## style, types, and who may import whom
 	$(BIN)/ruff check .
@@ -19,7 +24,7 @@ lint: $(VENV)/.installed-dev  ## style, types, and who may import whom
 	$(BIN)/lint-imports
 
 clean:  ## forget the virtual environment and caches; runs/ stays
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .grimp_cache
+	rm -rf $(VENV) $(IMITATION) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .grimp_cache
 
 # Stamps: pip runs again only when what it would install has changed.
 $(VENV)/.installed: $(INPUTS) | $(BIN)/python
@@ -27,8 +32,15 @@ $(VENV)/.installed: $(INPUTS) | $(BIN)/python
 	touch $@
 
 $(VENV)/.installed-dev: $(INPUTS) | $(BIN)/python
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,zstd,parquet,hf]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,zstd,parquet,hf,jaxenvs,minari,mujoco]'
 	touch $@ $(VENV)/.installed
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
+
+$(IMITATION)/.installed: pyproject.toml constraints-imitation.txt | $(IMITATION)/bin/python
+	$(IMITATION)/bin/python -m pip install --quiet -c constraints-imitation.txt -e '.[imitation,minari]' minari pytest beartype
+	touch $@
+
+$(IMITATION)/bin/python:
+	$(PYTHON) -m venv $(IMITATION)

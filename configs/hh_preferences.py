@@ -16,7 +16,7 @@ from irl.algorithms.sft import Sft
 from irl.train import Schedule
 
 DATA = "../shared/data"
-TRUNK_STEPS, STEPS = 600, 150
+TRUNK_STEPS, STEPS = 600, 60
 
 config = PreferenceModel(
     title="HH: human preferences from scratch",

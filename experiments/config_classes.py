@@ -6,11 +6,13 @@ from typing import Any
 
 from experiments.beam_search import BeamSearch
 from experiments.demonstrations import Demonstrations
+from experiments.expert import DemonstrationFile, TrainedExpert
 from experiments.fit_calculations import FitCalculations
 from experiments.fit_outcome_model import FitOutcomeModel
 from experiments.fit_policy import FitPolicy
 from experiments.fit_reward import FitReward
 from experiments.fit_trunk import FitTrunk
+from experiments.imitate import Imitate, run_imitate
 from experiments.improve_policy import ImprovePolicy
 from experiments.mistake_data import MistakeTraces
 from experiments.negatives import Negatives
@@ -29,6 +31,17 @@ from irl.algorithms.optimiser import AdamW, Muon
 from irl.algorithms.pairwise_critic import PairwiseCritic
 from irl.algorithms.process import Process
 from irl.algorithms.sft import Sft
+from irl.control.adversarial import Discriminator
+from irl.control.airl import TransitionAirl
+from irl.control.behavioural_cloning import BehaviouralCloning
+from irl.control.density import Density
+from irl.control.gail import Gail
+from irl.control.iq_learn import IqLearn
+from irl.control.off_policy import OffPolicy
+from irl.control.ppo import Ppo
+from irl.control.rewards import RewardMlp, ShapedReward
+from irl.control.soft_q import SoftQ
+from irl.control.sqil import Sqil
 from irl.environments.countdown import Countdown
 from irl.environments.modchain import ModChain
 from irl.guidance.beam import BeamSettings
@@ -37,9 +50,10 @@ from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderConfig, RopeScaling
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
 
-Run = Experiment | PreferenceModel | ProcessModel
+Run = Experiment | Imitate | PreferenceModel | ProcessModel
 RUNS: dict[type, Callable[[Any, Path, str], Path]] = {
     Experiment: run_experiment,
+    Imitate: run_imitate,
     PreferenceModel: run_preference_model,
     ProcessModel: run_process_model,
 }
@@ -50,11 +64,15 @@ _CLASSES: tuple[type, ...] = (
     Airl,
     BeamSearch,
     BeamSettings,
+    BehaviouralCloning,
     BradleyTerry,
     Countdown,
     CriticConfig,
     DecoderConfig,
+    DemonstrationFile,
     Demonstrations,
+    Density,
+    Discriminator,
     Encoding,
     Experiment,
     FitCalculations,
@@ -62,25 +80,36 @@ _CLASSES: tuple[type, ...] = (
     FitPolicy,
     FitReward,
     FitTrunk,
+    Gail,
     Grpo,
+    Imitate,
     ImprovePolicy,
+    IqLearn,
     MistakeTraces,
     ModChain,
     Muon,
     Negatives,
+    OffPolicy,
     PairFiles,
     PairwiseCritic,
     PlantedErrors,
+    Ppo,
     PreferenceModel,
     Process,
     ProcessModel,
     RerankPool,
+    RewardMlp,
     RopeScaling,
     Schedule,
     Sft,
+    ShapedReward,
     SoftAdvantageConfig,
+    SoftQ,
     SolutionCandidates,
+    Sqil,
     StepFiles,
     TextModel,
+    TrainedExpert,
+    TransitionAirl,
 )
 CONFIG_CLASSES = {c.__name__: c for c in _CLASSES}

@@ -605,7 +605,7 @@ SHORT = "from configs.smoke import config\nfrom dataclasses import replace\nfrom
         (f"{SHORT}config = replace(config, titel='x')\n", ", line 4: .*unexpected keyword argument 'titel'"),
         ("from irl.algorithms.sft import SFT\n", ", line 1: cannot import name 'SFT'"),
         ("config = Experimant()\n", ", line 1: name 'Experimant' is not defined"),
-        ("config = 3\n", ": expected Experiment or PreferenceModel or ProcessModel as `config`, found int"),
+        ("config = 3\n", ": expected Experiment or Imitate or PreferenceModel or ProcessModel as `config`, found int"),
         (f"{SHORT}del config\n", ": expected Experiment or .* or ProcessModel as `config`, found NoneType"),
     ],
 )

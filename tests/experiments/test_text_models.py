@@ -12,6 +12,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 import experiments.pair_evaluation
 from experiments.cli import main
+from experiments.fit_calculations import FitCalculations
 from experiments.fit_trunk import FitTrunk
 from experiments.pair_data import PairFiles
 from experiments.preference_model import PreferenceModel, run_preference_model
@@ -32,6 +33,7 @@ from reward_models.networks.decoder import DecoderConfig
 
 TINY = DecoderConfig(vocab_size=320, num_layers=1, dim=16, num_heads=2, num_kv_heads=1, head_dim=8, hidden_dim=32)
 SHORT = Schedule(steps=2, log_every=1, save_every=1)
+CALCULATIONS = FitCalculations(decoder=TINY, schedule=SHORT, rows=4, length=64, epoch=60)
 TRUNK = FitTrunk(algorithm=Sft(optimiser=AdamW(learning_rate=1e-2)), schedule=SHORT, rows=4, length=128)
 WEIGHTS = "model.safetensors"
 
@@ -110,6 +112,7 @@ def steps_config(tmp_path_factory):
         ),
         model=TextModel(decoder=TINY, context=128),
         trunk=TRUNK,
+        calculations=CALCULATIONS,
         schedule=SHORT,
         rows=4,
         length=128,
@@ -204,7 +207,10 @@ def test_a_run_tells_what_it_found(kind, config, whole):
             "held-out kinds, process model: first wrong step found",
             "held-out kinds: log-probability",
             "kinds trained on: chance",
+            "held-out kinds, calculations: first wrong step found",
+            "held-out kinds, both: right trace found right",
             "pool: process model, min",
+            "pool: both, sum",
             "pool: shortest",
             "pool: mean log-probability",
         },
@@ -220,6 +226,7 @@ def test_a_run_tells_what_it_found(kind, config, whole):
     metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     head = {"steps": "process", "pairs": "preferences"}[kind]
     stages = {"language-model", f"{head}-seed-0", f"{head}-seed-1"}
+    stages |= {"calculations-seed-0", "calculations-seed-1"} if kind == "steps" else set()
     assert {(line["stage"], line["step"]) for line in metrics} == {(s, n) for s in stages for n in (1, 2)}
     assert all(np.isfinite(line["loss"]) and line["grad_norm"] > 0 for line in metrics)
 
@@ -327,7 +334,8 @@ def test_gsm8k_errors_can_be_stepped(steps_config, tmp_path):
         load_config("gsm8k_errors"), [*options, "--candidates.0.file", pool, "--candidates.0.problems", "5"]
     )
     assert config.candidates[0] == SolutionCandidates(file=pool, problems=5)
-    folder = run(shrunk(config, candidates=config.candidates[:1]), tmp_path / "run")
+    config = shrunk(config, candidates=config.candidates[:1], calculations=CALCULATIONS)
+    folder = run(config, tmp_path / "run")
     assert load_hugging_face(folder / "model").spec.information == "demonstrations"
 
 
@@ -355,7 +363,7 @@ def test_bigbench_mistake_can_be_stepped(tmp_path):
     folder = run(config, tmp_path / "run")
     assert load_hugging_face(folder / "model").spec.information == "step labels"
     names = [row["name"] for row in json.loads((folder / "report.json").read_text())["headline"]]
-    assert "dyck_languages: exact location, all traces" in names
+    assert "dyck_languages, process model: exact location, all traces" in names
 
 
 def test_without_a_language_model(pairs_config):

@@ -1,0 +1,145 @@
+"""GAIL and AIRL on seals/CartPole-v0 beside imitation 1.0.1, on the same demonstrations, in one command.
+
+    python -m experiments.benchmarks.adversarial_imitation --peer-folder FOLDER --peer-python PYTHON
+
+FOLDER holds make_expert.py and adversarial_variants.py of the peer's side, PYTHON has imitation, seals and torch. The
+peer trains an expert and writes its demonstrations, which both sides learn from: 8 environments, 256 steps a round,
+65 rounds (133,120 steps). *Cold* is from the start of a process to the trained policy: imports, compilation. *Warm* is
+training alone: ours is a second training in the same process, the peer's without its imports and its looks at the
+policy. Ours is repeated with 16 seeds side by side.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+BEGUN = time.perf_counter()
+STEPS, ENVS, TIME = 133_120, 8, 256
+ROUNDS = STEPS // (ENVS * TIME)
+PEER = {"gail": "rounds", "airl": "airl-rounds"}
+MANY = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What to compare."""
+
+    peer_folder: Path | None = None
+    peer_python: Path | None = None
+    games: tuple[str, ...] = ("gail", "airl")
+    seeds: tuple[int, ...] = (0, 1)
+    """Of the peer; ours are as many in the same order, each in a process of its own."""
+    many: int = MANY
+    child: str | None = None
+    """Only ours, one game: what the command calls itself with."""
+    demonstrations: Path | None = None
+    seed: int = 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = tyro.cli(Options, description=__doc__, args=arguments)
+    if options.child is not None:
+        assert options.demonstrations is not None
+        print(json.dumps(ours(options.child, options.demonstrations, options.seed, options.many)))
+        return 0
+    assert options.peer_folder is not None and options.peer_python is not None, "--peer-folder and --peer-python"
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "peer"
+        shutil.copytree(options.peer_folder, place)
+        place.chmod(0o755)
+        _peer(options.peer_python, place, "make_expert.py")
+        for game in options.games:
+            _compare(options, place, game)
+    return 0
+
+
+def _compare(options: Options, place: Path, game: str) -> None:
+    """Both sides in turn, seed by seed."""
+    rows = []
+    for seed in options.seeds:
+        flags = f"--variant {PEER[game]} --n-steps {TIME} --gen-buf {ENVS * TIME} --steps {STEPS} --seed {seed}"
+        theirs = _peer(options.peer_python, place, "adversarial_variants.py", *flags.split())
+        looks = len(theirs["curve"]) * 16 / theirs["eval"]["n"] * theirs["eval"]["wall_s"]
+        cold = theirs["total_wall_s"] - theirs["eval"]["wall_s"] - looks
+        called = [sys.executable, "-m", "experiments.benchmarks.adversarial_imitation", "--child", game]
+        called += ["--demonstrations", str(place / "expert" / "rollouts"), "--seed", str(seed)]
+        mine = _json(subprocess.run([*called, "--many", str(options.many)], capture_output=True, text=True, check=True))
+        rows.append((cold, theirs["train_wall_s"] - looks, theirs["eval"]["mean"], mine))
+    print(f"\n{game}: {STEPS} steps       cold, s   warm, s   steps/s warm   return")
+    for seed, (cold, warm, earned, mine) in zip(options.seeds, rows, strict=True):
+        print(f"imitation, seed {seed}          {cold:8.2f}  {warm:8.2f}  {STEPS / warm:12,.0f}   {earned:.1f}")
+        print(
+            f"ours, seed {seed}               {mine['cold']:8.2f}  {mine['warm']:8.2f}  "
+            f"{STEPS / mine['warm']:12,.0f}   {mine['return']:.1f}"
+        )
+        print(
+            f"  ours is faster            {cold / mine['cold']:8.1f}x {warm / mine['warm']:8.1f}x\n"
+            f"  {options.many} seeds in {mine['many']:.2f} s: {mine['many'] / mine['warm']:.1f} times one; "
+            f"returns {mine['many_returns']}"
+        )
+    sys.stdout.flush()
+
+
+def ours(game: str, demonstrations: Path, seed: int, many: int) -> dict[str, Any]:
+    """One training cold, one warm, and `many` seeds side by side."""
+    import jax
+    import numpy as np
+
+    from configs import cartpole_airl, cartpole_gail
+    from experiments.imitate import Scene, _agent, _scene, over_seeds
+    from irl.control.environments.gymnax_env import jax_environment
+    from irl.control.in_graph import in_graph, returns
+    from irl.control.trajectories import to_transitions
+    from irl.control.trajectory_files import read_trajectories
+
+    config = {"gail": cartpole_gail, "airl": cartpole_airl}[game].config
+    world = jax_environment(config.environment)
+    scene: Scene = _scene(config, world, to_transitions(read_trajectories(demonstrations)))
+    agent = _agent(config, scene)[0]
+    one = in_graph(scene.environment, agent, envs=ENVS, time=TIME)
+
+    def trained(algorithm):
+        def run(key):
+            keys = jax.random.split(key, ROUNDS)
+            return jax.lax.scan(
+                lambda s, k: (algorithm.step(s, scene.demonstrations, k)[0], None), algorithm.init(key), keys
+            )[0]
+
+        return jax.jit(run)
+
+    single = trained(one)
+    state = jax.block_until_ready(single(jax.random.key(seed)))
+    cold = time.perf_counter() - BEGUN
+    begun = time.perf_counter()
+    jax.block_until_ready(single(jax.random.key(seed + 1000)))
+    warm = time.perf_counter() - begun
+    earned = float(returns(scene.environment, agent, state.agent, jax.random.key(1), 100).mean())
+    several = trained(over_seeds(one, many))
+    jax.block_until_ready(several(jax.random.key(seed)))
+    begun = time.perf_counter()
+    states = jax.block_until_ready(several(jax.random.key(seed + 1000)))
+    side_by_side = time.perf_counter() - begun
+    judged = jax.vmap(lambda s: returns(scene.environment, agent, s, jax.random.key(1), 16).mean())(states.agent)
+    found = {"cold": cold, "warm": warm, "return": earned, "many": side_by_side}
+    return found | {"many_returns": np.asarray(judged).round().astype(int).tolist()}
+
+
+def _peer(python: Path | None, place: Path, script: str, *flags: str) -> dict[str, Any]:
+    return _json(subprocess.run([str(python), script, *flags], cwd=place, capture_output=True, text=True, check=True))
+
+
+def _json(done: subprocess.CompletedProcess) -> dict[str, Any]:
+    """The line of JSON in what a process printed."""
+    return json.loads(next(line for line in reversed(done.stdout.splitlines()) if line.startswith("{")))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""Adversarial inverse reinforcement learning: GAIL's game with a discriminator that contains the policy.
+
+    l(s, a, s') = f(s, a, s') - log pi(a|s),    f = g(s, a) + discount h(s') - h(s),    r = l for the policy
+
+Fu, Luo & Levine, "Learning Robust Rewards with Adversarial Inverse Reinforcement Learning", ICLR 2018 (arXiv
+1710.11248), algorithm 1. At the optimum f is the expert's advantage, and g, without the shaping, the reward that is
+carried to other dynamics (`RewardNetwork.portable`). Information level: demonstrations. Differences from the paper:
+
+1. Any learner in the place of TRPO. Its reward is l, which holds the entropy of the policy as -log pi.
+2. `network` is the shaped reward of the paper; `action=False` in its base is the paper's state-only reward.
+3. Options of later work: gradient penalty, spectral normalisation, label smoothing.
+"""
+
+from dataclasses import dataclass
+
+from irl.control.adversarial import Discriminator, adversarial_agent
+from irl.control.agent import Agent
+from irl.control.rewards import RewardConfig, ShapedReward
+from irl.control.spaces import Space
+from reward_models.reward_maps import airl
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransitionAirl:
+    """Settings of AIRL."""
+
+    discriminator: Discriminator = Discriminator()
+    network: RewardConfig = ShapedReward()
+
+    def make(self, learner: Agent, observation: Space, action: Space) -> Agent:
+        network = self.network.make(observation, action)
+        return adversarial_agent(
+            self.discriminator,
+            learner,
+            network,
+            lambda params, transitions, log_prob: network.apply(params, transitions) - log_prob,
+            airl,
+        )

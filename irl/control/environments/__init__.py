@@ -1,0 +1,1 @@
+"""Environments as pure functions, and bridges to Gymnasium, gymnax and brax."""

@@ -1,0 +1,60 @@
+"""A windy grid beside a cliff: the short way to the goal is the risky one.
+
+    row 0:  S C C C C C G        S start, C cliff, G goal; rows 1 .. height - 1 are open ground
+    row 1:  . . . . . . .        a step of the wind leads towards row 0
+
+A state is row * width + column, an action one step right, left, down or up (away from the cliff). After it, with
+probability `wind`, one row more towards the cliff; walls stop both. Rewards belong to the state: episodes do not end
+at the goal or in the cliff. In the manner of CliffWorld in seals, not a copy of it: numbers need not agree.
+"""
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+
+from irl.control.tabular import TabularMdp, TabularWorld
+from irl.types import InputError
+
+MOVES = ((0, 1), (0, -1), (-1, 0), (1, 0))
+"""(rows, columns) of the actions: right, left, towards the cliff, away from it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CliffWorld:
+    """Features of a state are its row and column, each from 0 to 1."""
+
+    width: int = 7
+    height: int = 4
+    horizon: int | None = 8
+    discount: float = 1.0
+    wind: float = 0.3
+    step_reward: float = -1.0
+    cliff_reward: float = -10.0
+    goal_reward: float = 10.0
+
+    def __post_init__(self):
+        if self.width < 3 or self.height < 2:
+            raise InputError(f"CliffWorld: expected width >= 3 and height >= 2, got {self.width} and {self.height}")
+        if not 0 <= self.wind <= 1:
+            raise InputError(f"CliffWorld.wind: expected a probability, got {self.wind}")
+
+    def make(self) -> TabularWorld:
+        row, column = np.divmod(np.arange(self.width * self.height), self.width)
+        features = np.stack([row / (self.height - 1), column / (self.width - 1)], axis=1)
+        transition = np.stack([self._after(row, column, move) for move in MOVES], axis=1)
+        initial = (row + column == 0).astype(float)
+        mdp = TabularMdp(jnp.asarray(transition), jnp.asarray(initial), self.horizon, self.discount)
+        return TabularWorld("CliffWorld", mdp, jnp.asarray(self._reward(row, column)), jnp.asarray(features))
+
+    def _after(self, row: np.ndarray, column: np.ndarray, move: tuple[int, int]) -> np.ndarray:
+        """P(s'|s) of one action."""
+        row, column = np.clip(row + move[0], 0, self.height - 1), np.clip(column + move[1], 0, self.width - 1)
+        one = np.eye(len(row))
+        calm, blown = row * self.width + column, np.maximum(row - 1, 0) * self.width + column
+        return (1 - self.wind) * one[calm] + self.wind * one[blown]
+
+    def _reward(self, row: np.ndarray, column: np.ndarray) -> np.ndarray:
+        at_edge = (row == 0) & (column > 0)
+        beside = np.where(column == self.width - 1, self.goal_reward, self.cliff_reward)
+        return np.where(at_edge, beside, self.step_reward)

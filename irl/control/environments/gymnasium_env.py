@@ -1,0 +1,129 @@
+"""Gymnasium's environments (0.29 and 1.x): made by id or function; their spaces as ours, their values as arrays."""
+
+import importlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from jaxtyping import Num
+
+from irl.control.spaces import Discrete, Space, box
+from irl.types import InputError
+
+Make = str | Callable[[], gymnasium.Env]
+"""An id that `gymnasium.make` knows ("seals:seals/CartPole-v0" imports seals first), or what makes an environment."""
+
+OWN = "traceward/"
+OWN_MODULE = "irl.control.environments.reasoning"
+MOST_JOINT_ACTIONS = 1000
+"""A MultiDiscrete of more combinations is refused."""
+
+_FLATTENED = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+
+
+def create(environment: Make, **options: Any) -> gymnasium.Env:
+    """The environment; InputError with what Gymnasium says of an unknown id or a missing package."""
+    if not isinstance(environment, str):
+        return environment(**options)
+    if environment.startswith(OWN):
+        importlib.import_module(OWN_MODULE)
+    try:
+        return gymnasium.make(environment, disable_env_checker=True, **options)
+    except (gymnasium.error.Error, ModuleNotFoundError) as error:
+        raise InputError(f"environment {environment}: {error}") from error
+
+
+def name_of(env: gymnasium.Env) -> str:
+    """Its id, or the name of its class."""
+    return env.spec.id if env.spec is not None else type(env.unwrapped).__name__
+
+
+class Bridge(NamedTuple):
+    """Between what an environment takes and gives, and arrays."""
+
+    observation: Space
+    action: Space
+    read: Callable[[Any], np.ndarray]
+    """An observation of the environment as an array of the space."""
+    write: Callable[[Num[np.ndarray, "envs ..."]], Sequence[Any]]
+    """Actions as the environment takes them, inside its bounds."""
+
+
+def bridge(env: gymnasium.Env) -> Bridge:
+    """Dict and Tuple observations, and integer vectors, are flattened to one vector, discrete parts one-hot.
+
+    MultiDiscrete actions become one choice among all combinations. InputError names a space that has no place here.
+    """
+    observation, read = _reader(name_of(env), env.observation_space)
+    action, write = _writer(name_of(env), env.action_space)
+    return Bridge(observation, action, read, write)
+
+
+def _reader(name: str, space: spaces.Space) -> tuple[Space, Callable[[Any], np.ndarray]]:
+    if isinstance(space, spaces.Discrete):
+        start, n = int(space.start), int(space.n)
+        return Discrete(n), lambda value: _index(value, start, n)
+    unknown = [part for part in _parts(space) if not isinstance(part, _FLATTENED)]
+    if unknown:
+        known = "Box, Discrete, MultiDiscrete, MultiBinary, and Dict and Tuple of them"
+        raise InputError(f"{name}: observations of {unknown[0]} are not supported; there are {known}")
+    if isinstance(space, spaces.Box):
+        return _box(space), lambda value: _array(value, space.shape)
+    vector = spaces.flatten_space(space)
+    assert isinstance(vector, spaces.Box)
+    return _box(vector), lambda value: _array(spaces.flatten(space, value), vector.shape)
+
+
+def _box(space: spaces.Box) -> Space:
+    """0.29 writes the largest float32 for a bound that is none."""
+    largest = np.finfo(np.float32).max
+    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+    return box(np.where(low <= -largest, -np.inf, low), np.where(high >= largest, np.inf, high))
+
+
+def _parts(space: spaces.Space) -> Iterator[spaces.Space]:
+    match space:
+        case spaces.Dict():
+            inner = list(space.spaces.values())
+        case spaces.Tuple():
+            inner = list(space.spaces)
+        case _:
+            yield space
+            return
+    for part in inner:
+        yield from _parts(part)
+
+
+def _index(value: Any, start: int, n: int) -> np.ndarray:
+    index = int(value) - start
+    if not 0 <= index < n:
+        raise InputError(f"expected an observation from {start} to {start + n - 1}, got {value}")
+    return np.asarray(index, np.int32)
+
+
+def _array(value: Any, shape: tuple[int, ...]) -> np.ndarray:
+    array = np.array(value, np.float32)
+    if array.shape != shape:
+        raise InputError(f"expected an observation of shape {shape} as its space says, got {array.shape}")
+    return array
+
+
+def _writer(name: str, space: spaces.Space) -> tuple[Space, Callable[[np.ndarray], Sequence[Any]]]:
+    match space:
+        case spaces.Discrete():
+            start = int(space.start)
+            return Discrete(int(space.n)), lambda actions: (actions + start).tolist()
+        case spaces.MultiDiscrete() if math.prod(space.nvec.ravel().tolist()) <= MOST_JOINT_ACTIONS:
+            return Discrete(math.prod(space.nvec.ravel().tolist())), lambda actions: _combinations(space, actions)
+        case spaces.Box() if np.issubdtype(space.dtype, np.floating):
+            return _box(space), lambda actions: list(np.clip(actions, space.low, space.high).astype(space.dtype))
+    known = f"Discrete, float Box, and MultiDiscrete of up to {MOST_JOINT_ACTIONS} combinations"
+    raise InputError(f"{name}: actions of {space} are not supported; there are {known}: wrap the environment")
+
+
+def _combinations(space: spaces.MultiDiscrete, actions: np.ndarray) -> Sequence[np.ndarray]:
+    chosen = np.stack(np.unravel_index(actions, space.nvec.ravel()), axis=-1)
+    return list(chosen.reshape(-1, *space.nvec.shape).astype(space.dtype) + space.start)

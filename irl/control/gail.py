@@ -1,0 +1,45 @@
+"""Generative adversarial imitation: match the expert's visits to states and actions by a game.
+
+    max_D  E_E[log D(s, a)] + E_pi[log(1 - D(s, a))],    D = sigmoid(l),    r = -log(1 - D) for the policy
+
+Ho & Ermon, "Generative Adversarial Imitation Learning", NeurIPS 2016 (arXiv 1606.03476), algorithm 1. The logit fades
+as the policy becomes the expert, so what is learned is a policy and a training signal, no reward to carry elsewhere:
+see airl.py for that. Information level: demonstrations. Differences from the paper:
+
+1. D is high on the expert (the paper's is high on the policy), so the paper's cost log D is the reward log(1 - D) here.
+2. Any learner in the place of TRPO; `reward_map` may be another than the paper's.
+3. Options of later work: gradient penalty, spectral normalisation, label smoothing.
+"""
+
+from dataclasses import dataclass
+
+from irl.control.adversarial import Discriminator, adversarial_agent
+from irl.control.agent import Agent
+from irl.control.rewards import RewardConfig, RewardMlp
+from irl.control.spaces import Space
+from irl.types import InputError
+from reward_models.reward_maps import REWARD_MAPS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gail:
+    """Settings of GAIL."""
+
+    discriminator: Discriminator = Discriminator()
+    network: RewardConfig = RewardMlp()
+    reward_map: str = "gail"
+    """gail | gail_loss | airl | fkl: what the policy is paid for a logit."""
+
+    def __post_init__(self):
+        if self.reward_map not in REWARD_MAPS:
+            raise InputError(f"Gail.reward_map: expected one of {', '.join(REWARD_MAPS)}, got {self.reward_map!r}")
+
+    def make(self, learner: Agent, observation: Space, action: Space) -> Agent:
+        network = self.network.make(observation, action)
+        return adversarial_agent(
+            self.discriminator,
+            learner,
+            network,
+            lambda params, transitions, log_prob: network.apply(params, transitions),
+            REWARD_MAPS[self.reward_map],
+        )

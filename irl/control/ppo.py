@@ -1,0 +1,184 @@
+"""Proximal policy optimisation: policy-gradient steps on a rollout, kept near the policy that made it.
+
+    L = - E[min(w A, clip(w, 1 - c, 1 + c) A)] + k_V E[(V(s) - G)^2] - k_H E[H(pi(.|s))],    w = pi(a|s) / pi_old(a|s)
+
+Schulman et al., "Proximal Policy Optimization Algorithms", 2017 (arXiv 1707.06347), eq. 9, with generalised
+advantages A and lambda-returns G (arXiv 1506.02438). Rewards are whatever the rollout holds. Differences from the
+paper:
+
+1. A truncated episode bootstraps from the value of the state it was cut off in; a terminated one from 0.
+2. Advantages are normalised in each minibatch.
+3. Policy and value are two networks, unless nothing else is said with 64 tanh units twice.
+4. Adam moves all parameters as one vector: one update instead of one per array.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Bool, Float
+
+from irl.algorithms.base import Info
+from irl.control.agent import Agent
+from irl.control.moments import Moments, no_moments, normalised, updated
+from irl.control.networks import Distribution, Params, Perceptron, distribution, perceptron
+from irl.control.spaces import Space, features
+from irl.control.types import Rollout, flat
+from irl.types import InputError
+from reward_models.types import Array
+
+
+class State(NamedTuple):
+    params: Params
+    opt_state: optax.OptState
+    moments: Moments
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ppo:
+    """Settings of PPO."""
+
+    learning_rate: float = 3e-4
+    discount: float = 0.99
+    trace_decay: float = 0.95
+    """lambda of the advantages."""
+    clip: float = 0.2
+    entropy: float = 0.0
+    value: float = 0.5
+    epochs: int = 10
+    minibatch: int = 256
+    max_grad_norm: float = 0.5
+    hidden: tuple[int, ...] = (64, 64)
+    normalise: bool = False
+    """Observations by their running mean and variance."""
+    initial_log_std: float = 0.0
+
+    def __post_init__(self):
+        if self.epochs < 1 or self.minibatch < 1:
+            raise InputError(f"Ppo: expected epochs and minibatch of at least 1, got {self.epochs}, {self.minibatch}")
+
+    def make(self, observation: Space, action: Space) -> Agent:
+        networks = ActorCritic(observation, distribution(action), self)
+        optimiser = optax.flatten(
+            optax.chain(optax.clip_by_global_norm(self.max_grad_norm), optax.adam(self.learning_rate, eps=1e-5))
+        )
+
+        def init(key: jax.Array) -> State:
+            params = networks.init(key)
+            return State(params, optimiser.init(params), no_moments((observation.width,)))
+
+        def act(state: State, observations, key):
+            outputs, log_std = networks.policy(state, observations)
+            actions = networks.distribution.sample(outputs, log_std, key)
+            return actions, networks.distribution.log_prob(outputs, log_std, actions)
+
+        def best(state: State, observations):
+            return networks.distribution.best(*networks.policy(state, observations))
+
+        def log_prob(state: State, observations, actions):
+            return networks.distribution.log_prob(*networks.policy(state, observations), actions)
+
+        def step(state: State, rollout: Rollout, key: jax.Array) -> tuple[State, Info]:
+            return ppo_step(self, networks, optimiser, state, rollout, key)
+
+        return Agent(init, act, best, log_prob, step)
+
+
+class ActorCritic:
+    """The two networks; params are {"actor", "critic", "log_std"}."""
+
+    def __init__(self, observation: Space, of_actions: Distribution, config: Ppo):
+        self.observation, self.distribution, self.config = observation, of_actions, config
+        widths = (observation.width, *config.hidden)
+        self.actor: Perceptron = perceptron((*widths, of_actions.parameters), head_scale=0.01)
+        self.critic: Perceptron = perceptron((*widths, 1))
+
+    def init(self, key: jax.Array) -> Params:
+        actor, critic = jax.random.split(key)
+        spread = max(self.distribution.extra, 1)  # discrete actions have none, but Orbax saves no empty array
+        log_std = jnp.full(spread, self.config.initial_log_std, jnp.float32)
+        return {"actor": self.actor.init(actor), "critic": self.critic.init(critic), "log_std": log_std}
+
+    def inputs(self, moments: Moments, observations: Array) -> Float[Array, "batch width"]:
+        read = features(self.observation, observations)
+        return normalised(moments, read) if self.config.normalise else read
+
+    def policy(self, state: State, observations: Array) -> tuple[Array, Array]:
+        """What the distribution needs: outputs, log standard deviations."""
+        inputs = self.inputs(state.moments, observations)
+        return self.actor.apply(state.params["actor"], inputs), state.params["log_std"]
+
+
+def ppo_step(
+    config: Ppo,
+    networks: ActorCritic,
+    optimiser: optax.GradientTransformation,
+    state: State,
+    rollout: Rollout,
+    key: jax.Array,
+) -> tuple[State, Info]:
+    """All epochs on one rollout."""
+    moments, (time, envs) = state.moments, rollout.reward.shape
+    if config.normalise:
+        moments = updated(moments, features(networks.observation, flat(rollout.observation)))
+    inputs = networks.inputs(moments, flat(rollout.observation))
+    after = networks.inputs(moments, flat(rollout.next_observation))
+    both = networks.critic.apply(state.params["critic"], jnp.concatenate([inputs, after]))[:, 0]
+    value, next_value = both.reshape(2, time, envs)
+    advantage = advantages(
+        rollout, value, next_value, discount=config.discount, trace_decay=config.trace_decay
+    ).reshape(-1)
+    data = (inputs, flat(rollout.action), flat(rollout.log_prob), advantage, advantage + value.reshape(-1))
+    count = len(advantage) // config.minibatch or 1
+    size = min(config.minibatch, len(advantage))
+
+    def loss(params: Params, rows) -> tuple[Array, Info]:
+        read, action, old, gain, target = rows
+        outputs = networks.actor.apply(params["actor"], read)
+        ratio = jnp.exp(networks.distribution.log_prob(outputs, params["log_std"], action) - old)
+        gain = (gain - gain.mean()) / (gain.std() + 1e-8)
+        clipped = jnp.clip(ratio, 1 - config.clip, 1 + config.clip)
+        policy = -jnp.minimum(ratio * gain, clipped * gain).mean()
+        error = ((networks.critic.apply(params["critic"], read)[:, 0] - target) ** 2).mean()
+        entropy = networks.distribution.entropy(outputs, params["log_std"]).mean()
+        info = {"policy_loss": policy, "value_loss": error, "entropy": entropy, "clipped": (ratio != clipped).mean()}
+        return policy + config.value * error - config.entropy * entropy, info
+
+    def minibatch(carry, rows):
+        params, opt_state = carry
+        (_, info), grads = jax.value_and_grad(loss, has_aux=True)(params, jax.tree.map(lambda x: x[rows], data))
+        updates, opt_state = optimiser.update(grads, opt_state, params)
+        return (optax.apply_updates(params, updates), opt_state), info
+
+    orders = jax.vmap(lambda k: jax.random.permutation(k, len(advantage)))(jax.random.split(key, config.epochs))
+    rows = orders[:, : count * size].reshape(config.epochs * count, size)
+    (params, opt_state), infos = jax.lax.scan(minibatch, (state.params, state.opt_state), rows)
+    info = jax.tree.map(jnp.mean, infos)
+    return State(params, opt_state, moments), info | {"loss": info["policy_loss"] + config.value * info["value_loss"]}
+
+
+def advantages(
+    rollout: Rollout,
+    value: Float[Array, "time envs"],
+    next_value: Float[Array, "time envs"],
+    *,
+    discount: float,
+    trace_decay: float,
+) -> Float[Array, "time envs"]:
+    """Generalised advantages where episodes end inside the rollout (arXiv 1506.02438, eq. 16).
+
+        A_t = d_t + discount lambda (1 - end_t) A_{t+1},    d_t = r_t + discount (1 - terminated_t) V(s'_t) - V(s_t)
+
+    A truncated step bootstraps from the state that it led to; so does the last of the rollout.
+    """
+    delta = rollout.reward + discount * next_value * ~rollout.terminated - value
+    goes_on: Bool[Array, "time envs"] = ~(rollout.terminated | rollout.truncated)
+
+    def step(later, at):
+        delta, goes_on = at
+        advantage = delta + discount * trace_decay * goes_on * later
+        return advantage, advantage
+
+    return jax.lax.scan(step, jnp.zeros_like(delta[0]), (delta, goes_on), reverse=True, unroll=8)[1]

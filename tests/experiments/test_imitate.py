@@ -1,0 +1,136 @@
+"""Runs of imitation, tiny: what they leave, that they go on where they stopped, and every config stepped once."""
+
+import json
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from configs import cartpole_airl, cartpole_gail
+from experiments.expert import DemonstrationFile, TrainedExpert
+from experiments.imitate import _agent, _scene, over_seeds, random_agent, run_imitate
+from irl.control.behavioural_cloning import BehaviouralCloning
+from irl.control.density import Density
+from irl.control.environments.gymnax_env import jax_environment
+from irl.control.in_graph import in_graph
+from irl.control.iq_learn import IqLearn
+from irl.control.ppo import Ppo
+from irl.control.sqil import Sqil
+from irl.control.trajectory_files import load_trajectories
+from irl.control.types import Transitions
+from irl.train import Schedule
+from irl.types import InputError
+
+PPO = Ppo(epochs=1, minibatch=32, hidden=(8,))
+EXPERT = TrainedExpert(learner=PPO, envs=2, time=16, schedule=Schedule(steps=1, save_every=1), episodes=2)
+SHORT = Schedule(steps=2, log_every=1, save_every=1)
+
+
+def shrunk(config):
+    return replace(config, expert=EXPERT, learner=PPO, envs=2, time=16, schedule=SHORT, episodes=2, seeds=2, retrain=0)
+
+
+def run(config, folder):
+    folder.mkdir(exist_ok=True)
+    page = run_imitate(config, folder, "traceward run mine")
+    assert page.stat().st_size > 0
+    return json.loads((folder / "report.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("imitate") / "run"
+    return folder, run(replace(shrunk(cartpole_gail.config), retrain=1), folder)
+
+
+def test_what_a_run_tells(finished):
+    folder, report = finished
+    names = {row["name"]: row for row in report["headline"]}
+    assert {"Gail: return", "expert", "random actions", "Gail: normalised return"} <= set(names)
+    assert "fresh policy on the frozen reward: return" in names
+    assert names["Gail: return"]["information"] == "demonstrations" and names["expert"]["information"] == "none"
+    assert 0 <= names["Gail: return"]["low"] <= names["Gail: return"]["value"] <= 500
+    (curve,) = report["train_time"]
+    assert [series["name"] for series in curve["series"]] == ["return, seed 0", "return, seed 1"]
+    assert curve["series"][0]["x"] == [32, 64]
+    saved = safetensors.numpy.load_file(folder / "imitators.safetensors")
+    assert all(leaf.shape[0] == 2 for leaf in saved.values())
+    assert [len(t) for t in load_trajectories(folder / "demonstrations.safetensors")] == [500, 500]
+
+
+def test_a_stopped_run_ends_as_if_it_had_not_been(finished, tmp_path):
+    folder, report = finished
+    half = replace(shrunk(cartpole_gail.config), schedule=replace(SHORT, steps=1))
+    run(half, tmp_path / "run")
+    again = run(replace(half, schedule=SHORT, retrain=1), tmp_path / "run")
+    kept, now = (safetensors.numpy.load_file(f / "imitators.safetensors") for f in (folder, tmp_path / "run"))
+    assert kept.keys() == now.keys() and all(np.array_equal(kept[name], now[name]) for name in kept)
+    assert [row["value"] for row in again["headline"]] == [row["value"] for row in report["headline"]]
+
+
+def test_demonstrations_of_ones_own(finished, tmp_path):
+    folder, _ = finished
+    config = replace(
+        shrunk(cartpole_gail.config),
+        expert=DemonstrationFile(path=str(folder / "demonstrations.safetensors"), episodes=1),
+        imitator=BehaviouralCloning(),
+    )
+    report = run(config, tmp_path / "run")
+    assert {"BehaviouralCloning: return", "expert"} <= {row["name"] for row in report["headline"]}
+
+
+def some_demonstrations(world) -> Transitions:
+    rng = np.random.default_rng(0)
+    seen = rng.normal(size=(40, *world.observation.shape)).astype(np.float32)
+    return Transitions(seen, rng.integers(0, 2, 40).astype(np.int32), seen, np.zeros(40, bool))
+
+
+IMITATORS = [cartpole_gail.config, cartpole_airl.config] + [
+    replace(cartpole_gail.config, imitator=imitator) for imitator in (Sqil(), IqLearn(), Density())
+]
+
+
+@pytest.mark.parametrize("config", IMITATORS, ids=lambda config: type(config.imitator).__name__)
+def test_every_imitator_fits_the_loop(config):
+    """Traced, not compiled: the state keeps its shapes, losses and returns are scalars, a reward is one per step."""
+    world = jax_environment(config.environment)
+    scene = _scene(config, world, some_demonstrations(world))
+    agent, reward = _agent(config, scene)
+    algorithm = over_seeds(in_graph(scene.environment, agent, envs=2, time=8), 3)
+    state = jax.eval_shape(algorithm.init, jax.random.key(0))
+    after, info = jax.eval_shape(algorithm.step, state, scene.demonstrations, jax.random.key(1))
+    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), after) == jax.tree.map(
+        lambda leaf: (leaf.shape, leaf.dtype), state
+    )
+    assert {"loss", "return", "return, seed 2"} <= set(info) and all(leaf.shape == () for leaf in info.values())
+    if reward is not None:
+        paid = jax.eval_shape(jax.vmap(reward, in_axes=(0, None)), after.agent, scene.demonstrations)
+        assert paid.shape == (3, 40)
+    else:
+        assert isinstance(config.imitator, Sqil)
+
+
+def test_random_actions_are_inside_their_bounds():
+    world = jax_environment("Pendulum-v1")
+    drawn = random_agent(world).act(None, np.zeros((500, 3)), jax.random.key(0))[0]
+    assert drawn.shape == (500, 1) and np.abs(drawn).max() <= 2 and drawn.min() < -1.5 < 1.5 < drawn.max()
+
+
+def test_unknown_environments_are_named():
+    with pytest.raises(InputError, match=r"no pure-JAX environment 'CartPole-v9'; perhaps .*CartPole-v1"):
+        jax_environment("CartPole-v9")
+
+
+def test_demonstrations_of_another_environment(finished, tmp_path):
+    folder, _ = finished
+    config = replace(
+        shrunk(cartpole_gail.config),
+        environment="Acrobot-v1",
+        expert=DemonstrationFile(path=str(folder / "demonstrations.safetensors")),
+    )
+    (tmp_path / "run").mkdir()
+    told = r"expected shape \(501, 6\) of Box.* got \(501, 4\); take demonstrations of this very environment"
+    with pytest.raises(InputError, match=told):
+        run_imitate(config, tmp_path / "run", "")
