@@ -5,7 +5,7 @@
 A third of the real traces is trained on, with traces written by program beside them; half of the problems are the test.
 Expect: see LOG.md. Published by Tyen et al. (arXiv 2311.08516, table 4), exact locations, all traces, best model and
 prompting: word sorting 44.3, tracking 90.7, Dyck 44.3 percent.
-Traces of word sorting are long: half are over 1,300 tokens, so rows are 2 x 2048.
+A step is read with what it follows from alone: what is due and the line before (irl/traces/mistakes/states.py).
 Obvious variations: --data.generated 0 (real traces alone); --trunk None.
 """
 
@@ -21,7 +21,7 @@ from reward_models.networks.decoder import DecoderConfig
 
 DATA = "../shared/data/bigbench_mistake"
 TASKS = ("dyck_languages", "word_sorting", "tracking_shuffled_objects")
-TRUNK_STEPS, STEPS = 1000, 1500
+TRUNK_STEPS, STEPS = 800, 1200
 
 config = ProcessModel(
     title="BIG-Bench-Mistake: where is the first mistake?",
@@ -30,17 +30,16 @@ config = ProcessModel(
         decoder=DecoderConfig(
             vocab_size=2048, num_layers=4, dim=128, num_heads=4, num_kv_heads=2, head_dim=32, hidden_dim=352
         ),
-        context=2048,
+        context=512,
     ),
     trunk=FitTrunk(
         algorithm=Sft(optimiser=AdamW(learning_rate=3e-3, total_steps=TRUNK_STEPS)),
         schedule=Schedule(steps=TRUNK_STEPS),
-        rows=2,
-        length=2048,
+        rows=6,
+        length=512,
     ),
     algorithm=Process(optimiser=AdamW(learning_rate=2e-3, total_steps=STEPS)),
     schedule=Schedule(steps=STEPS),
-    rows=2,
-    length=2048,
-    slots=256,
+    rows=6,
+    length=512,
 )

@@ -6,7 +6,7 @@ are real traces only.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +16,7 @@ import numpy as np
 from experiments.step_data import StepFiles
 from irl.traces.mistakes import dyck, tracking, word_sorting
 from irl.traces.mistakes.planted import Planted
+from irl.traces.mistakes.states import state_before
 from irl.types import InputError, LabelledSteps
 
 Random = np.random.Generator
@@ -59,6 +60,9 @@ class MistakeTraces:
     invented: float = 0.5
     """Share of the words to be sorted that are made up; the others are of problems trained on."""
 
+    right_steps: int = 4
+    """Right steps of a trace that an epoch learns from, drawn at random beside its wrong one: most steps are right."""
+
     longest: int = 64
     """Steps of the longest trace that is trained on: a row of a batch has room for no more."""
 
@@ -99,7 +103,28 @@ class MistakeTraces:
             models = _models(real)
             found += [task.renamed(trace, rng) for trace in real]
             found += [self._fresh(task, models, f"{number}-{i}", self.flawed, rng) for i in range(self.generated)]
-        return found
+        return [self._some(trace, rng) for trace in found]
+
+    def windows(self, trace: LabelledSteps) -> list[LabelledSteps]:
+        """Each step with what it follows from, for itself."""
+        labels = zip(trace.steps, trace.labels, strict=True)
+        return [
+            replace(
+                trace,
+                id=f"{trace.id}, step {index + 1}",
+                prompt=state_before(trace.prompt, trace.steps, index),
+                steps=(step,),
+                labels=(label,),
+            )
+            for index, (step, label) in enumerate(labels)
+        ]
+
+    def _some(self, trace: LabelledSteps, rng: Random) -> LabelledSteps:
+        """With the labels of some right steps alone."""
+        right = [i for i, label in enumerate(trace.labels) if label == 1.0]
+        kept = {int(i) for i in rng.permutation(right)[: self.right_steps]}
+        labels = [label if label == 0.0 or i in kept else None for i, label in enumerate(trace.labels)]
+        return replace(trace, labels=tuple(labels))
 
     def held_out(self) -> dict[str, list[LabelledSteps]]:
         return self._real(self.files).held_out()

@@ -83,7 +83,8 @@ def run_process_model(config: ProcessModel, folder: Path, command: str) -> Path:
     """Run, or go on with, a process model; returns the report."""
     begun, run = time.perf_counter(), RunFolder(folder, config.seeds[0])
     demonstrations = config.data.demonstrations(run.seed)
-    base = config.model.start(map(_text, demonstrations), by_step=True)
+    windows = (window for trace in demonstrations for window in config.data.windows(trace))
+    base = config.model.start(map(_text, windows), by_step=True)
     trunk = base.trunk if config.trunk is None else config.trunk.run(run, base, partial(_texts, config, run, base))
     network = HeadedDecoderConfig(
         decoder=base.decoder,
@@ -108,6 +109,18 @@ def run_process_model(config: ProcessModel, folder: Path, command: str) -> Path:
     return _finish(config, run, headline, command, time.perf_counter() - begun)
 
 
+class Reading(NamedTuple):
+    """Traces as they are read: what is judged by itself, and how many of those one after another are a trace."""
+
+    questions: list[Question]
+    parts: list[int]
+
+    def scores(self, scorer: ConversationScorer) -> Steps:
+        """The step scores of every trace."""
+        each = iter(step_scores(scorer, self.questions))
+        return [np.concatenate([next(each) for _ in range(count)]) for count in self.parts]
+
+
 class Readers(NamedTuple):
     """All that scores steps."""
 
@@ -116,9 +129,9 @@ class Readers(NamedTuple):
     """One for each process model, or none."""
     baselines: dict[str, ConversationScorer]
 
-    def learned(self, questions: Sequence[Question], written: Sequence[Sequence[str]]) -> dict[str, list[Steps]]:
+    def learned(self, reading: "Reading", written: Sequence[Sequence[str]]) -> dict[str, list[Steps]]:
         """Step scores of every kind and seed; `written` are the steps with their annotations, where they have any."""
-        found = {PROCESS: [step_scores(scorer, questions) for scorer in self.processes]}
+        found = {PROCESS: [reading.scores(scorer) for scorer in self.processes]}
         if self.calculations:
             found[CALCULATIONS] = [scorer(written) for scorer in self.calculations]
         return found
@@ -175,7 +188,8 @@ def _text(trace: LabelledSteps) -> str:
 
 def _texts(config: ProcessModel, run: RunFolder, base: Base, epoch: int):
     traces = config.data.demonstrations(run.seed + 1000 * epoch)
-    return encode_fitting(base.encoder, [question_of_steps(trace) for trace in traces]).rows
+    windows = [window for trace in traces for window in config.data.windows(trace)]
+    return encode_fitting(base.encoder, [question_of_steps(window) for window in windows]).rows
 
 
 def _fit(
@@ -186,11 +200,12 @@ def _fit(
     algorithm = config.algorithm.make(network.make())
 
     def draw(epoch: int) -> LabelledRows:
-        traces = config.data.epoch(epoch, run.seed)
-        found = encode_fitting(base.encoder, [question_of_steps(trace) for trace in traces])
+        drawn = (window for trace in config.data.epoch(epoch, run.seed) for window in config.data.windows(trace))
+        windows = [window for window in drawn if any(label is not None for label in window.labels)]
+        found = encode_fitting(base.encoder, [question_of_steps(window) for window in windows])
         if epoch == 0 and found.unfit:
-            run.say(f"{name}: {len(found.unfit)} of {len(traces)} traces are left out, the first: {found.unfit[0]}")
-        labels = [[np.nan if v is None else v for v in traces[i].labels] for i in found.kept]
+            run.say(f"{name}: {len(found.unfit)} of {len(windows)} are left out, the first: {found.unfit[0]}")
+        labels = [[np.nan if v is None else v for v in windows[i].labels] for i in found.kept]
         return LabelledRows(found.rows, labels)
 
     fresh = algorithm.init(run.key(name))
@@ -204,17 +219,13 @@ def _locations(config: ProcessModel, base: Base, readers: Readers, run: RunFolde
     """Headline rows of every held-out set, and how scores of both kinds are put together."""
     scored = {}
     for name, traces in config.data.held_out().items():
-        found = encode_fitting(base.encoder, [question_of_steps(trace) for trace in traces])
-        if found.unfit:
-            run.say(f"{name}: {len(found.unfit)} of {len(traces)} traces are left out, the first: {found.unfit[0]}")
-        kept = [traces[i] for i in found.kept]
-        questions = [question_of_steps(trace) for trace in kept]
+        kept, reading = _readable(config, base, traces, run, name)
         scored[name] = Scored(
             label=np.array([NO_ERROR if trace.first_error is None else trace.first_error for trace in kept]),
             subset=np.array([trace.subset for trace in kept]),
-            learned=readers.learned(questions, [trace.steps for trace in kept]),
+            learned=readers.learned(reading, [trace.steps for trace in kept]),
             baselines={"length of the step": [-np.array([len(s) for s in trace.steps], float) for trace in kept]}
-            | {name: step_scores(scorer, questions) for name, scorer in readers.baselines.items()},
+            | {name: reading.scores(scorer) for name, scorer in readers.baselines.items()},
         )
     together = _together(scored[VALIDATION])
     scored = {name: each._replace(learned=together(each.learned)) for name, each in scored.items()}
@@ -222,6 +233,24 @@ def _locations(config: ProcessModel, base: Base, readers: Readers, run: RunFolde
     information = config.data.information
     rows = [row for name, test in scored.items() for row in location_rows(name, validation, test, information)]
     return rows, together
+
+
+def _readable(
+    config: ProcessModel, base: Base, traces: Sequence[LabelledSteps], run: RunFolder, name: str
+) -> tuple[list[LabelledSteps], Reading]:
+    """The traces all of whose windows fit; the others are counted."""
+    windows = [[question_of_steps(window) for window in config.data.windows(trace)] for trace in traces]
+    found = encode_fitting(base.encoder, [question for trace in windows for question in trace])
+    fits, start, kept = set(found.kept), 0, []
+    for index, trace in enumerate(windows):
+        if fits.issuperset(range(start, start + len(trace))):
+            kept.append(index)
+        start += len(trace)
+    if len(kept) < len(traces):
+        left = len(traces) - len(kept)
+        run.say(f"{name}: {left} of {len(traces)} traces are left out, the first: {found.unfit[0]}")
+    read = Reading([question for i in kept for question in windows[i]], [len(windows[i]) for i in kept])
+    return [traces[i] for i in kept], read
 
 
 def _orders(
@@ -233,7 +262,8 @@ def _orders(
         run.say(f"{pool.name}: {len(found.unfit)} of {len(pool.questions)} answers left out: {found.unfit[0]}")
     questions, kept = [pool.questions[i] for i in found.kept], np.array(found.kept)
     scores = {}
-    for kind, members in together(readers.learned(questions, [q.answers[0].parts for q in questions])).items():
+    reading = Reading(questions, [1] * len(questions))
+    for kind, members in together(readers.learned(reading, [q.answers[0].parts for q in questions])).items():
         for how in ("min", "mean", "sum"):
             scores[f"{kind}, {how}"] = [aggregate(each, how) for each in members]
     length = np.array([len(q.answers[0].text) for q in questions], float)

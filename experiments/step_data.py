@@ -41,6 +41,10 @@ class StepData(Protocol):
         """The labelled traces of an epoch of training."""
         ...
 
+    def windows(self, trace: LabelledSteps) -> list[LabelledSteps]:
+        """What is judged by itself: the whole trace, or each of its steps with what it follows from, in order."""
+        ...
+
     def held_out(self) -> Mapping[str, list[LabelledSteps]]:
         """Sets of problems that are never trained on: `validation` sets the threshold, the others are reported."""
         ...
@@ -67,6 +71,9 @@ class StepFiles:
 
     def epoch(self, number: int, seed: int) -> list[LabelledSteps]:
         return self._part("train")
+
+    def windows(self, trace: LabelledSteps) -> list[LabelledSteps]:
+        return [trace]
 
     def held_out(self) -> dict[str, list[LabelledSteps]]:
         sets = {VALIDATION: self._part(VALIDATION)}
@@ -142,6 +149,9 @@ class PlantedErrors:
         rng, solutions = np.random.default_rng([seed, 2, number]), _solutions(self.train, PART)[0]
         traces = [self._drawn(index, self._varied(solution, rng), rng) for index, solution in enumerate(solutions)]
         return traces + self._drills(self.drills, DRILL_FLAWED, rng)
+
+    def windows(self, trace: LabelledSteps) -> list[LabelledSteps]:
+        return [trace]
 
     def held_out(self) -> dict[str, list[LabelledSteps]]:
         (_, validation), (test, _) = _solutions(self.train, PART), _solutions(self.test, 0)

@@ -51,3 +51,16 @@ def test_another_task_is_refused() -> None:
 def test_shares_must_leave_something_to_train_on() -> None:
     with pytest.raises(InputError, match=r"data.test, data.validation: .* got 0.8 and 0.2; lower one"):
         MistakeTraces(files=(), test=0.8, validation=0.2)
+
+
+def test_steps_are_read_with_what_they_follow_from(data: MistakeTraces) -> None:
+    """A window a step, in order; an epoch knows a few right labels of a trace and that of its wrong step."""
+    for trace in data.epoch(0, 0)[-50:]:
+        windows = data.windows(trace)
+        assert [window.steps for window in windows] == [(step,) for step in trace.steps]
+        assert tuple(window.labels[0] for window in windows) == trace.labels
+        assert windows[2].prompt == f"due: {trace.prompt.split()[0]}\n{trace.steps[1]}"
+        right = sum(label == 1.0 for label in trace.labels)
+        assert right <= data.right_steps and (right == data.right_steps or trace.first_error is not None)
+    whole = data.held_out()["dyck_languages"]
+    assert max(sum(label == 1.0 for label in trace.labels) for trace in whole) > data.right_steps

@@ -357,8 +357,8 @@ def test_bigbench_mistake_can_be_stepped(tmp_path):
     config = override(load_config("bigbench_mistake"), ["--data.files", file, "--data.generated", "4"])
     config = replace(shrunk(config), model=TextModel(decoder=TINY, context=256), length=256)
     (tmp_path / "short").mkdir()
-    with pytest.raises(InputError, match=r"no text fits into a row of 20 tokens; raise trunk\.length"):
-        run(replace(config, trunk=replace(TRUNK, length=20)), tmp_path / "short")
+    with pytest.raises(InputError, match=r"no text fits into a row of 4 tokens; raise trunk\.length"):
+        run(replace(config, trunk=replace(TRUNK, length=4)), tmp_path / "short")
     config = replace(config, trunk=replace(TRUNK, length=256))
     folder = run(config, tmp_path / "run")
     assert load_hugging_face(folder / "model").spec.information == "step labels"
