@@ -60,7 +60,10 @@ class Imitate:
     """What GAIL, AIRL and density train, and the policy of behavioural cloning."""
     envs: int = 8
     time: int = 256
-    """Steps of a rollout in each environment: a step of the schedule is `envs * time` steps of the environment."""
+    """Steps of a rollout in each environment: a step of the schedule is `envs * time` steps of the environment.
+
+    SQIL and IQ-Learn train a fixed number of minibatches a rollout: give them rollouts of 8 steps, or more updates.
+    """
     schedule: Schedule = Schedule(steps=65, log_every=5, save_every=65)
     scale: bool = True
     """Observations in the units of the demonstrations."""
