@@ -6,6 +6,7 @@ Expect: all five at 500 (the expert's return) within 133,000 steps of the enviro
 reward is reported beside them. Obvious variations: --seeds 16; --retrain 0; --imitator.network.base.action False.
 """
 
+from experiments.arenas import PureJax
 from experiments.expert import TrainedExpert
 from experiments.imitate import Imitate
 from irl.control.adversarial import Discriminator
@@ -15,7 +16,7 @@ from irl.control.rewards import RewardMlp, ShapedReward
 
 config = Imitate(
     title="AIRL on seals/CartPole-v0",
-    environment="seals/CartPole-v0",
+    environment=PureJax(id="seals/CartPole-v0"),
     expert=TrainedExpert(learner=Ppo(learning_rate=1e-3)),
     imitator=TransitionAirl(
         discriminator=Discriminator(updates=4),

@@ -6,6 +6,7 @@ Expect: all five at 500 (the expert's return) within 133,000 steps of the enviro
 Obvious variations: --seeds 16; --imitator.discriminator.gradient-penalty 1; --retrain 60.
 """
 
+from experiments.arenas import PureJax
 from experiments.expert import TrainedExpert
 from experiments.imitate import Imitate
 from irl.control.adversarial import Discriminator
@@ -15,7 +16,7 @@ from irl.control.rewards import RewardMlp
 
 config = Imitate(
     title="GAIL on seals/CartPole-v0",
-    environment="seals/CartPole-v0",
+    environment=PureJax(id="seals/CartPole-v0"),
     expert=TrainedExpert(learner=Ppo(learning_rate=1e-3)),
     imitator=Gail(discriminator=Discriminator(updates=8), network=RewardMlp(normalise=False)),
     learner=Ppo(learning_rate=1e-3, discount=0.95),

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from experiments.arenas import OfGymnasium, PureJax
 from experiments.beam_search import BeamSearch
 from experiments.demonstrations import Demonstrations
 from experiments.expert import DemonstrationFile, TrainedExpert
@@ -34,12 +35,15 @@ from irl.algorithms.sft import Sft
 from irl.control.adversarial import Discriminator
 from irl.control.airl import TransitionAirl
 from irl.control.behavioural_cloning import BehaviouralCloning
+from irl.control.dagger import Dagger, ExponentialBeta, LinearBeta
 from irl.control.density import Density
+from irl.control.dqn import Dqn
 from irl.control.gail import Gail
 from irl.control.iq_learn import IqLearn
 from irl.control.off_policy import OffPolicy
 from irl.control.ppo import Ppo
 from irl.control.rewards import RewardMlp, ShapedReward
+from irl.control.sac import Sac
 from irl.control.soft_q import SoftQ
 from irl.control.sqil import Sqil
 from irl.environments.countdown import Countdown
@@ -68,13 +72,16 @@ _CLASSES: tuple[type, ...] = (
     BradleyTerry,
     Countdown,
     CriticConfig,
+    Dagger,
     DecoderConfig,
     DemonstrationFile,
     Demonstrations,
     Density,
     Discriminator,
+    Dqn,
     Encoding,
     Experiment,
+    ExponentialBeta,
     FitCalculations,
     FitOutcomeModel,
     FitPolicy,
@@ -85,11 +92,13 @@ _CLASSES: tuple[type, ...] = (
     Imitate,
     ImprovePolicy,
     IqLearn,
+    LinearBeta,
     MistakeTraces,
     ModChain,
     Muon,
     Negatives,
     OffPolicy,
+    OfGymnasium,
     PairFiles,
     PairwiseCritic,
     PlantedErrors,
@@ -97,9 +106,11 @@ _CLASSES: tuple[type, ...] = (
     PreferenceModel,
     Process,
     ProcessModel,
+    PureJax,
     RerankPool,
     RewardMlp,
     RopeScaling,
+    Sac,
     Schedule,
     Sft,
     ShapedReward,

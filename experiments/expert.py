@@ -1,27 +1,42 @@
 """Where demonstrations in control come from: a file of trajectories, or an expert trained on the true reward."""
 
 from dataclasses import dataclass, field
-from functools import partial
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from experiments.arenas import Arena, Rounds, of_seed
 from experiments.run_folder import RunFolder
-from irl.control.environments.base import Environment
-from irl.control.in_graph import begin, collect, in_graph
+from irl.control.agent import Agent, AgentState
+from irl.control.dqn import Dqn
 from irl.control.ppo import Ppo
-from irl.control.trajectories import Trajectory, check_spaces, from_steps, to_transitions
+from irl.control.sac import Sac
+from irl.control.trajectories import Trajectory, check_spaces, from_steps
 from irl.control.trajectory_files import load_trajectories, read_trajectories, save_trajectories
-from irl.control.types import Rollout, Transitions
+from irl.control.types import Rollout
 from irl.train import Schedule
 
 
-class Demonstrated(NamedTuple):
-    """Steps of an expert, and what its episodes earned where that is known."""
+class Expert(NamedTuple):
+    """One that can be asked what it would do."""
 
-    transitions: Transitions
-    returns: np.ndarray | None
+    agent: Agent
+    state: AgentState
+
+
+class Demonstrated(NamedTuple):
+    """Episodes of an expert, and the expert where it is at hand."""
+
+    trajectories: list[Trajectory]
+    expert: Expert | None
+
+    @property
+    def returns(self) -> np.ndarray | None:
+        """What the episodes earned, where that is known of all."""
+        earned = [float(t.rewards.sum()) for t in self.trajectories if t.rewards is not None]
+        return np.array(earned) if len(earned) == len(self.trajectories) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,48 +47,37 @@ class DemonstrationFile:
     episodes: int | None = None
     """The first so many; None: all."""
 
-    def run(self, run: RunFolder, environment: Environment) -> Demonstrated:
-        return _demonstrated(read_trajectories(self.path)[: self.episodes], environment)
+    def run(self, run: RunFolder, arena: Arena) -> Demonstrated:
+        """InputError: no such file, or demonstrations of another environment."""
+        return _demonstrated(read_trajectories(self.path)[: self.episodes], arena, None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedExpert:
-    """PPO on the environment's own reward, and `episodes` of what it does."""
+    """A learner on the environment's own reward, and `episodes` of what it does."""
 
-    learner: Ppo = Ppo(learning_rate=1e-3, normalise=True)
+    learner: Ppo | Sac | Dqn = Ppo(learning_rate=1e-3, normalise=True)
     envs: int = 8
     time: int = 256
     schedule: Schedule = field(default_factory=lambda: Schedule(steps=100, log_every=5, save_every=100))
     episodes: int = 64
+    greedy: bool = False
+    """Demonstrated is what it thinks best, not what it does while it explores."""
 
-    def run(self, run: RunFolder, environment: Environment) -> Demonstrated:
+    def run(self, run: RunFolder, arena: Arena) -> Demonstrated:
         """Train, or read back what was demonstrated."""
+        agent = self.learner.make(arena.observation, arena.action)
+        rounds = Rounds(self.envs, self.time, self.schedule)
+        state = of_seed(arena.train(run, "expert", agent, None, rounds, seeds=1), 0)
         file = run.folder / "demonstrations.safetensors"
         if not file.exists():
-            agent = self.learner.make(environment.observation, environment.action)
-            algorithm = in_graph(environment, agent, envs=self.envs, time=self.time)
-            trained = run.fit("expert", algorithm, NoData(), self.schedule).agent
-            lanes = begin(environment, self.episodes, run.key("demonstrations"))
-            act = jax.jit(partial(collect, environment, agent, time=environment.horizon))
-            made = act(trained, lanes, run.key("expert acts"))[1]
-            save_trajectories(file, _first_episodes(environment, made))
-        return _demonstrated(load_trajectories(file), environment)
+            acting = _in_earnest(agent) if self.greedy else agent
+            made = arena.rollout(acting, state, run.key("demonstrations"), self.episodes)
+            save_trajectories(file, first_episodes(arena.name, made))
+        return _demonstrated(load_trajectories(file), arena, Expert(agent, state))
 
 
-class NoData:
-    """A `Source` for learners of a given reward."""
-
-    def next(self, state=None) -> None:
-        return None
-
-    def get_state(self) -> dict:
-        return {}
-
-    def set_state(self, state: dict) -> None:
-        """There is no position."""
-
-
-def _first_episodes(environment: Environment, rollout: Rollout) -> list[Trajectory]:
+def first_episodes(environment: str, rollout: Rollout) -> list[Trajectory]:
     """The first episode of every lane."""
     columns = (
         rollout.observation,
@@ -84,11 +88,18 @@ def _first_episodes(environment: Environment, rollout: Rollout) -> list[Trajecto
         rollout.reward,
     )
     lanes = zip(*(np.moveaxis(np.asarray(column), 1, 0) for column in columns), strict=True)
-    return [from_steps(*lane, environment=environment.name)[0] for lane in lanes]
+    return [from_steps(*lane, environment=environment)[0] for lane in lanes]
 
 
-def _demonstrated(trajectories: list[Trajectory], environment: Environment) -> Demonstrated:
-    check_spaces(trajectories, environment.observation, environment.action)
-    earned = [float(t.rewards.sum()) for t in trajectories if t.rewards is not None]
-    whole = len(earned) == len(trajectories)
-    return Demonstrated(to_transitions(trajectories), np.array(earned) if whole else None)
+def _in_earnest(agent: Agent) -> Agent:
+    """The agent without exploration."""
+
+    def act(state: AgentState, observations: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return agent.best(state, observations), jnp.zeros(len(observations))
+
+    return agent._replace(act=act)
+
+
+def _demonstrated(trajectories: list[Trajectory], arena: Arena, expert: Expert | None) -> Demonstrated:
+    check_spaces(trajectories, arena.observation, arena.action)
+    return Demonstrated(trajectories, expert)

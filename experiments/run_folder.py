@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from irl.algorithms.base import Algorithm, State
 from irl.checkpoint import Checkpoints
 from irl.traces.pipeline import Source
-from irl.train import Schedule, train
+from irl.train import Record, Schedule, train
 
 
 @dataclass
@@ -69,9 +69,20 @@ class RunFolder:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
 
     def fit(
-        self, name: str, algorithm: Algorithm, source: Source, schedule: Schedule, start: State | None = None
+        self,
+        name: str,
+        algorithm: Algorithm,
+        source: Source,
+        schedule: Schedule,
+        start: State | None = None,
+        observe: Callable[[Record], Record] = lambda record: record,
+        mesh: jax.sharding.Mesh | None = None,
     ) -> State:
-        """The training loop, with its checkpoints, metrics and progress bar under this name."""
+        """The training loop, with its checkpoints, metrics and progress bar under this name.
+
+        `observe` may add to what is recorded of a step, as `HostRollouts.recording` does. `mesh`: all devices unless
+        another is given.
+        """
         with self.progress(name, schedule.steps) as advance:
             return train(
                 algorithm,
@@ -79,8 +90,9 @@ class RunFolder:
                 schedule,
                 self.key(name),
                 checkpoints=self.checkpoints(name),
-                record=partial(self.record, name),
+                record=observe(partial(self.record, name)),
                 start=start,
+                mesh=mesh,
                 advance=advance,
             )
 

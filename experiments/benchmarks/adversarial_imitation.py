@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         place = Path(folder) / "peer"
         shutil.copytree(options.peer_folder, place)
         place.chmod(0o755)
-        _peer(options.peer_python, place, "make_expert.py")
+        peer_line(options.peer_python, place, "make_expert.py")
         for game in options.games:
             _compare(options, place, game)
     return 0
@@ -66,7 +66,7 @@ def _compare(options: Options, place: Path, game: str) -> None:
     rows = []
     for seed in options.seeds:
         flags = f"--variant {PEER[game]} --n-steps {TIME} --gen-buf {ENVS * TIME} --steps {STEPS} --seed {seed}"
-        theirs = _peer(options.peer_python, place, "adversarial_variants.py", *flags.split())
+        theirs = peer_line(options.peer_python, place, "adversarial_variants.py", *flags.split())
         looks = len(theirs["curve"]) * 16 / theirs["eval"]["n"] * theirs["eval"]["wall_s"]
         cold = theirs["total_wall_s"] - theirs["eval"]["wall_s"] - looks
         called = [sys.executable, "-m", "experiments.benchmarks.adversarial_imitation", "--child", game]
@@ -94,17 +94,18 @@ def ours(game: str, demonstrations: Path, seed: int, many: int) -> dict[str, Any
     import numpy as np
 
     from configs import cartpole_airl, cartpole_gail
-    from experiments.imitate import Scene, _agent, _scene, over_seeds
-    from irl.control.environments.gymnax_env import jax_environment
+    from experiments.arenas import InGraph, over_seeds
+    from experiments.expert import Demonstrated
+    from experiments.imitate import agent_of, scene_of
     from irl.control.in_graph import in_graph, returns
-    from irl.control.trajectories import to_transitions
     from irl.control.trajectory_files import read_trajectories
 
     config = {"gail": cartpole_gail, "airl": cartpole_airl}[game].config
-    world = jax_environment(config.environment)
-    scene: Scene = _scene(config, world, to_transitions(read_trajectories(demonstrations)))
-    agent = _agent(config, scene)[0]
-    one = in_graph(scene.environment, agent, envs=ENVS, time=TIME)
+    shown = Demonstrated(read_trajectories(demonstrations), None)
+    scene = scene_of(config, config.environment.arena(), shown)
+    assert isinstance(scene.arena, InGraph)
+    environment, agent = scene.arena.environment, agent_of(config, scene)[0]
+    one = in_graph(environment, agent, envs=ENVS, time=TIME)
 
     def trained(algorithm):
         def run(key):
@@ -121,18 +122,18 @@ def ours(game: str, demonstrations: Path, seed: int, many: int) -> dict[str, Any
     begun = time.perf_counter()
     jax.block_until_ready(single(jax.random.key(seed + 1000)))
     warm = time.perf_counter() - begun
-    earned = float(returns(scene.environment, agent, state.agent, jax.random.key(1), 100).mean())
+    earned = float(returns(environment, agent, state.agent, jax.random.key(1), 100).mean())
     several = trained(over_seeds(one, many))
     jax.block_until_ready(several(jax.random.key(seed)))
     begun = time.perf_counter()
     states = jax.block_until_ready(several(jax.random.key(seed + 1000)))
     side_by_side = time.perf_counter() - begun
-    judged = jax.vmap(lambda s: returns(scene.environment, agent, s, jax.random.key(1), 16).mean())(states.agent)
+    judged = jax.vmap(lambda s: returns(environment, agent, s, jax.random.key(1), 16).mean())(states.agent)
     found = {"cold": cold, "warm": warm, "return": earned, "many": side_by_side}
     return found | {"many_returns": np.asarray(judged).round().astype(int).tolist()}
 
 
-def _peer(python: Path | None, place: Path, script: str, *flags: str) -> dict[str, Any]:
+def peer_line(python: Path | None, place: Path, script: str, *flags: str) -> dict[str, Any]:
     return _json(subprocess.run([str(python), script, *flags], cwd=place, capture_output=True, text=True, check=True))
 
 

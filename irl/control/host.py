@@ -59,7 +59,7 @@ class Actor:
     def copy(self, state: AgentState) -> list[jax.Array]:
         """The arrays that it reads, as they will be once the step that makes them is done."""
         read = [leaf for leaf, wanted in zip(jax.tree.leaves(state), self._read, strict=True) if wanted]
-        return self.place(read)
+        return self.place([jnp.copy(leaf) for leaf in read])  # device_put alone keeps the buffer on one device
 
     def place(self, leaves: list[Any]) -> list[jax.Array]:
         return [jax.device_put(leaf, self._host, may_alias=False) for leaf in leaves]

@@ -3,23 +3,28 @@
 import json
 from dataclasses import replace
 
+import gymnasium
 import jax
 import numpy as np
 import pytest
 import safetensors.numpy
 
 from configs import cartpole_airl, cartpole_gail
-from experiments.expert import DemonstrationFile, TrainedExpert
-from experiments.imitate import _agent, _scene, over_seeds, random_agent, run_imitate
+from experiments.arenas import OfGymnasium, PureJax, on_host, over_seeds, random_agent
+from experiments.expert import Demonstrated, DemonstrationFile, TrainedExpert
+from experiments.imitate import agent_of, cloned, run_imitate, scene_of, warm
+from experiments.run_folder import RunFolder
 from irl.control.behavioural_cloning import BehaviouralCloning
+from irl.control.dagger import Dagger
 from irl.control.density import Density
 from irl.control.environments.gymnax_env import jax_environment
+from irl.control.gail import Gail
 from irl.control.in_graph import in_graph
 from irl.control.iq_learn import IqLearn
 from irl.control.ppo import Ppo
 from irl.control.sqil import Sqil
+from irl.control.trajectories import from_arrays, to_transitions
 from irl.control.trajectory_files import load_trajectories
-from irl.control.types import Transitions
 from irl.train import Schedule
 from irl.types import InputError
 
@@ -81,10 +86,10 @@ def test_demonstrations_of_ones_own(finished, tmp_path):
     assert {"BehaviouralCloning: return", "expert"} <= {row["name"] for row in report["headline"]}
 
 
-def some_demonstrations(world) -> Transitions:
+def some_demonstrations(arena) -> Demonstrated:
     rng = np.random.default_rng(0)
-    seen = rng.normal(size=(40, *world.observation.shape)).astype(np.float32)
-    return Transitions(seen, rng.integers(0, 2, 40).astype(np.int32), seen, np.zeros(40, bool))
+    seen = rng.normal(size=(41, *arena.observation.shape)).astype(np.float32)
+    return Demonstrated([from_arrays(seen, rng.integers(0, 2, 40).astype(np.int32), terminal=False)], None)
 
 
 IMITATORS = [cartpole_gail.config, cartpole_airl.config] + [
@@ -95,10 +100,10 @@ IMITATORS = [cartpole_gail.config, cartpole_airl.config] + [
 @pytest.mark.parametrize("config", IMITATORS, ids=lambda config: type(config.imitator).__name__)
 def test_every_imitator_fits_the_loop(config):
     """Traced, not compiled: the state keeps its shapes, losses and returns are scalars, a reward is one per step."""
-    world = jax_environment(config.environment)
-    scene = _scene(config, world, some_demonstrations(world))
-    agent, reward = _agent(config, scene)
-    algorithm = over_seeds(in_graph(scene.environment, agent, envs=2, time=8), 3)
+    arena = config.environment.arena()
+    scene = scene_of(config, arena, some_demonstrations(arena))
+    agent, reward = agent_of(config, scene)
+    algorithm = over_seeds(in_graph(scene.arena.environment, agent, envs=2, time=8), 3)
     state = jax.eval_shape(algorithm.init, jax.random.key(0))
     after, info = jax.eval_shape(algorithm.step, state, scene.demonstrations, jax.random.key(1))
     assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), after) == jax.tree.map(
@@ -112,9 +117,83 @@ def test_every_imitator_fits_the_loop(config):
         assert isinstance(config.imitator, Sqil)
 
 
+ON_THE_HOST = replace(
+    shrunk(cartpole_gail.config),
+    environment=OfGymnasium(id="CartPole-v1", max_episode_steps=15),
+    imitator=Gail(),
+    absorbing=True,
+    schedule=SHORT,
+    time=40,
+    seeds=1,
+)
+
+
+def test_a_run_on_the_host_ends_as_if_it_had_not_been_stopped(tmp_path):
+    whole = run(ON_THE_HOST, tmp_path / "whole")
+    names = {row["name"]: row for row in whole["headline"]}
+    assert {"Gail: return", "expert", "random actions"} <= set(names)
+    assert 1 <= names["Gail: return"]["value"] <= 15
+    (curve,) = whole["train_time"]
+    assert {series["name"] for series in curve["series"]} == {"return, seed 0"}
+    run(replace(ON_THE_HOST, schedule=replace(SHORT, steps=1)), tmp_path / "stopped")
+    again = run(ON_THE_HOST, tmp_path / "stopped")
+    assert [row["value"] for row in again["headline"]] == [row["value"] for row in whole["headline"]]
+
+
+def test_demonstrations_that_end_are_filled_up_to_the_horizon():
+    """A fallen pole: the imitator sees the absorbing state from then on, in the units of what was demonstrated."""
+    arena = OfGymnasium(id="CartPole-v1").arena()
+    seen = np.random.default_rng(0).normal(size=(11, 4)).astype(np.float32)
+    shown = Demonstrated([from_arrays(seen, np.zeros(10, np.int32), terminal=True)], None)
+    scene = scene_of(ON_THE_HOST, arena, shown)
+    assert scene.arena.observation.shape == (5,) and scene.demonstrations.observation.shape == (500, 5)
+    assert not scene.demonstrations.terminated.any()
+    np.testing.assert_array_equal(scene.demonstrations.observation[10:, -1], 1)
+    np.testing.assert_allclose(scene.demonstrations.observation[:10, :4].mean(0), 0, atol=0.5)
+
+
+def test_dagger_asks_the_expert_in_units_of_its_own(finished, tmp_path):
+    """The expert of the run answers to scaled observations as it does to plain ones."""
+    folder, _ = finished
+    config = replace(shrunk(cartpole_gail.config), imitator=Dagger(updates=2, capacity=4000))
+    (tmp_path / "run").mkdir()
+    arena = config.environment.arena()
+    shown = config.expert.run(RunFolder(tmp_path / "run", 0), arena)
+    scene = scene_of(config, arena, shown)
+    plain = to_transitions(shown.trajectories).observation[:50]
+    expected = shown.expert.agent.best(shown.expert.state, plain)
+    np.testing.assert_array_equal(scene.asked(scene.expert, scene.demonstrations.observation[:50]), expected)
+    report = run(config, tmp_path / "run")
+    assert {"Dagger: return", "Dagger: normalised return"} <= {row["name"] for row in report["headline"]}
+    file = DemonstrationFile(path=str(folder / "demonstrations.safetensors"))
+    with pytest.raises(InputError, match="Dagger: demonstrations from a file cannot be asked; give it expert=Trained"):
+        run_imitate(replace(config, expert=file), tmp_path / "run", "")
+
+
+def test_a_policy_that_begins_as_a_clone(tmp_path):
+    """The learner inside the game begins with the cloned policy; its discriminator is fresh."""
+    config = replace(shrunk(cartpole_gail.config), warm_start=1, seeds=2)
+    arena = config.environment.arena()
+    scene = scene_of(config, arena, some_demonstrations(arena))
+    agent, _ = agent_of(config, scene)
+    begun = warm(config, RunFolder(tmp_path, 0), scene, agent)
+    learner = config.learner.make(scene.arena.observation, scene.arena.action)
+    clones = cloned(config, RunFolder(tmp_path, 0), scene, learner, BehaviouralCloning(), 1)
+    jax.tree.map(np.testing.assert_array_equal, begun.learner.params, clones.params)
+    fresh = jax.vmap(learner.init)(jax.random.split(jax.random.key(0), 2)).params
+    assert not np.array_equal(*(jax.tree.leaves(p)[0] for p in (fresh, clones.params)))
+    with pytest.raises(InputError, match="warm_start: SQIL and IQ-Learn learn a Q-function, which has no clone"):
+        warm(replace(config, imitator=Sqil()), RunFolder(tmp_path, 0), scene, agent)
+
+
+def test_episodes_without_end_are_refused():
+    with pytest.raises(InputError, match="its episodes have no time limit; give it one"):
+        on_host(lambda: gymnasium.make("CartPole-v1").unwrapped)
+
+
 def test_random_actions_are_inside_their_bounds():
     world = jax_environment("Pendulum-v1")
-    drawn = random_agent(world).act(None, np.zeros((500, 3)), jax.random.key(0))[0]
+    drawn = random_agent(world.action).act(None, np.zeros((500, 3)), jax.random.key(0))[0]
     assert drawn.shape == (500, 1) and np.abs(drawn).max() <= 2 and drawn.min() < -1.5 < 1.5 < drawn.max()
 
 
@@ -127,7 +206,7 @@ def test_demonstrations_of_another_environment(finished, tmp_path):
     folder, _ = finished
     config = replace(
         shrunk(cartpole_gail.config),
-        environment="Acrobot-v1",
+        environment=PureJax(id="Acrobot-v1"),
         expert=DemonstrationFile(path=str(folder / "demonstrations.safetensors")),
     )
     (tmp_path / "run").mkdir()

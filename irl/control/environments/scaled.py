@@ -6,24 +6,24 @@ instead: GAIL then missed 500 on one or two seeds of five, with moments of the d
 """
 
 import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Num
 
 from irl.control.environments.base import Environment
 from irl.control.moments import Moments, no_moments, normalised, updated
-from irl.control.spaces import Box, features
+from irl.control.spaces import Box, Space, features
 from irl.control.types import Transitions
 from irl.types import InputError
 
 CLIP = 10.0
 
 
-def moments_of(environment: Environment, demonstrations: Transitions) -> Moments:
+def moments_of(space: Space, demonstrations: Transitions) -> Moments:
     """Mean and variance of the demonstrated observations. InputError: none, or discrete ones."""
-    if not isinstance(environment.observation, Box):
-        raise InputError(f"{environment.name}: has {environment.observation} as observations, which have no scale")
+    if not isinstance(space, Box):
+        raise InputError(f"observations: {space} has no scale; leave the scaling out (--scale False)")
     if not len(demonstrations.terminated):
         raise InputError("demonstrations: expected one transition or more, got none")
-    seen = features(environment.observation, jnp.asarray(demonstrations.observation))
-    return updated(no_moments((environment.observation.width,)), seen)
+    return updated(no_moments((space.width,)), features(space, jnp.asarray(demonstrations.observation)))
 
 
 def scaled_environment(environment: Environment, moments: Moments) -> Environment:
@@ -44,12 +44,12 @@ def scaled_environment(environment: Environment, moments: Moments) -> Environmen
     return environment._replace(observation=space, reset=reset, step=step)
 
 
-def scaled(environment: Environment, moments: Moments, transitions: Transitions) -> Transitions:
-    """Transitions of the environment in the units of `scaled_environment`."""
+def scaled(space: Space, moments: Moments, observations: Num[ArrayLike, "batch ..."]) -> Float[Array, "batch width"]:
+    """Observations of the space in the units of `scaled_environment`."""
+    return normalised(moments, features(space, jnp.asarray(observations)), CLIP)
 
-    def read(observation):
-        return normalised(moments, features(environment.observation, jnp.asarray(observation)), CLIP)
 
-    return transitions._replace(
-        observation=read(transitions.observation), next_observation=read(transitions.next_observation)
-    )
+def unscaled(space: Space, moments: Moments, observations: Float[Array, "batch width"]) -> Float[Array, "batch ..."]:
+    """Observations of the space again, those that were cut as they were cut."""
+    values = observations * jnp.sqrt(moments.variance + 1e-8) + moments.mean
+    return values.reshape(len(observations), *space.shape)

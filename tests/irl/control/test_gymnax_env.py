@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 
 from irl.control.environments.gymnax_env import gymnax_environment, seals_cartpole, seals_mountain_car
-from irl.control.environments.scaled import moments_of, scaled, scaled_environment
 from irl.control.spaces import Box, Discrete
-from irl.control.types import Transitions
 from irl.types import InputError
 
 
@@ -70,28 +68,3 @@ def test_seals_mountain_car_stays_at_the_goal():
         seen.append(float(outcome.observation[0]))
         assert not outcome.terminated
     assert outcome.truncated and rewards == [-1.0, 0, 0, 0, 0, 0] and seen == [seen[0]] * 6 and seen[0] >= 0.5
-
-
-def test_observations_in_units_of_the_demonstrations():
-    world = gymnax_environment("Pendulum-v1")
-    seen = np.random.default_rng(0).normal([1, 2, 3], [0.1, 1, 10], size=(50, 3)).astype(np.float32)
-    demonstrations = Transitions(seen, np.zeros((50, 1)), seen, np.zeros(50, bool))
-    moments = moments_of(world, demonstrations)
-    inside = scaled(world, moments, demonstrations)
-    np.testing.assert_allclose(inside.observation.mean(0), 0, atol=1e-4)
-    np.testing.assert_allclose(inside.observation.std(0), 1, rtol=1e-3)
-    there = scaled_environment(world, moments)
-    _, plain = world.reset(jax.random.key(3))
-    state, observation = there.reset(jax.random.key(3))
-    np.testing.assert_allclose(observation, np.clip((plain - seen.mean(0)) / seen.std(0), -10, 10), rtol=1e-3)
-    _, outcome = there.step(state, jnp.zeros(1), jax.random.key(0))
-    assert outcome.observation.shape == (3,) and there.observation == Box((3,), -10.0, 10.0)
-
-
-def test_what_has_no_scale():
-    world = gymnax_environment("CartPole-v1")
-    nothing = Transitions(np.zeros((0, 4)), np.zeros(0, int), np.zeros((0, 4)), np.zeros(0, bool))
-    with pytest.raises(InputError, match="demonstrations: expected one transition or more, got none"):
-        moments_of(world, nothing)
-    with pytest.raises(InputError, match=r"has Discrete\(n=3\) as observations, which have no scale"):
-        moments_of(world._replace(observation=Discrete(3)), nothing)
