@@ -84,8 +84,8 @@ class Arena(Protocol):
         self, agent: Agent, states: AgentState, key: jax.Array, episodes: int, seeds: int, *, explore: bool = False
     ) -> Float[np.ndarray, "seeds episodes"]: ...
 
-    def rollout(self, agent: Agent, state: AgentState, key: jax.Array, envs: int) -> Rollout:
-        """One horizon of what an agent (without axis of seeds) does, exploring."""
+    def rollout(self, agent: Agent, state: AgentState, key: jax.Array, envs: int, steps: int | None = None) -> Rollout:
+        """What an agent (without axis of seeds) does, exploring, in `steps` steps, or in one horizon."""
         ...
 
 
@@ -161,9 +161,10 @@ class InGraph:
         one = partial(in_graph.returns, self.environment, agent, episodes=episodes, explore=explore)
         return np.asarray(jax.jit(jax.vmap(one))(states, jax.random.split(key, seeds)))
 
-    def rollout(self, agent, state, key, envs):
+    def rollout(self, agent, state, key, envs, steps=None):
         lanes = in_graph.begin(self.environment, envs, key)
-        return jax.jit(partial(in_graph.collect, self.environment, agent, time=self.horizon))(state, lanes, key)[1]
+        collect = partial(in_graph.collect, self.environment, agent, time=steps or self.horizon)
+        return jax.jit(collect)(state, lanes, key)[1]
 
 
 @dataclass(frozen=True)
@@ -216,9 +217,9 @@ class OnHost:
         ]
         return np.stack(each)
 
-    def rollout(self, agent, state, key, envs):
+    def rollout(self, agent, state, key, envs, steps=None):
         lanes = self._lanes(envs, key)
-        made = HostRollouts(lanes, agent, time=self.horizon).next(state)
+        made = HostRollouts(lanes, agent, time=steps or self.horizon).next(state)
         lanes.close()
         assert isinstance(made, Rollout)
         return made

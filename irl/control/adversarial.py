@@ -2,7 +2,7 @@
 
 One step of the agent is one round: `updates` steps of the discriminator on the newest rollout, then one step of the
 learner (PPO, say) on that rollout with the learned rewards. What differs between algorithms is the discriminator's
-logit and the reward map: see gail.py and airl.py.
+logit and what the policy is paid: see gail.py and airl.py.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,6 @@ from irl.control.rewards import RewardNetwork
 from irl.control.types import Transitions, flat
 from irl.types import InputError
 from reward_models.losses import discriminator_loss
-from reward_models.reward_maps import RewardMap
 from reward_models.types import Array
 
 
@@ -51,12 +50,12 @@ class Discriminator:
             raise InputError(f"Discriminator: expected updates and batch from 1 on, got {self.updates}, {self.batch}")
 
 
-Logit = Callable[[Params, Transitions, Float[Array, " batch"]], Float[Array, " batch"]]
-"""(params, transitions, log-probability of their actions under the policy) -> logit that an expert made them"""
+OfSteps = Callable[[Params, Transitions, Float[Array, " batch"]], Float[Array, " batch"]]
+"""(params, transitions, log-probability of their actions under the policy) -> logit that an expert made them, or pay"""
 
 
 def adversarial_agent(
-    config: Discriminator, learner: Agent, network: RewardNetwork, logit: Logit, reward_map: RewardMap
+    config: Discriminator, learner: Agent, network: RewardNetwork, logit: OfSteps, pay: OfSteps
 ) -> Agent:
     """The agent of a game. Its step takes an `ImitationBatch`."""
     optimiser = optax.flatten(optax.adam(config.learning_rate))
@@ -101,7 +100,7 @@ def adversarial_agent(
 
         keys = jax.random.split(of_discriminator, config.updates)
         (params, opt_state), infos = jax.lax.scan(update, (params, state.opt_state), keys)
-        reward = reward_map(logit(params, made, made_log_prob)).reshape(batch.rollout.reward.shape)
+        reward = pay(params, made, made_log_prob).reshape(batch.rollout.reward.shape)
         learned, info = learner.step(state.learner, batch.rollout._replace(reward=reward), of_learner)
         info = info | jax.tree.map(jnp.mean, infos) | {"learned_reward": reward.mean()}
         return State(params, opt_state, learned), info | {"loss": info["discriminator_loss"]}

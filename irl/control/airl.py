@@ -6,18 +6,23 @@ Fu, Luo & Levine, "Learning Robust Rewards with Adversarial Inverse Reinforcemen
 1710.11248), algorithm 1. At the optimum f is the expert's advantage, and g, without the shaping, the reward that is
 carried to other dynamics (`RewardNetwork.portable`). Information level: demonstrations. Differences from the paper:
 
-1. Any learner in the place of TRPO. Its reward is l, which holds the entropy of the policy as -log pi.
+1. Any learner in the place of TRPO. Its reward is l, which holds the entropy of the policy as -log pi; for a learner
+   that has an entropy of its own (SAC), whose memory would keep old policies' log pi, it may be f (`pay`).
 2. `network` is the shaped reward of the paper; `action=False` in its base is the paper's state-only reward.
 3. Options of later work: gradient penalty, spectral normalisation, label smoothing.
 """
 
 from dataclasses import dataclass
 
+from jaxtyping import Array, Float
+
 from irl.control.adversarial import Discriminator, adversarial_agent
 from irl.control.agent import Agent
+from irl.control.networks import Params
 from irl.control.rewards import RewardConfig, ShapedReward
 from irl.control.spaces import Space
-from reward_models.reward_maps import airl
+from irl.control.types import Transitions
+from irl.types import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,13 +31,21 @@ class TransitionAirl:
 
     discriminator: Discriminator = Discriminator()
     network: RewardConfig = ShapedReward()
+    pay: str = "logit"
+    """logit | f: what the policy earns, l or the shaped reward f."""
+
+    def __post_init__(self):
+        if self.pay not in ("logit", "f"):
+            raise InputError(f"TransitionAirl.pay: expected logit or f, got {self.pay!r}")
 
     def make(self, learner: Agent, observation: Space, action: Space) -> Agent:
         network = self.network.make(observation, action)
-        return adversarial_agent(
-            self.discriminator,
-            learner,
-            network,
-            lambda params, transitions, log_prob: network.apply(params, transitions) - log_prob,
-            airl,
-        )
+
+        def f(params: Params, transitions: Transitions, log_prob: Float[Array, " batch"]) -> Float[Array, " batch"]:
+            return network.apply(params, transitions)
+
+        def logit(params: Params, transitions: Transitions, log_prob: Float[Array, " batch"]) -> Float[Array, " batch"]:
+            return network.apply(params, transitions) - log_prob
+
+        pay = {"logit": logit, "f": f}[self.pay]
+        return adversarial_agent(self.discriminator, learner, network, logit=logit, pay=pay)

@@ -35,11 +35,11 @@ class Gail:
             raise InputError(f"Gail.reward_map: expected one of {', '.join(REWARD_MAPS)}, got {self.reward_map!r}")
 
     def make(self, learner: Agent, observation: Space, action: Space) -> Agent:
-        network = self.network.make(observation, action)
+        network, reward_map = self.network.make(observation, action), REWARD_MAPS[self.reward_map]
         return adversarial_agent(
             self.discriminator,
             learner,
             network,
-            lambda params, transitions, log_prob: network.apply(params, transitions),
-            REWARD_MAPS[self.reward_map],
+            logit=lambda params, transitions, log_prob: network.apply(params, transitions),
+            pay=lambda params, transitions, log_prob: reward_map(network.apply(params, transitions)),
         )

@@ -2,6 +2,8 @@
 
 import json
 from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
 
 import gymnasium
 import jax
@@ -9,11 +11,13 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from configs import cartpole_airl, cartpole_gail
+import configs
+from configs import cartpole_gail
 from experiments.arenas import OfGymnasium, PureJax, on_host, over_seeds, random_agent
-from experiments.expert import Demonstrated, DemonstrationFile, TrainedExpert
-from experiments.imitate import agent_of, cloned, run_imitate, scene_of, warm
+from experiments.expert import Demonstrated, DemonstrationFile, Expert, TrainedExpert
+from experiments.imitate import Imitate, agent_of, cloned, run_imitate, scene_of, warm
 from experiments.run_folder import RunFolder
+from irl.control.agent import ImitationBatch
 from irl.control.behavioural_cloning import BehaviouralCloning
 from irl.control.dagger import Dagger
 from irl.control.density import Density
@@ -22,6 +26,7 @@ from irl.control.gail import Gail
 from irl.control.in_graph import in_graph
 from irl.control.iq_learn import IqLearn
 from irl.control.ppo import Ppo
+from irl.control.spaces import Discrete
 from irl.control.sqil import Sqil
 from irl.control.trajectories import from_arrays, to_transitions
 from irl.control.trajectory_files import load_trajectories
@@ -89,32 +94,74 @@ def test_demonstrations_of_ones_own(finished, tmp_path):
 def some_demonstrations(arena) -> Demonstrated:
     rng = np.random.default_rng(0)
     seen = rng.normal(size=(41, *arena.observation.shape)).astype(np.float32)
-    return Demonstrated([from_arrays(seen, rng.integers(0, 2, 40).astype(np.int32), terminal=False)], None)
+    box = rng.uniform(-1, 1, (40, *arena.action.shape)).astype(np.float32)
+    actions = rng.integers(0, 2, 40).astype(np.int32) if isinstance(arena.action, Discrete) else box
+    return Demonstrated([from_arrays(seen, actions, terminal=False)], None)
 
 
-IMITATORS = [cartpole_gail.config, cartpole_airl.config] + [
-    replace(cartpole_gail.config, imitator=imitator) for imitator in (Sqil(), IqLearn(), Density())
-]
+CONFIGS = {
+    name: config
+    for file in Path(configs.__path__[0]).glob("*.py")
+    if isinstance(config := getattr(import_module(f"configs.{(name := file.stem)}"), "config", None), Imitate)
+}
+IN_ONE_PROGRAM = {name: config for name, config in CONFIGS.items() if isinstance(config.environment, PureJax)} | {
+    type(imitator).__name__: replace(cartpole_gail.config, imitator=imitator)
+    for imitator in (Sqil(), IqLearn(), Density(), BehaviouralCloning())
+}
+HOSTS = {name: config for name, config in CONFIGS.items() if isinstance(config.environment, OfGymnasium)}
 
 
-@pytest.mark.parametrize("config", IMITATORS, ids=lambda config: type(config.imitator).__name__)
-def test_every_imitator_fits_the_loop(config):
-    """Traced, not compiled: the state keeps its shapes, losses and returns are scalars, a reward is one per step."""
+def built(config):
+    """Where, agent, reward and demonstrations; an expert to be asked is a policy that was never trained."""
     arena = config.environment.arena()
-    scene = scene_of(config, arena, some_demonstrations(arena))
-    agent, reward = agent_of(config, scene)
+    shown = some_demonstrations(arena)
+    if isinstance(config.imitator, Dagger):
+        expert = config.expert.learner.make(arena.observation, arena.action)
+        shown = shown._replace(expert=Expert(expert, expert.init(jax.random.key(0))))
+    scene = scene_of(config, arena, shown)
+    return scene, *agent_of(config, scene)
+
+
+def same_shapes(first, second):
+    shapes = [jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree) for tree in (first, second)]
+    return shapes[0] == shapes[1]
+
+
+@pytest.mark.parametrize("config", IN_ONE_PROGRAM.values(), ids=IN_ONE_PROGRAM)
+def test_every_config_in_one_program_can_be_stepped(config):
+    """Traced, not compiled: the state keeps its shapes, losses and returns are scalars, a reward is one per step."""
+    scene, agent, reward = built(config)
+    if isinstance(config.imitator, BehaviouralCloning):
+        agent = config.imitator.make(agent, scene.arena.action)
+        state = jax.eval_shape(agent.init, jax.random.key(0))
+        after, info = jax.eval_shape(agent.step, state, scene.demonstrations, jax.random.key(1))
+        assert same_shapes(after, state) and "loss" in info
+        return
     algorithm = over_seeds(in_graph(scene.arena.environment, agent, envs=2, time=8), 3)
     state = jax.eval_shape(algorithm.init, jax.random.key(0))
     after, info = jax.eval_shape(algorithm.step, state, scene.demonstrations, jax.random.key(1))
-    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), after) == jax.tree.map(
-        lambda leaf: (leaf.shape, leaf.dtype), state
-    )
+    assert same_shapes(after, state)
     assert {"loss", "return", "return, seed 2"} <= set(info) and all(leaf.shape == () for leaf in info.values())
     if reward is not None:
         paid = jax.eval_shape(jax.vmap(reward, in_axes=(0, None)), after.agent, scene.demonstrations)
-        assert paid.shape == (3, 40)
+        assert paid.shape == (3, len(scene.demonstrations.terminated))
     else:
-        assert isinstance(config.imitator, Sqil)
+        assert isinstance(config.imitator, Sqil | Dagger)
+
+
+@pytest.mark.parametrize("config", HOSTS.values(), ids=HOSTS)
+def test_every_config_on_the_host_can_be_stepped(config):
+    """The environment really takes two steps; learning is traced."""
+    pytest.importorskip("mujoco")
+    scene, agent, reward = built(config)
+    state = agent.init(jax.random.key(0))
+    rollout = scene.arena.rollout(agent, state, jax.random.key(0), 2, steps=2)
+    assert rollout.observation.shape == (2, 2, *scene.arena.observation.shape)
+    if isinstance(config.imitator, BehaviouralCloning):
+        return
+    after, info = jax.eval_shape(agent.step, state, ImitationBatch(rollout, scene.demonstrations), jax.random.key(1))
+    assert same_shapes(after, state) and "loss" in info
+    assert reward(state, scene.demonstrations).shape == (len(scene.demonstrations.terminated),)
 
 
 ON_THE_HOST = replace(

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from irl.control.adversarial import Discriminator, gradient_penalty
+from irl.control.agent import ImitationBatch
 from irl.control.airl import TransitionAirl
 from irl.control.gail import Gail
-from irl.control.in_graph import in_graph, returns
+from irl.control.in_graph import State, begin, collect, in_graph, returns
 from irl.control.ppo import Ppo
-from irl.control.rewarded import rewarded
+from irl.control.rewarded import rewarded, rewarded_by
 from irl.control.rewards import RewardMlp, RewardNetwork, ShapedReward, each, ensemble
 from irl.control.spaces import Box, Discrete
 from irl.control.types import Transitions
@@ -154,7 +155,43 @@ def test_a_learner_is_paid_another_reward():
     assert info["learned_reward"] > 0.9 and info["return"] < 7
 
 
+@pytest.mark.parametrize("pay", ["logit", "f"])
+def test_what_airl_pays(pay):
+    """A learner that keeps the rewards it is given: l holds the log-probability of who acted, f does not."""
+    keeper = PPO.make(WORLD.observation, WORLD.action)
+    keeper = keeper._replace(step=lambda state, rollout, key: (state, {"paid": rollout.reward}))
+    config = TransitionAirl(discriminator=DISCRIMINATOR, network=NETWORKS["shaped"], pay=pay)
+    agent = config.make(keeper, WORLD.observation, WORLD.action)
+    state = agent.init(jax.random.key(0))
+    rollout = collect(WORLD, agent, state, begin(WORLD, 3, jax.random.key(1)), jax.random.key(2), 10)[1]
+    state, info = agent.step(state, ImitationBatch(rollout, demonstrations()), jax.random.key(3))
+    network = config.network.make(WORLD.observation, WORLD.action)
+    f = network.apply(state.params, rollout.transitions()).reshape(10, 3)
+    np.testing.assert_allclose(info["paid"], f - rollout.log_prob if pay == "logit" else f, rtol=1e-4, atol=1e-5)
+
+
+def test_each_seed_is_paid_by_its_own_frozen_reward():
+    """The frozen part is the sign of the action that pays."""
+    learner = PPO.make(WORLD.observation, WORLD.action)
+    agent, begin_paid = rewarded_by(learner, lambda good, t: (t.action == good).astype(jnp.float32))
+    algorithm = in_graph(WORLD, agent, envs=16, time=10)
+
+    def one(good, key):
+        state = State(begin_paid(good, key), begin(WORLD, 16, key))
+        step = lambda state, key: (algorithm.step(state, None, key)[0], None)  # noqa: E731
+        return jax.lax.scan(step, state, jax.random.split(key, 20))[0].agent
+
+    trained = jax.jit(jax.vmap(one))(jnp.array([0, 1]), jax.random.split(jax.random.key(0), 2))
+    best = jax.vmap(lambda state: agent.best(state, jnp.array([[-1.0], [1.0]])))(trained)
+    np.testing.assert_array_equal(best, [[0, 0], [1, 1]])
+    np.testing.assert_array_equal(trained.frozen, [0, 1])
+    with pytest.raises(TypeError, match="begin with the frozen reward"):
+        agent.init(jax.random.key(0))
+
+
 def test_bad_settings():
+    with pytest.raises(InputError, match=r"TransitionAirl\.pay: expected logit or f, got 'g'"):
+        TransitionAirl(pay="g")
     with pytest.raises(InputError, match=r"Gail\.reward_map: expected one of gail, gail_loss, airl, fkl, got 'wgan'"):
         Gail(reward_map="wgan")
     with pytest.raises(InputError, match="Discriminator: expected updates and batch from 1 on, got 0, 8"):

@@ -1,0 +1,24 @@
+"""GAIL on Acrobot-v1, whose task ends early when it is done well: what comes after the end is imitated, too.
+
+    traceward run acrobot_gail
+
+Expect: the expert's return (about -80; LOG.md). Without --absorbing a reward that is always positive pays for never
+being done, whatever the expert shows. Obvious variations: --absorbing False; --imitator.reward-map gail_loss.
+"""
+
+from experiments.arenas import PureJax
+from experiments.expert import TrainedExpert
+from experiments.imitate import Imitate
+from irl.control.adversarial import Discriminator
+from irl.control.gail import Gail
+from irl.control.ppo import Ppo
+from irl.control.rewards import RewardMlp
+
+config = Imitate(
+    title="GAIL on Acrobot",
+    environment=PureJax(id="Acrobot-v1"),
+    expert=TrainedExpert(learner=Ppo(learning_rate=1e-3, normalise=True)),
+    imitator=Gail(discriminator=Discriminator(updates=8), network=RewardMlp(normalise=False)),
+    learner=Ppo(learning_rate=1e-3),
+    absorbing=True,
+)

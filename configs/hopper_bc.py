@@ -1,0 +1,23 @@
+"""Behavioural cloning on Hopper, from episodes of an expert that SAC trains first.
+
+    traceward run hopper_bc
+
+Expect: LOG.md has what was reached. Obvious variations: --expert.episodes 1; --schedule.steps 300.
+"""
+
+from dataclasses import replace
+
+from configs.hopper_gail import config as hopper
+from irl.control.behavioural_cloning import BehaviouralCloning
+from irl.control.ppo import Ppo
+from irl.train import Schedule
+
+config = replace(
+    hopper,
+    title="Behavioural cloning on Hopper",
+    imitator=BehaviouralCloning(),
+    learner=Ppo(hidden=(256, 256)),
+    absorbing=False,
+    schedule=Schedule(steps=100),
+)
+"""The steps of its schedule are epochs."""
