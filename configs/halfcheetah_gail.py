@@ -21,17 +21,18 @@ from irl.control.sac import Sac
 from irl.train import Schedule
 
 STEPS = 2500
+EXPERT = TrainedExpert(
+    learner=Sac(hidden=(256, 256), training=OffPolicy(batch=256, updates=32, capacity=250_000)),
+    envs=4,
+    time=16,
+    schedule=Schedule(steps=3900, log_every=100, save_every=3900),
+    episodes=16,
+)
 
 config = Imitate(
     title="GAIL on HalfCheetah",
     environment=OfGymnasium(id="HalfCheetah-v5"),
-    expert=TrainedExpert(
-        learner=Sac(hidden=(256, 256), training=OffPolicy(batch=256, updates=32, capacity=250_000)),
-        envs=4,
-        time=16,
-        schedule=Schedule(steps=3900, log_every=100, save_every=3900),
-        episodes=16,
-    ),
+    expert=EXPERT,
     imitator=Gail(
         discriminator=Discriminator(updates=4, batch=256, learning_rate=3e-4, gradient_penalty=1.0),
         network=RewardMlp(action=False, next_observation=True, normalise=False),

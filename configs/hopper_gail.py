@@ -8,6 +8,7 @@ Expect: LOG.md has what was seen so far; the expert takes 198,000 steps of the e
 
 from dataclasses import replace
 
+from configs.halfcheetah_gail import EXPERT
 from configs.halfcheetah_gail import config as halfcheetah
 from experiments.arenas import OfGymnasium
 from irl.train import Schedule
@@ -16,6 +17,6 @@ config = replace(
     halfcheetah,
     title="GAIL on Hopper",
     environment=OfGymnasium(id="Hopper-v5"),
-    expert=replace(halfcheetah.expert, schedule=Schedule(steps=3100, log_every=100, save_every=3100)),
+    expert=replace(EXPERT, schedule=Schedule(steps=3100, log_every=100, save_every=3100)),
     absorbing=True,
 )

@@ -2,30 +2,20 @@
 
     traceward run mountain_car_dagger
 
-Expect: the expert's return (LOG.md). The expert is DQN, which has to find the hill by chance first. Obvious variations:
---imitator.beta.decay 0.5; --schedule.steps 20.
+Expect: the expert's return (LOG.md). The expert pushes the way it moves. Obvious variations: --imitator.beta.decay 0.5;
+--schedule.steps 5.
 """
 
 from experiments.arenas import PureJax
-from experiments.expert import TrainedExpert
+from experiments.expert import PushingExpert
 from experiments.imitate import Imitate
 from irl.control.dagger import Dagger
-from irl.control.dqn import Dqn
-from irl.control.off_policy import OffPolicy
 from irl.train import Schedule
-
-STEPS = 6000
 
 config = Imitate(
     title="DAgger on MountainCar",
     environment=PureJax(id="seals/MountainCar-v0"),
-    expert=TrainedExpert(
-        learner=Dqn(training=OffPolicy(batch=64, updates=8, normalise=True)),
-        envs=8,
-        time=8,
-        schedule=Schedule(steps=STEPS, log_every=100, save_every=STEPS),
-        greedy=True,
-    ),
+    expert=PushingExpert(),
     imitator=Dagger(),
     envs=8,
     time=50,

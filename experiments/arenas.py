@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from experiments.frame_strip import Record, of_gymnasium, of_pure_jax
 from experiments.run_folder import RunFolder
 from irl.algorithms.base import Algorithm, Info, State
 from irl.control import in_graph
@@ -86,6 +87,10 @@ class Arena(Protocol):
 
     def rollout(self, agent: Agent, state: AgentState, key: jax.Array, envs: int, steps: int | None = None) -> Rollout:
         """What an agent (without axis of seeds) does, exploring, in `steps` steps, or in one horizon."""
+        ...
+
+    def frames(self, run: RunFolder, name: str, agent: Agent, state: AgentState, key: jax.Array) -> list[Record]:
+        """A strip of frames of an episode for the report; none, and a line in the log, where it cannot be drawn."""
         ...
 
 
@@ -166,6 +171,9 @@ class InGraph:
         collect = partial(in_graph.collect, self.environment, agent, time=steps or self.horizon)
         return jax.jit(collect)(state, lanes, key)[1]
 
+    def frames(self, run, name, agent, state, key):
+        return of_pure_jax(run, name, self.environment, agent, state, key)
+
 
 @dataclass(frozen=True)
 class OnHost:
@@ -223,6 +231,9 @@ class OnHost:
         lanes.close()
         assert isinstance(made, Rollout)
         return made
+
+    def frames(self, run, name, agent, state, key):
+        return of_gymnasium(run, name, self.make, agent, state, seed_of(key))
 
     def _lanes(self, envs: int, key: jax.Array) -> Lanes:
         return Lanes(self.make, envs=envs, seed=seed_of(key), workers=self.workers)

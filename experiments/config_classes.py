@@ -4,10 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from experiments.adapters import Adapters
 from experiments.arenas import OfGymnasium, PureJax
 from experiments.beam_search import BeamSearch
 from experiments.demonstrations import Demonstrations
-from experiments.expert import DemonstrationFile, TrainedExpert
+from experiments.expert import DemonstrationFile, PushingExpert, TrainedExpert
 from experiments.fit_calculations import FitCalculations
 from experiments.fit_outcome_model import FitOutcomeModel
 from experiments.fit_policy import FitPolicy
@@ -15,6 +16,12 @@ from experiments.fit_reward import FitReward
 from experiments.fit_trunk import FitTrunk
 from experiments.imitate import Imitate, run_imitate
 from experiments.improve_policy import ImprovePolicy
+from experiments.learn_from_comparisons import (
+    AnswerFiles,
+    AnswersAtPrompt,
+    LearnFromComparisons,
+    run_learn_from_comparisons,
+)
 from experiments.mistake_data import MistakeTraces
 from experiments.negatives import Negatives
 from experiments.pair_data import PairFiles
@@ -24,6 +31,7 @@ from experiments.rerank_pool import RerankPool
 from experiments.run import Encoding, Experiment, run_experiment
 from experiments.step_candidates import SolutionCandidates
 from experiments.step_data import PlantedErrors, StepFiles
+from experiments.tabular_imitation import TabularImitation, run_tabular_imitation
 from experiments.text_model import TextModel
 from irl.algorithms.airl import Airl
 from irl.algorithms.bradley_terry import BradleyTerry
@@ -38,14 +46,27 @@ from irl.control.behavioural_cloning import BehaviouralCloning
 from irl.control.dagger import Dagger, ExponentialBeta, LinearBeta
 from irl.control.density import Density
 from irl.control.dqn import Dqn
+from irl.control.environments.cliff_world import CliffWorld
+from irl.control.environments.random_mdp import RandomMdp
+from irl.control.full_batch import Adam, Lbfgs
 from irl.control.gail import Gail
+from irl.control.gatherers import Synthetic
 from irl.control.iq_learn import IqLearn
+from irl.control.maxent_irl import MaxEntIrl
+from irl.control.mce_irl import MceIrl
 from irl.control.off_policy import OffPolicy
 from irl.control.ppo import Ppo
+from irl.control.preference_comparisons import (
+    BradleyTerryAnswers,
+    DavidsonAnswers,
+    PlackettLuceAnswers,
+    PreferenceComparisons,
+)
 from irl.control.rewards import RewardMlp, ShapedReward
 from irl.control.sac import Sac
 from irl.control.soft_q import SoftQ
 from irl.control.sqil import Sqil
+from irl.control.tabular_rewards import LinearReward, MlpReward
 from irl.environments.countdown import Countdown
 from irl.environments.modchain import ModChain
 from irl.guidance.beam import BeamSettings
@@ -54,25 +75,34 @@ from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderConfig, RopeScaling
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
 
-Run = Experiment | Imitate | PreferenceModel | ProcessModel
+Run = Experiment | Imitate | LearnFromComparisons | PreferenceModel | ProcessModel | TabularImitation
 RUNS: dict[type, Callable[[Any, Path, str], Path]] = {
     Experiment: run_experiment,
     Imitate: run_imitate,
+    LearnFromComparisons: run_learn_from_comparisons,
     PreferenceModel: run_preference_model,
     ProcessModel: run_process_model,
+    TabularImitation: run_tabular_imitation,
 }
 """Kind of config: what runs it, given the folder and the command that was typed."""
 
 _CLASSES: tuple[type, ...] = (
+    Adam,
     AdamW,
+    Adapters,
     Airl,
+    AnswerFiles,
+    AnswersAtPrompt,
     BeamSearch,
     BeamSettings,
     BehaviouralCloning,
     BradleyTerry,
+    BradleyTerryAnswers,
+    CliffWorld,
     Countdown,
     CriticConfig,
     Dagger,
+    DavidsonAnswers,
     DecoderConfig,
     DemonstrationFile,
     Demonstrations,
@@ -92,21 +122,31 @@ _CLASSES: tuple[type, ...] = (
     Imitate,
     ImprovePolicy,
     IqLearn,
+    Lbfgs,
+    LearnFromComparisons,
     LinearBeta,
+    LinearReward,
+    MaxEntIrl,
+    MceIrl,
     MistakeTraces,
+    MlpReward,
     ModChain,
     Muon,
     Negatives,
-    OffPolicy,
     OfGymnasium,
+    OffPolicy,
     PairFiles,
     PairwiseCritic,
+    PlackettLuceAnswers,
     PlantedErrors,
     Ppo,
+    PreferenceComparisons,
     PreferenceModel,
     Process,
     ProcessModel,
     PureJax,
+    PushingExpert,
+    RandomMdp,
     RerankPool,
     RewardMlp,
     RopeScaling,
@@ -119,6 +159,8 @@ _CLASSES: tuple[type, ...] = (
     SolutionCandidates,
     Sqil,
     StepFiles,
+    Synthetic,
+    TabularImitation,
     TextModel,
     TrainedExpert,
     TransitionAirl,

@@ -13,10 +13,12 @@ from irl.control.agent import Agent, AgentState
 from irl.control.dqn import Dqn
 from irl.control.ppo import Ppo
 from irl.control.sac import Sac
+from irl.control.spaces import Discrete
 from irl.control.trajectories import Trajectory, check_spaces, from_steps
 from irl.control.trajectory_files import load_trajectories, read_trajectories, save_trajectories
 from irl.control.types import Rollout
 from irl.train import Schedule
+from irl.types import InputError
 
 
 class Expert(NamedTuple):
@@ -75,6 +77,36 @@ class TrainedExpert:
             made = arena.rollout(acting, state, run.key("demonstrations"), self.episodes)
             save_trajectories(file, first_episodes(arena.name, made))
         return _demonstrated(load_trajectories(file), arena, Expert(agent, state))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushingExpert:
+    """MountainCar's, by hand: it pushes the way it moves, so that every push adds to its energy."""
+
+    episodes: int = 64
+
+    def run(self, run: RunFolder, arena: Arena) -> Demonstrated:
+        """InputError: the environment's actions are not three, or its observations no position and velocity."""
+        if arena.action != Discrete(3) or arena.observation.width != 2:
+            spaces = f"{arena.observation}, {arena.action}"
+            raise InputError(f"PushingExpert: expected MountainCar, got {arena.name} with {spaces}")
+        made = arena.rollout(pushing_agent(), None, run.key("demonstrations"), self.episodes)
+        return _demonstrated(first_episodes(arena.name, made), arena, Expert(pushing_agent(), None))
+
+
+def pushing_agent() -> Agent:
+    """Observations are (position, velocity), actions 0 left, 1 none, 2 right."""
+
+    def best(state: AgentState, observations: jax.Array) -> jax.Array:
+        return jnp.where(observations[..., 1] >= 0, 2, 0).astype(jnp.int32)
+
+    return Agent(
+        init=lambda key: None,
+        act=lambda state, observations, key: (best(state, observations), jnp.zeros(len(observations))),
+        best=best,
+        log_prob=lambda state, observations, actions: jnp.zeros(len(observations)),
+        step=lambda state, batch, key: (state, {}),
+    )
 
 
 def first_episodes(environment: str, rollout: Rollout) -> list[Trajectory]:

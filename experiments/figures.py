@@ -14,6 +14,7 @@ import matplotlib
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
@@ -29,6 +30,9 @@ FRONT = 4
 MOST_MARKERS = 25
 LABEL_POINTS = 12.5
 BINS = 60
+MOST_CELLS = 12
+"""Cells in a row of a map whose numbers can be read."""
+HEAT = LinearSegmentedColormap.from_list("heat", ["#f7b163", "#ffffff", "#7eb6de"])
 
 STYLE: dict[Any, Any] = {
     "font.family": ["DejaVu Sans"],
@@ -108,6 +112,22 @@ def gold_and_proxy(curves: Sequence[Series]) -> Figure:
     grid[0, 0].set_ylabel("gold reward")
     grid[1, 0].set_ylabel("proxy reward")
     figure.align_ylabels()
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def heat_maps(panels: Sequence[Series], columns: int = 2) -> Figure:
+    """Tables of numbers as coloured cells with the numbers in them, each on its own scale: orange low, blue high."""
+    rows = -(-len(panels) // columns)
+    cells = [np.asarray(panel["cells"], float) for panel in panels]
+    heights = [0.45 + 0.34 * max(len(c) for c in cells[row * columns :][:columns]) for row in range(rows)]
+    figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, gridspec_kw={"height_ratios": heights}).ravel()
+    for axes, panel, values in zip(grid, panels, cells, strict=False):
+        _draw_cells(axes, values)
+        axes.set_title(f"{panel['name']}: {_short(values.min(), 3)} to {_short(values.max(), 3)}")
+    for axes in grid[len(panels) :]:
+        axes.set_visible(False)
     return figure
 
 
@@ -207,6 +227,22 @@ def _draw_binned(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
         return
     x, mean, low, high = np.array([(*g.mean(axis=1), g[1].min(), g[1].max()) for g in groups]).T
     _draw(axes, x, mean, (low, high), {**_learned_look(0), "linewidth": 1.4, "marker": ""})
+
+
+def _draw_cells(axes: Axes, values: np.ndarray) -> None:
+    """The first row on top. Cells are polygons, not a bitmap, so that a page scales them."""
+    axes.pcolormesh(values, cmap=HEAT, edgecolors="white", linewidth=0.6)
+    axes.invert_yaxis()
+    axes.grid(visible=False)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    if values.shape[1] <= MOST_CELLS:
+        for (row, column), value in np.ndenumerate(values):
+            axes.text(column + 0.5, row + 0.5, _short(value, 2), ha="center", va="center", fontsize=6.5)
+
+
+def _short(value: float, digits: int) -> str:
+    return f"{value:.{digits}g}".replace("-", "−")
 
 
 def _doublings(ks: Sequence[int]) -> list[int]:

@@ -2,35 +2,43 @@
 
 Right calculations of demonstrated solutions, with other numbers, are all that it learns from (irl/traces/exercises.py).
 A step is as good as its worst digit in either reading of its calculations (irl/traces/equations.py); a step that
-calculates nothing scores 0.
+calculates nothing scores 0. The folder that is left, calculations-seed-N, is read again by `load_calculations`.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import jax
 import numpy as np
+from tokenizers import Tokenizer
 
 from experiments.run_folder import RunFolder
 from irl.algorithms.optimiser import Muon
 from irl.algorithms.sft import Sft
+from irl.traces.conversations import Question, checked_name, split_parts
 from irl.traces.encode import EncodedTrace, Encoder
 from irl.traces.equations import equation_windows, equations
 from irl.traces.exercises import drawn, exercises
 from irl.traces.packed_steps import LabelledRows, PackedSteps
 from irl.traces.pipeline import Json, PyTree
-from irl.traces.scoring import TextScorer
+from irl.traces.scoring import TextScorer, TextScores
 from irl.traces.tokenize import END, number_tokenizer
 from irl.traces.windows import StepWindow, encode_windows
 from irl.train import Schedule
 from irl.types import InputError
-from reward_models.checkpoint_folder import save_folder
+from reward_models.checkpoint_folder import MANIFEST, load_folder, save_folder
 from reward_models.networks.base import Params
-from reward_models.networks.decoder import DecoderConfig
+from reward_models.networks.decoder import DecoderConfig, RopeScaling
 from reward_models.networks.regret import RegretConfig
+from reward_models.tensor_file import check_params
 from reward_models.types import TraceBatch
 
 _RESULT = "0123456789."
+WINDOWS = "equations"
+"""What the manifest of a folder calls windows of calculations."""
+_CLASSES: dict[str, type] = {c.__name__: c for c in (RegretConfig, DecoderConfig, RopeScaling)}
 LONGEST = 96
 """Tokens of the longest calculation; longer ones are not judged."""
 
@@ -84,7 +92,7 @@ class FitCalculations:
                 network=network,
                 spec=network.make().spec,
                 tokenizer_json=tokenizer.to_str(),
-                manifest={"seed": folder.seed, "windows": "equations", "trained_on": trained_on},
+                manifest={"seed": folder.seed, "windows": WINDOWS, "trained_on": trained_on},
             )
         return CalculationScorer(network, params, encoder)
 
@@ -111,6 +119,17 @@ class CalculationScorer:
     def __init__(self, network: RegretConfig, params: Params, encoder: Encoder):
         self._scorer = TextScorer(network.make(), params, encoder, lambda text: (text,))
         self._encoder = encoder
+        self.spec = network.make().spec
+
+    def answers(self, questions: Sequence[Question]) -> TextScores:
+        """An entry per answer, in order: its steps (paragraphs or lines) by their calculations, and their minimum."""
+        steps = []
+        for question in questions:
+            for answer in question.answers:
+                checked_name(question, answer)
+                steps.append(tuple(part.strip("\n") for part in answer.parts or split_parts(answer.text)))
+        found = self(steps)
+        return TextScores(np.array([row.min() for row in found]), [row.tolist() for row in found], steps)
 
     def __call__(self, traces: Sequence[Sequence[str]]) -> list[np.ndarray]:
         """Step scores (nats, at most 0) of traces given as step texts."""
@@ -127,3 +146,39 @@ class CalculationScorer:
         out = np.zeros(len(rows))
         out[fits] = self._scorer.score_rows([row for row, fit in zip(rows, fits, strict=True) if fit])[:, 0]
         return out
+
+
+def holds_calculations(folder: Path) -> bool:
+    """Whether a folder is one that `FitCalculations` left."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(manifest, dict) and manifest.get("windows") == WINDOWS
+
+
+def load_calculations(folder: Path) -> CalculationScorer:
+    """The score that a folder holds. ModelFolderError or InputError name what is wrong with it."""
+    model = load_folder(folder, classes=_CLASSES)
+    network = model.network
+    if not isinstance(network, RegretConfig):
+        raise InputError(f"{folder}/config.json: network: expected RegretConfig, got {type(network).__name__}")
+    try:
+        check_params(model.params, jax.eval_shape(network.make().init, jax.random.key(0)))
+    except ValueError as error:
+        raise InputError(f"{folder}/model.safetensors: {error}") from error
+    return CalculationScorer(network, model.params, Encoder(Tokenizer.from_str(model.tokenizer_json), LONGEST, 1))
+
+
+def without_calculation(questions: Iterable[Question], file: Path) -> str:
+    """What is to be said of answers in which nothing is read. InputError where that is all of them."""
+    count = [0, 0]
+    for question in questions:
+        for answer in question.answers:
+            count[bool(equations(answer.text))] += 1
+    silent, calculating = count
+    if silent and not calculating:
+        told = f"none of its {silent} candidates writes a calculation, such as 48/2 = 24 or <<48/2=24>>"
+        raise InputError(f"{file}: {told}, and this model reads nothing else; take the process model beside it")
+    told = f"{silent} of {silent + calculating} candidates write no calculation and score 0, as if all were right"
+    return told if silent else ""

@@ -18,11 +18,13 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
-from experiments.arenas import Arena, OfGymnasium, PureJax, Rounds
-from experiments.expert import Demonstrated, DemonstrationFile, TrainedExpert
+from experiments.arenas import Arena, OfGymnasium, PureJax, Rounds, of_seed
+from experiments.expert import Demonstrated, DemonstrationFile, PushingExpert, TrainedExpert
+from experiments.frame_strip import Record, reading
 from experiments.imitation_rows import DEMONSTRATIONS, Row, learning_curves, retrained_row, return_rows, reward_rows
 from experiments.report import write_report
 from experiments.run_folder import RunFolder
+from experiments.true_rewards import TRUE_REWARDS
 from irl.control import adversarial, dagger
 from irl.control.agent import Agent, AgentState
 from irl.control.airl import TransitionAirl
@@ -34,10 +36,10 @@ from irl.control.environments.absorbing import absorbing_trajectory
 from irl.control.environments.scaled import moments_of, scaled, unscaled
 from irl.control.gail import Gail
 from irl.control.iq_learn import IqLearn
-from irl.control.moments import Moments
 from irl.control.ppo import Ppo
 from irl.control.rewarded import rewarded, rewarded_by
 from irl.control.sac import Sac
+from irl.control.spaces import Discrete, Space
 from irl.control.sqil import Sqil
 from irl.control.trajectories import Trajectory, to_transitions
 from irl.control.types import Transitions
@@ -53,7 +55,7 @@ class Imitate:
 
     title: str
     environment: PureJax | OfGymnasium = PureJax()
-    expert: TrainedExpert | DemonstrationFile = field(default_factory=lambda: TrainedExpert())
+    expert: TrainedExpert | DemonstrationFile | PushingExpert = field(default_factory=lambda: TrainedExpert())
     imitator: Imitator = Gail()
     learner: Ppo | Sac | Dqn = Ppo()
     """What GAIL, AIRL and density train, and the policy of behavioural cloning and DAgger."""
@@ -88,7 +90,13 @@ class Scene(NamedTuple):
     """Where and from what is imitated."""
 
     arena: Arena
+    trajectories: list[Trajectory]
+    """As the imitator sees them."""
     demonstrations: Transitions
+    """Their steps."""
+    read: Callable[[Any], jax.Array]
+    """Observations of the environment as the imitator sees them, and `unread` back again."""
+    unread: Callable[[Any], jax.Array]
     asked: Callable[[Any, jax.Array], jax.Array] | None
     """(state of the expert, observations of the arena) -> its actions, where it can be asked"""
     expert: AgentState
@@ -107,37 +115,37 @@ def run_imitate(config: Imitate, folder: Path, command: str) -> Path:
     earned = arena.returns(agent, states, run.key("evaluation"), config.episodes, seeds)
     headline = return_rows(type(config.imitator).__name__, arena, earned, shown.returns, run, config.episodes)
     if reward is not None:
-        headline += reward_rows(arena, agent, states, reward, seeds, config.envs, run)
+        headline += _reward_rows(config, run, scene, agent, states, reward)
     if reward is not None and config.retrain:
         headline.append(_retrained(config, run, scene, states, reward))
     _save(run.folder / "imitators.safetensors", _learned(states))
     steps = config.schedule.steps * config.envs * config.time * seeds
     if seconds > 1:
         run.measured("environment steps, all seeds", steps, seconds, "start-up and compilation included")
-    return _finish(config, run, headline, command, time.perf_counter() - begun)
+    name = f"{type(config.imitator).__name__} in {world.name}"
+    frames = world.frames(run, name, reading(agent, scene.read), of_seed(states, 0), run.key("frames"))
+    return _finish(config, run, headline, frames, command, time.perf_counter() - begun)
 
 
 def scene_of(config: Imitate, world: Arena, shown: Demonstrated) -> Scene:
     """The environment as the imitator sees it, and the demonstrations alike."""
-    trajectories, moments = shown.trajectories, None
-    arena = world
+    arena, trajectories = world, shown.trajectories
+    read = unread = lambda observations: observations
     if config.scale:
         moments = moments_of(world.observation, to_transitions(trajectories))
         arena = world.in_units(moments)
-        trajectories = [
-            _seen_as(t, np.asarray(scaled(world.observation, moments, t.observations))) for t in trajectories
-        ]
+        read, unread = partial(scaled, world.observation, moments), partial(unscaled, world.observation, moments)
+        trajectories = [replace(t, observations=np.asarray(read(t.observations))) for t in trajectories]
     if config.absorbing:
         trajectories = [_absorbing(arena, t) for t in trajectories]
+        read, unread = _before_the_end(arena.observation, read, unread)
         arena = arena.with_absorbing_end()
     demonstrations = jax.tree.map(jnp.asarray, to_transitions(trajectories))
+    scene = Scene(arena, trajectories, demonstrations, read, unread, None, None)
     if shown.expert is None:
-        return Scene(arena, demonstrations, None, None)
-    return Scene(arena, demonstrations, _asked(config, world, shown, moments), shown.expert.state)
-
-
-def _seen_as(trajectory: Trajectory, observations: np.ndarray) -> Trajectory:
-    return replace(trajectory, observations=observations)
+        return scene
+    expert = shown.expert.agent
+    return scene._replace(asked=lambda state, seen: expert.best(state, unread(seen)), expert=shown.expert.state)
 
 
 def _absorbing(arena: Arena, trajectory: Trajectory) -> Trajectory:
@@ -151,16 +159,11 @@ def _absorbing(arena: Arena, trajectory: Trajectory) -> Trajectory:
     return replace(trajectory, observations=observations, actions=actions, terminal=False, rewards=None, infos=None)
 
 
-def _asked(config: Imitate, world: Arena, shown: Demonstrated, moments: Moments | None):
-    """The expert's answer to observations as the imitator sees them."""
-    assert shown.expert is not None
-    agent = shown.expert.agent
-
-    def answer(state: AgentState, observations: jax.Array) -> jax.Array:
-        seen = observations[..., :-1] if config.absorbing else observations
-        return agent.best(state, seen if moments is None else unscaled(world.observation, moments, seen))
-
-    return answer
+def _before_the_end(space: Space, read: Callable, unread: Callable) -> tuple[Callable, Callable]:
+    """Both with the coordinate that says whether it is over."""
+    if isinstance(space, Discrete):
+        return read, unread
+    return lambda seen: jnp.pad(read(seen), ((0, 0), (0, 1))), lambda seen: unread(seen[..., :-1])
 
 
 def agent_of(config: Imitate, scene: Scene) -> tuple[Agent, LearnedReward | None]:
@@ -227,6 +230,32 @@ def warm(config: Imitate, run: RunFolder, scene: Scene, agent: Agent) -> AgentSt
     return warm_start(fresh, clones.params)
 
 
+def _reward_rows(
+    config: Imitate, run: RunFolder, scene: Scene, agent: Agent, states: AgentState, reward: LearnedReward
+) -> list[Row]:
+    """Where the end is absorbing, the true reward of what comes after it is nobody's: no EPIC, no expert's steps."""
+    known = None if config.absorbing else TRUE_REWARDS.get(config.environment.id)
+
+    def true(steps: Transitions) -> jax.Array:
+        assert known is not None
+        seen, after = scene.unread(steps.observation), scene.unread(steps.next_observation)
+        return known(steps._replace(observation=seen, next_observation=after))
+
+    paid = [t for t in scene.trajectories if t.rewards is not None]
+    return reward_rows(
+        scene.arena,
+        agent,
+        states,
+        reward,
+        config.seeds,
+        config.envs,
+        run,
+        expert=paid,
+        true=None if known is None else true,
+        discount=config.learner.discount,
+    )
+
+
 def _retrained(config: Imitate, run: RunFolder, scene: Scene, states: AgentState, reward: LearnedReward) -> Row:
     """The return of fresh policies that were trained on the frozen rewards."""
     arena = scene.arena
@@ -256,7 +285,9 @@ def _save(file: Path, tree: Any) -> None:
     safetensors.numpy.save_file(named, file)
 
 
-def _finish(config: Imitate, run: RunFolder, headline: list[Row], command: str, seconds: float) -> Path:
+def _finish(
+    config: Imitate, run: RunFolder, headline: list[Row], frames: list[Record], command: str, seconds: float
+) -> Path:
     report = {
         "title": config.title,
         "command": command,
@@ -266,6 +297,7 @@ def _finish(config: Imitate, run: RunFolder, headline: list[Row], command: str, 
         "environment": config.environment.id,
         "headline": headline,
         "train_time": learning_curves(run, config.envs * config.time),
+        "frames": frames,
         "throughput": run.throughput,
     }
     run.write_json("report.json", report)

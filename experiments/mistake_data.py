@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.step_data import StepFiles
+from experiments.step_data import VALIDATION, HeldOut, StepFiles
 from irl.traces.mistakes import dyck, tracking, word_sorting
 from irl.traces.mistakes.planted import Planted
 from irl.traces.mistakes.states import state_before
@@ -43,7 +43,7 @@ _NAMES = ("dyck_languages", "tracking_shuffled_objects", "word_sorting")
 
 @dataclass(frozen=True, kw_only=True)
 class MistakeTraces:
-    """Real traces with the place of their first mistake, and fresh ones; one test set per task.
+    """Real traces with the place of their first mistake, and fresh ones; one test set and one threshold per task.
 
     Files are named after their tasks: dyck_languages, tracking_shuffled_objects, word_sorting.
     """
@@ -52,7 +52,7 @@ class MistakeTraces:
     test: float = 0.5
     """Share of the problems that is reported."""
     validation: float = 0.15
-    """Share of the problems that sets the threshold."""
+    """Share of the problems that sets the threshold of their task."""
     generated: int = 1000
     """Fresh traces of each task in an epoch."""
     flawed: float = 0.6
@@ -126,8 +126,12 @@ class MistakeTraces:
         labels = [label if label == 0.0 or i in kept else None for i, label in enumerate(trace.labels)]
         return replace(trace, labels=tuple(labels))
 
-    def held_out(self) -> dict[str, list[LabelledSteps]]:
-        return self._real(self.files).held_out()
+    def held_out(self) -> HeldOut:
+        """A threshold for each task, from its own problems: what a low score is differs between tasks."""
+        parts = {_task_name(file): self._real((file,)).held_out() for file in self.files}
+        threshold = {name: f"{name}, {VALIDATION}" for name in parts}
+        validation = {threshold[name]: part.validation[VALIDATION] for name, part in parts.items()}
+        return HeldOut(validation, {name: part.test[name] for name, part in parts.items()}, threshold)
 
     def _real(self, files: tuple[str, ...]) -> StepFiles:
         return StepFiles(files=files, format="bigbench_mistake", validation=self.validation, test=self.test)

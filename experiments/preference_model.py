@@ -1,7 +1,8 @@
 """`traceward run` of a reward model from preferences: Bradley-Terry on pairs, and what held-out pairs say of it.
 
 A language model on the preferred answers gives the trunk and the log-probability baseline; one scalar head per seed is
-trained on it. On held-out prompts: accuracy, calibration before and after a temperature, ties, spread of the seeds.
+trained on it; with `adapters`, a head and low-rank adapters on a downloaded language model that stays as it is. On
+held-out prompts: accuracy, calibration before and after a temperature, ties, combinations and spread of the seeds.
 """
 
 import time
@@ -14,6 +15,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from experiments.adapters import Adapters, begin_adapters
 from experiments.fit_trunk import FitTrunk
 from experiments.model_card import write_model_card
 from experiments.pair_data import Pair, PairFiles
@@ -21,6 +23,7 @@ from experiments.pair_evaluation import Gaps, Row, pair_rows, reliability_panel
 from experiments.report import write_report
 from experiments.run_folder import RunFolder
 from experiments.text_model import Base, TextModel, encode_fitting
+from irl.algorithms.base import Algorithm, State
 from irl.algorithms.bradley_terry import BradleyTerry
 from irl.algorithms.optimiser import AdamW
 from irl.evaluation.audit import Finding
@@ -28,8 +31,10 @@ from irl.traces.conversations import ConversationScorer
 from irl.traces.encode import EncodedTrace
 from irl.traces.packed_pairs import PackedPairs
 from irl.train import Schedule
+from irl.types import InputError
 from reward_models.networks.base import Params
 from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead
+from reward_models.networks.low_rank import LowRankConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
 
 
@@ -41,7 +46,9 @@ class PreferenceModel:
     data: PairFiles
     model: TextModel = TextModel()
     trunk: FitTrunk | None = field(default_factory=FitTrunk)
-    """None: no language model first, and no log-probability beside the scores."""
+    """None: no language model first, and beside the scores no log-probability but that of the base of adapters."""
+    adapters: Adapters | None = None
+    """What is trained of a downloaded language model, `model.base`, without a trunk of one's own. None: all of it."""
     algorithm: BradleyTerry = field(
         default_factory=lambda: BradleyTerry(optimiser=AdamW(learning_rate=3e-4, total_steps=500), centering=0.01)
     )
@@ -65,10 +72,13 @@ def run_preference_model(config: PreferenceModel, folder: Path, command: str) ->
     pairs = config.data.part("train")
     texts = (f"{pair.question.prompt}\n{answer.text}" for pair in pairs for answer in pair.question.answers)
     base = config.model.start(texts, by_step=False)
+    _check_adapters(config, base)
     training = _sides(run, base, pairs, "training")
     preferred = [training.rows[pair.share < 0.5][i] for i, pair in enumerate(training.pairs)]
     trunk = base.trunk if config.trunk is None else config.trunk.run(run, base, lambda epoch: preferred)
+    network: Trained
     network = HeadedDecoderConfig(decoder=base.decoder, head=LinearHead(), read=LastToken(), information="preferences")
+    network = network if config.adapters is None else config.adapters.on(network)
     members = [_fit(config, RunFolder(folder, seed), network, trunk, training) for seed in config.seeds]
     for seed, params in zip(config.seeds, members, strict=True):
         target = folder / ("model" if seed == config.seeds[0] else f"model-seed-{seed}")
@@ -77,7 +87,7 @@ def run_preference_model(config: PreferenceModel, folder: Path, command: str) ->
     made = network.make()  # once: what is compiled for one member serves all
     scorers = [ConversationScorer(made, params, base.encoder) for params in members]
     likelihood = None
-    if trunk is not None and config.trunk is not None:
+    if trunk is not None and (config.trunk is not None or config.adapters is not None):
         likelihood = ConversationScorer(SoftAdvantageConfig(decoder=base.decoder).make(), trunk, base.encoder)
     gaps = partial(_gaps, run, base, scorers, likelihood)
     validation = gaps(config.data.part("validation"), "validation")
@@ -85,6 +95,18 @@ def run_preference_model(config: PreferenceModel, folder: Path, command: str) ->
     headline = [row for name, test in tests.items() for row in pair_rows(name, validation, test)]
     panels = [reliability_panel(name, validation, test) for name, test in tests.items()]
     return _finish(config, run, headline, panels, command, time.perf_counter() - begun)
+
+
+def _check_adapters(config: PreferenceModel, base: Base) -> None:
+    """InputError where there is nothing that adapters could be put on, or that they would be read with again."""
+    if config.adapters is None:
+        return
+    if base.folder is None:
+        found = "a fresh decoder" if config.model.base is None else f"{config.model.base}, which has a head of its own"
+        advice = "give the Hugging Face folder of a language model by --model.base FOLDER"
+        raise InputError(f"adapters: expected a language model under them, got {found}; {advice}")
+    if config.trunk is not None:
+        raise InputError("adapters: their base stays as it is, and a trunk would be trained; give --trunk None")
 
 
 def _sides(run: RunFolder, base: Base, pairs: Sequence[Pair], name: str) -> Sides:
@@ -99,14 +121,26 @@ def _sides(run: RunFolder, base: Base, pairs: Sequence[Pair], name: str) -> Side
     return Sides([pairs[i] for i in kept], (first, second))
 
 
-def _fit(
-    config: PreferenceModel, run: RunFolder, network: HeadedDecoderConfig, trunk: Params | None, training: Sides
-) -> Params:
-    """One member: its own head and order of data."""
-    name = f"preferences-seed-{run.seed}"
-    algorithm = config.algorithm.make(network.make())
-    fresh = algorithm.init(run.key(name))
+Trained = HeadedDecoderConfig | LowRankConfig
+"""The network, all of which is trained, or its adapters and head alone."""
+
+
+def _begin(algorithm: BradleyTerry, network: Trained, trunk: Params | None, key: jax.Array) -> tuple[Algorithm, State]:
+    """The algorithm and the state it starts in."""
+    if isinstance(network, LowRankConfig):
+        assert trunk is not None
+        return begin_adapters(algorithm.make, network, trunk, key)
+    whole = algorithm.make(network.make())
+    fresh = whole.init(key)
     params = fresh.params if trunk is None else network.with_trunk(fresh.params, trunk)
+    return whole, fresh._replace(params=params)
+
+
+def _fit(config: PreferenceModel, run: RunFolder, network: Trained, trunk: Params | None, training: Sides) -> Params:
+    """One member: its own head, adapters and order of data."""
+    name = f"preferences-seed-{run.seed}"
+    algorithm, start = _begin(config.algorithm, network, trunk, run.key(name))
+    plain = network.network if isinstance(network, LowRankConfig) else network
     orders = [(i, swap) for i, pair in enumerate(training.pairs) for swap in (0, 1) if abs(pair.share - swap) > 0]
     source = PackedPairs(
         [training.rows[swap][i] for i, swap in orders],
@@ -115,9 +149,10 @@ def _fit(
         rows=config.rows,
         length=config.length,
         seed=run.seed,
-        share_prompts=network.decoder.sees_prefix,
+        share_prompts=plain.decoder.sees_prefix,
     )
-    return jax.device_get(run.fit(name, algorithm, source, config.schedule, fresh._replace(params=params)).params)
+    params = jax.device_get(run.fit(name, algorithm, source, config.schedule, start).params)
+    return {"base": {"trunk": trunk}, **params} if isinstance(network, LowRankConfig) else params
 
 
 def _gaps(
@@ -128,13 +163,9 @@ def _gaps(
     pairs: Sequence[Pair],
     name: str,
 ) -> Gaps:
-    """Score of the first less score of the second answer, of every member and baseline."""
+    """Scores of both answers by every member, and gaps of the baselines."""
     sides = _sides(run, base, pairs, name)
     questions = [[pair.side(index) for pair in sides.pairs] for index in (0, 1)]
-
-    def gap(scorer: ConversationScorer) -> np.ndarray:
-        first, second = (scorer(side).trace for side in questions)
-        return first - second
 
     def count(measure) -> np.ndarray:
         first, second = (np.array([measure(question) for question in side], float) for side in questions)
@@ -149,7 +180,7 @@ def _gaps(
     return Gaps(
         outcome=np.array([pair.outcome for pair in sides.pairs]),
         prompt=[pair.question.prompt for pair in sides.pairs],
-        members=np.stack([gap(scorer) for scorer in members]),
+        scores=np.array([[scorer(side).trace for side in questions] for scorer in members]),
         baselines=baselines,
     )
 
@@ -161,7 +192,10 @@ def _finish(
     for row in headline:
         low, high = (np.nan if row[end] is None else row[end] for end in ("low", "high"))
         findings[row["name"]] = Finding(row["value"], low, high, row.pop("count"))
-    write_model_card(run.folder / "model", findings, trained_on=config.data.about())
+    about = config.data.about()
+    if config.adapters is not None:
+        about += f"; low-rank adapters (rank {config.adapters.rank}) and a head on {config.model.base}, the base"
+    write_model_card(run.folder / "model", findings, trained_on=about)
     report = {
         "title": config.title,
         "command": command,

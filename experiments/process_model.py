@@ -1,12 +1,13 @@
 """`traceward run` of a process reward model: labelled steps teach which step is wrong; held-out ones say how well.
 
 A language model on the right solutions gives the trunk and the log-probability baseline; one token classifier per seed
-is trained on it. On held-out problems: where is the first wrong step (threshold from validation problems), and, where
-candidates are given, does the score order right above wrong answers of a problem.
+is trained on it. On held-out problems: where is the first wrong step (each test set has its threshold from the
+validation problems it names), and, where candidates are given, does the score order right above wrong answers of a
+problem.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from experiments.model_card import write_model_card
 from experiments.report import write_report
 from experiments.run_folder import RunFolder
 from experiments.step_candidates import Pool, SolutionCandidates
-from experiments.step_data import VALIDATION, PlantedErrors, StepFiles
+from experiments.step_data import PlantedErrors, StepFiles
 from experiments.step_evaluation import (
     Row,
     Scored,
@@ -31,6 +32,7 @@ from experiments.step_evaluation import (
     calibration,
     location_rows,
     order_rows,
+    pooled,
     worse_of,
 )
 from experiments.text_model import Base, TextModel, encode_fitting
@@ -217,22 +219,37 @@ def _fit(
 
 def _locations(config: ProcessModel, base: Base, readers: Readers, run: RunFolder) -> tuple[list[Row], Together]:
     """Headline rows of every held-out set, and how scores of both kinds are put together."""
-    scored = {}
-    for name, traces in config.data.held_out().items():
-        kept, reading = _readable(config, base, traces, run, name)
-        scored[name] = Scored(
-            label=np.array([NO_ERROR if trace.first_error is None else trace.first_error for trace in kept]),
-            subset=np.array([trace.subset for trace in kept]),
-            learned=readers.learned(reading, [trace.steps for trace in kept]),
-            baselines={"length of the step": [-np.array([len(s) for s in trace.steps], float) for trace in kept]}
-            | {name: reading.scores(scorer) for name, scorer in readers.baselines.items()},
-        )
-    together = _together(scored[VALIDATION])
-    scored = {name: each._replace(learned=together(each.learned)) for name, each in scored.items()}
-    validation = scored.pop(VALIDATION)
-    information = config.data.information
-    rows = [row for name, test in scored.items() for row in location_rows(name, validation, test, information)]
+    held_out, information = config.data.held_out(), config.data.information
+
+    def scored(sets: Mapping[str, list[LabelledSteps]]) -> dict[str, Scored]:
+        return {name: _scored(config, base, readers, traces, run, name) for name, traces in sets.items()}
+
+    validation, tests = scored(held_out.validation), scored(held_out.test)
+    together = _together(pooled(list(validation.values())))
+
+    def with_both(found: Scored) -> Scored:
+        return found._replace(learned=together(found.learned))
+
+    rows = []
+    for name, test in tests.items():
+        tuned = with_both(validation[held_out.threshold[name]])
+        rows += location_rows(name, tuned, with_both(test), information)
     return rows, together
+
+
+def _scored(
+    config: ProcessModel, base: Base, readers: Readers, traces: Sequence[LabelledSteps], run: RunFolder, name: str
+) -> Scored:
+    """A set of traces with the scores of all that scores steps."""
+    kept, reading = _readable(config, base, traces, run, name)
+    length = [-np.array([len(step) for step in trace.steps], float) for trace in kept]
+    return Scored(
+        label=np.array([NO_ERROR if trace.first_error is None else trace.first_error for trace in kept]),
+        subset=np.array([trace.subset for trace in kept]),
+        learned=readers.learned(reading, [trace.steps for trace in kept]),
+        baselines={"length of the step": length}
+        | {name: reading.scores(scorer) for name, scorer in readers.baselines.items()},
+    )
 
 
 def _readable(

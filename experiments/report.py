@@ -5,6 +5,7 @@ Every part of report.json is optional and a missing part leaves no trace on the 
 field that nobody knows stops with the file and the field. `SCHEMA` is the whole format.
 """
 
+import base64
 import difflib
 import json
 import math
@@ -14,9 +15,12 @@ from statistics import median
 from typing import Any, NamedTuple
 
 import jinja2
+import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from experiments import figures
+from irl.evaluation.estimators import bootstrap_interval
 from irl.types import InputError
 
 Record = dict[str, Any]
@@ -43,6 +47,8 @@ ROLE = ("learned", "baseline", "oracle")
 SCORER = {"name": str, "information": Maybe(str), "role": ROLE, "mean": [float], **BOUNDS}
 CURVE = {"name": str, "role": Maybe(ROLE), "x": [float], "y": [Maybe(float)], **BOUNDS}
 PANEL = {"name": str, "x_label": str, "y_label": str, "series": [CURVE]}
+MAP = {"name": str, "cells": [[float]]}
+STRIP = {"name": str, "file": str, "steps": [int]}
 GOLD = {"gold": [float], "gold_low": Maybe([float]), "gold_high": Maybe([float]), "proxy": [float]}
 FINDING = {"mean": Maybe(float), **INTERVAL, "num_prompts": Maybe(int)}
 STEP = {"text": str, "score": float}
@@ -59,6 +65,8 @@ SCHEMA = {
     "headline": Maybe([RESULT]),
     "test_time": Maybe({"ks": [int], "num_problems": Maybe(int), "series": [SCORER]}),
     "train_time": Maybe([PANEL]),
+    "maps": Maybe([{"name": str, "panels": [MAP]}]),
+    "frames": Maybe([STRIP]),
     "gold_proxy": Maybe([{"name": str, "kl": [float], **GOLD}]),
     "audit": Maybe([{"name": str, "findings": Named(FINDING), "warnings": Maybe([str])}]),
     "search": Maybe([RESULT]),
@@ -67,6 +75,7 @@ SCHEMA = {
 }
 STEP_COLOURS = (247, 177, 99), (126, 182, 222)
 TEMPLATE = "report.html.jinja"
+PNG = b"\x89PNG\r\n\x1a\n"
 KINDS = {str: "a string", float: "a finite number", int: "a whole number", bool: "true or false"}
 
 
@@ -81,9 +90,28 @@ def write_report(folder: Path) -> Path:
     for name, label, figure in draw(report, metrics):
         (folder / "figures" / f"{name}.png").write_bytes(figures.to_png(figure))
         drawings[name] = figures.to_svg(figure, name, label)
-    path = folder / "report.html"
-    path.write_text(_template().render(report=report, drawings=drawings), encoding="utf-8")
+    pictures = [picture(folder, strip["file"], f"frames[{i}].file") for i, strip in enumerate(report["frames"] or [])]
+    path, given = folder / "report.html", {"report": report, "drawings": drawings, "pictures": pictures}
+    path.write_text(_template().render(given), encoding="utf-8")
     return path
+
+
+def result_row(name: str, values: ArrayLike, information: str, note: str = "") -> Record:
+    """A row of the headline: the mean of [seeds] or [seeds, problems], and its interval, which a single one has not."""
+    mean, low, high = bootstrap_interval(np.asarray(values, np.float64))
+    bounds = {"low": low, "high": high} if np.size(values) > 1 else {"low": None, "high": None}
+    return {"name": name, "value": mean, **bounds, "information": information, "note": note}
+
+
+def picture(folder: Path, name: str, where: str) -> str:
+    """A PNG of the folder as a data URI: pages fetch nothing. InputError: there is none, or it is no PNG."""
+    file = folder / name
+    if folder.resolve() not in file.resolve().parents or not file.is_file():
+        raise InputError(f"{folder / 'report.json'}: {where}: expected a picture inside the folder, got {name!r}")
+    content = file.read_bytes()
+    if not content.startswith(PNG):
+        raise InputError(f"{file}: {where}: expected a PNG, got {content[:8]!r}")
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
 
 def draw(report: Record, metrics: Metrics) -> Iterator[tuple[str, str, Figure]]:
@@ -93,6 +121,8 @@ def draw(report: Record, metrics: Metrics) -> Iterator[tuple[str, str, Figure]]:
     for i, panel in enumerate(report["train_time"] or []):
         figure = figures.against_training(panel["x_label"], panel["y_label"], panel["series"])
         yield f"train_time_{i}", panel["name"], figure
+    for i, map_ in enumerate(report["maps"] or []):
+        yield f"map_{i}", map_["name"], figures.heat_maps(map_["panels"])
     if curves := report["gold_proxy"]:
         yield "gold_proxy", "gold and proxy against KL", figures.gold_and_proxy(curves)
     if curves := losses(metrics):
@@ -195,6 +225,10 @@ def _aligned(report: Record) -> Iterator[tuple[str, Sequence | None, int]]:
         for j, curve in enumerate(panel["series"]):
             for name in ("y", "low", "high"):
                 yield f"train_time[{i}].series[{j}].{name}", curve[name], len(curve["x"])
+    for i, map_ in enumerate(report["maps"] or []):
+        for j, panel in enumerate(map_["panels"]):
+            for k, row in enumerate(panel["cells"]):
+                yield f"maps[{i}].panels[{j}].cells[{k}]", row, len(panel["cells"][0])
     for i, curve in enumerate(report["gold_proxy"] or []):
         for name in GOLD:
             yield f"gold_proxy[{i}].{name}", curve[name], len(curve["kl"])

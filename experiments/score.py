@@ -19,6 +19,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from experiments.adapters import base_of, holds_adapters, load_adapters
 from experiments.candidate_files import (
     check_output,
     finite,
@@ -28,6 +29,7 @@ from experiments.candidate_files import (
     say,
     write_answers,
 )
+from experiments.fit_calculations import holds_calculations, load_calculations, without_calculation
 from irl.traces.conversations import Question, question_of
 from irl.traces.formats import read_candidates
 from irl.traces.json_lines import Row, is_compressed, json_line, why_unwritable
@@ -51,7 +53,8 @@ class Options:
     """
 
     model: Path
-    """A reward model folder, such as runs/quickstart/model, or a Hugging Face folder as it was downloaded."""
+    """A reward model folder, such as runs/quickstart/model or the calculations-seed-0 of a run, a Hugging Face folder
+    as it was downloaded, or a PEFT folder of low-rank adapters."""
     input: Path | None = None
     """JSON lines (compressed or not), .json or Parquet: {"prompt", "candidates": [{"text"}]}, {"prompt", "completion"},
     {"prompt", "chosen", "rejected"}, {"messages"} and other formats. Rows that do not fit are listed at the end."""
@@ -74,6 +77,8 @@ class Options:
     (Math-Shepherd). The score of an answer is that of its lowest step."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Hugging Face folders: what the network computes in."""
+    base: Path | None = None
+    """PEFT folders: the Hugging Face folder of their base, where it is not the one that adapter_config.json names."""
     overwrite: bool = False
     """Remove what an interrupted run left of the output and start anew."""
 
@@ -93,15 +98,18 @@ def main(arguments: Sequence[str]) -> int:
     options = tyro.cli(Options, args=list(arguments), prog="traceward score")
     path = _input(options)
     check_output(options.output, path)
-    source = _strict(path) if options.candidates else _source(path, options.format)
+    source = _open(options, path)
     score, information = _load(options)
+    told = ""
+    if holds_calculations(options.model) and path.is_file():
+        told = without_calculation(_open(options, path).questions, path)
     blocks = _shown(_blocks(source.questions), source)
     resumable = options.output is not None and not is_compressed(options.output) and path.is_file()
     if options.output is not None and resumable:
         count = _write_part(options, source, blocks, score)
     else:
         count = write_answers(options.output, (row for block in blocks for row in _rows(block, score(block))))
-    for line in filter(None, (source.epilogue(), f"{count} candidates scored; information level: {information}")):
+    for line in filter(None, (source.epilogue(), told, f"{count} candidates scored; information level: {information}")):
         say(line)
     return 0
 
@@ -117,12 +125,19 @@ def _input(options: Options) -> Path:
 
 def _load(options: Options) -> tuple[ScoreBlock, str]:
     """What scores a block, and the information level of its scores."""
+    if holds_adapters(options.model):
+        return _load_adapters(options)
+    if options.base is not None:
+        raise InputError(f"{options.model}: --base is for PEFT folders (adapter_config.json); leave it out")
     if is_hugging_face(options.model):
         scorer = load_conversations(options.model, **_for_hugging_face(options))
         return _naming(scorer, options), scorer.spec.information
     if _for_hugging_face(options) != _for_hugging_face(Options(model=options.model)):
         names = "--date, --label, --dtype, --step-tokens and --step-marker"
         raise InputError(f"{options.model}: {names} are for Hugging Face folders; leave them out")
+    if holds_calculations(options.model):
+        calculations = load_calculations(options.model)
+        return _naming(calculations.answers, options), calculations.spec.information
     texts, _ = load_scorer(options.model)
 
     def score(block: Block) -> TextScores:
@@ -130,6 +145,16 @@ def _load(options: Options) -> tuple[ScoreBlock, str]:
         return texts([prompt for prompt, _ in pairs], [text for _, text in pairs])
 
     return _naming(score, options), texts.spec.information
+
+
+def _load_adapters(options: Options) -> tuple[ScoreBlock, str]:
+    if (options.step_tokens, options.step_marker) != (None, None):
+        told = "--step-tokens and --step-marker: adapters have a head and do not judge in words"
+        raise InputError(f"{options.model}: {told}; leave them out")
+    adapted = load_adapters(
+        options.model, base=options.base, dtype=options.dtype, label=options.label, date=options.date
+    )
+    return _naming(adapted, options), adapted.spec.information
 
 
 def _for_hugging_face(options: Options) -> dict[str, Any]:
@@ -154,6 +179,10 @@ def _naming(score: ScoreBlock, options: Options) -> ScoreBlock:
             raise InputError(f"{_input(options)}: {between}: {error}") from error
 
     return named
+
+
+def _open(options: Options, path: Path) -> Source:
+    return _strict(path) if options.candidates else _source(path, options.format)
 
 
 def _source(path: Path, format: str | None) -> Source:
@@ -316,13 +345,19 @@ def _check_same(part: Path, note: Path, identity: Row) -> None:
 def _identity(options: Options, source: Source) -> Row:
     """What decides the lines of the output."""
     return {
-        "model": _sha256(_model_files(options.model)),
+        "model": _sha256([file for folder in _model_folders(options) for file in _model_files(folder)]),
         "input": _sha256([source.path]),
         "format": source.format,
         **_for_hugging_face(options),
         "date": None if options.date is None else options.date.isoformat(),
         "block size": CANDIDATES_AT_ONCE,
     }
+
+
+def _model_folders(options: Options) -> list[Path]:
+    """With the base of adapters."""
+    adapters = holds_adapters(options.model)
+    return [options.model, base_of(options.model, options.base)] if adapters else [options.model]
 
 
 def _model_files(folder: Path) -> list[Path]:

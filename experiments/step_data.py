@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -19,6 +19,17 @@ PART = 10
 """One training solution in so many sets the threshold."""
 DRILL, DRILLED, DRILL_FLAWED = "Calculate.", 8, 0.45
 """The prompt of a drill, how many calculations it has, and the share of them that is wrong."""
+
+
+class HeldOut(NamedTuple):
+    """Sets of problems that are never trained on."""
+
+    validation: Mapping[str, list[LabelledSteps]]
+    """Those that thresholds come from."""
+    test: Mapping[str, list[LabelledSteps]]
+    """Those that are reported."""
+    threshold: Mapping[str, str]
+    """For every test set the name of the validation set that its threshold comes from."""
 
 
 class StepData(Protocol):
@@ -45,14 +56,17 @@ class StepData(Protocol):
         """What is judged by itself: the whole trace, or each of its steps with what it follows from, in order."""
         ...
 
-    def held_out(self) -> Mapping[str, list[LabelledSteps]]:
-        """Sets of problems that are never trained on: `validation` sets the threshold, the others are reported."""
+    def held_out(self) -> HeldOut:
+        """What is reported, and what sets its thresholds."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepFiles:
-    """Files of labelled steps in any format (irl/traces/reward_data); part of their problems is held out."""
+    """Files of labelled steps in any format (irl/traces/reward_data); part of their problems is held out.
+
+    Every file is reported by itself, with one threshold from validation problems of all files.
+    """
 
     files: tuple[str, ...]
     format: str | None = None
@@ -75,11 +89,9 @@ class StepFiles:
     def windows(self, trace: LabelledSteps) -> list[LabelledSteps]:
         return [trace]
 
-    def held_out(self) -> dict[str, list[LabelledSteps]]:
-        sets = {VALIDATION: self._part(VALIDATION)}
-        for file in self.files:
-            sets[Path(file).name.split(".")[0]] = self._part("test", file)
-        return sets
+    def held_out(self) -> HeldOut:
+        test = {Path(file).name.split(".")[0]: self._part("test", file) for file in self.files}
+        return HeldOut({VALIDATION: self._part(VALIDATION)}, test, dict.fromkeys(test, VALIDATION))
 
     def _part(self, name: str, file: str | None = None) -> list[LabelledSteps]:
         files = self.files if file is None else (file,)
@@ -153,12 +165,14 @@ class PlantedErrors:
     def windows(self, trace: LabelledSteps) -> list[LabelledSteps]:
         return [trace]
 
-    def held_out(self) -> dict[str, list[LabelledSteps]]:
-        (_, validation), (test, _) = _solutions(self.train, PART), _solutions(self.test, 0)
-        sets = {VALIDATION: self._both(validation, self.kinds, 3)}
-        sets["kinds trained on"] = self._both(test, self.kinds, 4)
-        sets["held-out kinds"] = self._both(test, self.held_out_kinds, 5)
-        return sets
+    def held_out(self) -> HeldOut:
+        """One threshold for both test sets, from the kinds of errors that are trained on."""
+        (_, shown), (solutions, _) = _solutions(self.train, PART), _solutions(self.test, 0)
+        test = {
+            "kinds trained on": self._both(solutions, self.kinds, 4),
+            "held-out kinds": self._both(solutions, self.held_out_kinds, 5),
+        }
+        return HeldOut({VALIDATION: self._both(shown, self.kinds, 3)}, test, dict.fromkeys(test, VALIDATION))
 
     def _drills(self, count: int, flawed: float, rng: np.random.Generator) -> list[LabelledSteps]:
         """Calculations of solutions drawn at random, all carried over to other numbers."""

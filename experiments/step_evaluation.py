@@ -1,9 +1,11 @@
 """What step scores are worth: where the first wrong step is, and which of a problem's answers is right.
 
-Thresholds come from validation problems, one per scorer (the greatest F1 of ProcessBench). Rows of seeds are summed
-up as their mean with an interval over problems and seeds; `mean of seeds` is the ensemble: the mean of step scores.
+Thresholds come from validation problems, one per scorer and test set (the greatest F1 of ProcessBench): each test set
+is judged by the validation set it is given with. Rows of seeds are summed up as their mean with an interval over
+problems and seeds; `mean of seeds` is the ensemble: the mean of step scores.
 """
 
+import itertools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +15,7 @@ from irl.evaluation.benchmarks.bigbench_mistake import majority_location
 from irl.evaluation.benchmarks.processbench import NO_ERROR, first_error, fit_threshold
 from irl.evaluation.estimators import bootstrap_interval
 from irl.evaluation.metrics import within_prompt_auc
+from irl.types import InputError
 from reward_models.calibration import Calibration, fit_temperature_and_offset
 
 Steps = list[np.ndarray]
@@ -28,6 +31,24 @@ class Scored(NamedTuple):
     learned: dict[str, list[Steps]]
     """Of every kind of learned score, one member per seed."""
     baselines: dict[str, Steps]
+
+
+def pooled(sets: Sequence[Scored]) -> Scored:
+    """The traces of several sets as one."""
+
+    def joined(parts: Iterable[Steps]) -> Steps:
+        return list(itertools.chain.from_iterable(parts))
+
+    learned, baselines = sets[0].learned, sets[0].baselines
+    return Scored(
+        label=np.concatenate([each.label for each in sets]),
+        subset=np.concatenate([each.subset for each in sets]),
+        learned={
+            kind: [joined(each.learned[kind][seed] for each in sets) for seed in range(len(learned[kind]))]
+            for kind in learned
+        },
+        baselines={name: joined(each.baselines[name] for each in sets) for name in baselines},
+    )
 
 
 def ensemble(members: Sequence[Steps]) -> Steps:
@@ -48,7 +69,11 @@ def worse_of(first: Calibration, of_first: Steps, second: Calibration, of_second
 
 
 def location_rows(name: str, validation: Scored, test: Scored, information: str) -> list[Row]:
-    """Headline rows of one test set: location of the first error, in all traces and by kind of error."""
+    """Headline rows of one test set: location of the first error, in all traces and by kind of error.
+
+    InputError: `validation`, where thresholds come from, has traces of one kind only.
+    """
+    _check_both_kinds(name, validation.label)
     rows = []
     for learner, members in test.learned.items():
         rows += _learned_rows(f"{name}, {learner}", validation, validation.learned[learner], test, members, information)
@@ -59,6 +84,7 @@ def location_rows(name: str, validation: Scored, test: Scored, information: str)
         hits = _hits(validation.baselines[baseline], steps, validation.label, test.label)
         rows.append(_row(f"{name}: {baseline}", hits[wrong], "none", "first wrong step found"))
         rows.append(_row(f"{name}: {baseline}, lowest", (_lowest(steps) == test.label)[wrong], "none", "baseline"))
+        rows.append(_row(f"{name}: {baseline}, exact location, all traces", hits, "none", "or that there is none"))
     guess = np.array([1 / len(row) for row in next(iter(test.learned.values()))[0]])
     rows.append(_row(f"{name}: chance", guess[wrong], "none", "a step drawn at random"))
     return rows
@@ -77,6 +103,7 @@ def _learned_rows(
         _row(f"{name}: first wrong step found, mean of seeds", together[wrong], information, "ensemble"),
         _row(f"{name}: lowest step is the first wrong one", by_lowest[:, wrong], information, "knowing that one is"),
         _row(f"{name}: exact location, all traces", learned, information, "or that there is none"),
+        _row(f"{name}: exact location, all traces, mean of seeds", together, information, "ensemble"),
     ]
     if right.any():
         rows.append(_row(f"{name}: right trace found right", learned[:, right], information, "a seed"))
@@ -110,6 +137,13 @@ def aggregate(steps: Iterable[np.ndarray], how: str) -> np.ndarray:
     """Trace scores of step scores: min, sum, mean or last."""
     reductions: dict[str, Callable[[np.ndarray], float]] = {"min": np.min, "sum": np.sum, "mean": np.mean}
     return np.array([row[-1] if how == "last" else reductions[how](row) for row in steps])
+
+
+def _check_both_kinds(name: str, label: np.ndarray) -> None:
+    wrong = int((label != NO_ERROR).sum())
+    if wrong in (0, len(label)):
+        told = f"of the {len(label)} traces that set its threshold {wrong} have a wrong step"
+        raise InputError(f"{name}: {told}, and it takes both kinds; raise data.validation, or give more traces")
 
 
 def _hits(validation: Steps, test: Steps, validation_label: np.ndarray, label: np.ndarray) -> np.ndarray:

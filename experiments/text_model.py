@@ -2,7 +2,7 @@
 
 It starts from a Hugging Face folder (its tokenizer, chat template and weights), or fresh with a byte-level BPE
 tokenizer learned from the training texts and a chat template of its own. What is saved is a Hugging Face folder in
-either case: `traceward score` reads it, and so does transformers.
+either case: `traceward score` reads it, and so does transformers. Adapters are saved as a folder of PEFT's.
 """
 
 import json
@@ -17,9 +17,12 @@ from irl.traces.encode import EncodedTrace
 from irl.traces.tokenize import END, PAD, prose_tokenizer
 from irl.types import InputError
 from reward_models.hugging_face import load_hugging_face, save_hugging_face
+from reward_models.hugging_face_config import write_config
 from reward_models.networks.base import Params
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.heads import HeadedDecoderConfig
+from reward_models.networks.low_rank import LowRankConfig
+from reward_models.peft import save_peft
 
 ROLES = ("system", "user", "assistant")
 _MARKS = tuple(f"<|{role}|>" for role in ROLES)
@@ -38,12 +41,26 @@ class Base(NamedTuple):
     eos: int
     files: Mapping[str, str]
     """Texts that belong to the folder of a model: the tokenizer's."""
+    folder: Path | None = None
+    """Where the weights of a language model come from: what adapters can be trained on."""
 
-    def save(self, folder: Path, network: HeadedDecoderConfig, params: Params) -> None:
-        """Write a Hugging Face folder. ModelFolderError where it exists or cannot be written."""
-        save_hugging_face(
-            folder, network=network, params=params, pad_token=self.pad, eos_token=self.eos, files=self.files
-        )
+    def save(self, folder: Path, network: HeadedDecoderConfig | LowRankConfig, params: Params) -> None:
+        """Write a Hugging Face folder, or one of adapters. ModelFolderError where it exists or cannot be written."""
+        if isinstance(network, LowRankConfig):
+            self._save_adapters(folder, network, params)
+        else:
+            save_hugging_face(
+                folder, network=network, params=params, pad_token=self.pad, eos_token=self.eos, files=self.files
+            )
+
+    def _save_adapters(self, folder: Path, network: LowRankConfig, params: Params) -> None:
+        """With the config.json of the classifier that base and adapters are together."""
+        assert self.folder is not None and isinstance(network.network, HeadedDecoderConfig)
+        plain = network.network
+        tokens = {"pad_token": self.pad, "eos_token": self.eos}
+        config = write_config(plain, **tokens, bos_token=None, dtype=plain.decoder.dtype)
+        files = {**self.files, "config.json": json.dumps(config, indent=2) + "\n"}
+        save_peft(folder, network=network, params=params, base_model=str(self.folder.resolve()), files=files)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +109,8 @@ class TextModel:
         )
         pad, eos = (_token(model.config, name, folder) for name in ("pad_token_id", "eos_token_id"))
         files = {name: (folder / name).read_text("utf-8") for name in _TOKENIZER_FILES if (folder / name).is_file()}
-        return Base(encoder, decoder, model.params if causal else model.params["trunk"], pad, eos, files)
+        trunk = model.params if causal else model.params["trunk"]
+        return Base(encoder, decoder, trunk, pad, eos, files, folder if causal else None)
 
 
 def _token(config: Mapping, name: str, folder: Path) -> int:

@@ -169,7 +169,10 @@ def from_files(folder: FilePath) -> Gatherer:
 def from_command_line(
     folder: FilePath, *, ask: Callable[[str], str] = input, show: Callable[[str], Any] = print, rows: int = 10
 ) -> Gatherer:
-    """A person who is shown tables of `rows` steps and asked; every answer is on disk before the next question."""
+    """A person who is shown tables of `rows` steps and asked; every answer is on disk before the next question.
+
+    Unanswered: nobody is there any more (end of file).
+    """
     files = QueryFolder(folder)
 
     def gather(number: int, queries: Fragments) -> Answered:
@@ -179,7 +182,7 @@ def from_command_line(
         for index in range(count):
             if index not in answers:
                 show(f"query {number}-{index}, {count - len(answers)} left\n{table(take(queries, index), rows)}")
-                answers[index] = _asked(ask, show, items)
+                answers[index] = _asked(ask, show, items, files.answers_file(number))
                 files.answer(number, answers)
         return Answered(queries, np.stack([answers[i] for i in range(count)]))
 
@@ -215,11 +218,16 @@ def parse_answer(reply: str, items: int) -> Float[np.ndarray, " items"]:
     return np.asarray(beaten(_gaps(jnp.array([place[n] for n in everything], jnp.float32))))
 
 
-def _asked(ask: Callable[[str], str], show: Callable[[str], Any], items: int) -> Float[np.ndarray, " items"]:
+def _asked(
+    ask: Callable[[str], str], show: Callable[[str], Any], items: int, kept: Path
+) -> Float[np.ndarray, " items"]:
     question = "better (1, 2, = equal, s cannot tell): " if items == 2 else "best first (2 1=3; s cannot tell): "
     while True:
         try:
             return parse_answer(ask(question), items)
+        except EOFError:
+            told = f"the answers ended before the queries did; those given are in {kept}, run again to go on"
+            raise Unanswered(told) from None
         except InputError as error:
             show(str(error))
 

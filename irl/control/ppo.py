@@ -41,6 +41,8 @@ class Ppo:
     """Settings of PPO."""
 
     learning_rate: float = 3e-4
+    decay: int = 0
+    """Rollouts over which the learning rate falls to 0, in a line; 0: it stays."""
     discount: float = 0.99
     trace_decay: float = 0.95
     """lambda of the advantages."""
@@ -58,16 +60,21 @@ class Ppo:
     def __post_init__(self):
         if self.epochs < 1 or self.minibatch < 1:
             raise InputError(f"Ppo: expected epochs and minibatch of at least 1, got {self.epochs}, {self.minibatch}")
+        if self.decay < 0:
+            raise InputError(f"Ppo: expected decay of 0 rollouts or more, got {self.decay}")
+
+    def optimiser(self, updates: int = 1) -> optax.GradientTransformation:
+        """Of `updates` in each rollout."""
+        fixed, last = self.learning_rate, self.decay * updates
+        rate = optax.linear_schedule(fixed, 0.0, last) if self.decay else fixed
+        return optax.flatten(optax.chain(optax.clip_by_global_norm(self.max_grad_norm), optax.adam(rate, eps=1e-5)))
 
     def make(self, observation: Space, action: Space) -> Agent:
         networks = ActorCritic(observation, distribution(action), self)
-        optimiser = optax.flatten(
-            optax.chain(optax.clip_by_global_norm(self.max_grad_norm), optax.adam(self.learning_rate, eps=1e-5))
-        )
 
         def init(key: jax.Array) -> State:
             params = networks.init(key)
-            return State(params, optimiser.init(params), no_moments((observation.width,)))
+            return State(params, self.optimiser().init(params), no_moments((observation.width,)))
 
         def act(state: State, observations, key):
             outputs, log_std = networks.policy(state, observations)
@@ -81,7 +88,7 @@ class Ppo:
             return networks.distribution.log_prob(*networks.policy(state, observations), actions)
 
         def step(state: State, rollout: Rollout, key: jax.Array) -> tuple[State, Info]:
-            return ppo_step(self, networks, optimiser, state, rollout, key)
+            return ppo_step(self, networks, state, rollout, key)
 
         return Agent(init, act, best, log_prob, step)
 
@@ -114,7 +121,6 @@ class ActorCritic:
 def ppo_step(
     config: Ppo,
     networks: ActorCritic,
-    optimiser: optax.GradientTransformation,
     state: State,
     rollout: Rollout,
     key: jax.Array,
@@ -133,6 +139,7 @@ def ppo_step(
     data = (inputs, flat(rollout.action), flat(rollout.log_prob), advantage, advantage + value.reshape(-1))
     count = len(advantage) // config.minibatch or 1
     size = min(config.minibatch, len(advantage))
+    optimiser = config.optimiser(config.epochs * count)
 
     def loss(params: Params, rows) -> tuple[Array, Info]:
         read, action, old, gain, target = rows

@@ -5,12 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from experiments.fit_calculations import CalculationScorer, FitCalculations
+from experiments.fit_calculations import FitCalculations, holds_calculations, load_calculations
 from experiments.run_folder import RunFolder
 from irl.algorithms.optimiser import Muon
 from irl.algorithms.sft import Sft
-from irl.traces.encode import Encoder
-from irl.traces.tokenize import number_tokenizer
 from irl.train import Schedule
 from irl.types import InputError
 from reward_models.checkpoint_folder import load_folder
@@ -57,8 +55,10 @@ def test_the_folder_is_a_model(learned):
     model = load_folder(folder / "calculations-seed-3", classes=classes)
     assert model.manifest["windows"] == "equations" and model.manifest["trained_on"] == "sums to six"
     assert model.spec.information == "demonstrations"
-    again = CalculationScorer(model.network, model.params, Encoder(number_tokenizer(), 96, 1))
+    assert holds_calculations(folder / "calculations-seed-3") and not holds_calculations(folder)
+    again = load_calculations(folder / "calculations-seed-3")
     np.testing.assert_array_equal(again([["1+2 = 4"]])[0], scorer([["1+2 = 4"]])[0])
+    assert again.spec == scorer.spec and again.spec.information == "demonstrations"
     stages = {json.loads(line)["stage"] for line in (folder / "metrics.jsonl").read_text().splitlines()}
     assert stages == {"calculations-seed-3"}
 

@@ -14,7 +14,7 @@ import safetensors.numpy
 import configs
 from configs import cartpole_gail
 from experiments.arenas import OfGymnasium, PureJax, on_host, over_seeds, random_agent
-from experiments.expert import Demonstrated, DemonstrationFile, Expert, TrainedExpert
+from experiments.expert import Demonstrated, DemonstrationFile, Expert, PushingExpert, TrainedExpert, pushing_agent
 from experiments.imitate import Imitate, agent_of, cloned, run_imitate, scene_of, warm
 from experiments.run_folder import RunFolder
 from irl.control.agent import ImitationBatch
@@ -33,6 +33,8 @@ from irl.control.trajectory_files import load_trajectories
 from irl.train import Schedule
 from irl.types import InputError
 
+pytestmark = pytest.mark.usefixtures("careless_compilation")
+
 PPO = Ppo(epochs=1, minibatch=32, hidden=(8,))
 EXPERT = TrainedExpert(learner=PPO, envs=2, time=16, schedule=Schedule(steps=1, save_every=1), episodes=2)
 SHORT = Schedule(steps=2, log_every=1, save_every=1)
@@ -50,7 +52,7 @@ def run(config, folder):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, careless_compilation):
     folder = tmp_path_factory.mktemp("imitate") / "run"
     return folder, run(replace(shrunk(cartpole_gail.config), retrain=1), folder)
 
@@ -115,7 +117,9 @@ def built(config):
     """Where, agent, reward and demonstrations; an expert to be asked is a policy that was never trained."""
     arena = config.environment.arena()
     shown = some_demonstrations(arena)
-    if isinstance(config.imitator, Dagger):
+    if isinstance(config.expert, PushingExpert):
+        shown = shown._replace(expert=Expert(pushing_agent(), None))
+    elif isinstance(config.imitator, Dagger):
         expert = config.expert.learner.make(arena.observation, arena.action)
         shown = shown._replace(expert=Expert(expert, expert.init(jax.random.key(0))))
     scene = scene_of(config, arena, shown)
@@ -236,6 +240,15 @@ def test_a_policy_that_begins_as_a_clone(tmp_path):
 def test_episodes_without_end_are_refused():
     with pytest.raises(InputError, match="its episodes have no time limit; give it one"):
         on_host(lambda: gymnasium.make("CartPole-v1").unwrapped)
+
+
+def test_the_expert_of_mountain_car(tmp_path):
+    """It is at the goal long before the horizon, and no other environment's expert."""
+    run = RunFolder(tmp_path, 0)
+    shown = PushingExpert(episodes=20).run(run, PureJax(id="seals/MountainCar-v0").arena())
+    assert -130 < shown.returns.mean() < -80 and shown.returns.min() > -200
+    with pytest.raises(InputError, match="PushingExpert: expected MountainCar, got CartPole-v1 with Box"):
+        PushingExpert().run(run, PureJax(id="CartPole-v1").arena())
 
 
 def test_random_actions_are_inside_their_bounds():

@@ -1,14 +1,22 @@
 """Real and fresh traces of BIG-Bench-Mistake's tasks: what is trained on, held out, and the same from the same seed."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from experiments.mistake_data import MistakeTraces
-from irl.traces.mistakes import dyck
+from irl.traces.mistakes import dyck, tracking
 from irl.types import InputError
+
+SWAPS = (
+    "Alice, Bob, and Claire are friends and avid readers who occasionally trade books. At the start of the semester, "
+    "they each buy one new book: Alice gets Ulysses, Bob gets Frankenstein, and Claire gets Lolita.\nAs the semester "
+    "proceeds, they start trading around the new books. First, Claire and Alice swap books. Finally, Bob and Alice "
+    "swap books. At the end of the semester, Bob has\nOptions:\n(A) Ulysses.\n(B) Frankenstein.\n(C) Lolita."
+)
 
 
 @pytest.fixture
@@ -37,10 +45,30 @@ def test_demonstrations_are_right(data: MistakeTraces) -> None:
 
 
 def test_problems_are_trained_on_or_held_out(data: MistakeTraces) -> None:
-    held_out = {name: {trace.prompt for trace in traces} for name, traces in data.held_out().items()}
+    validation, test, _ = data.held_out()
+    held_out = {trace.prompt for traces in (*validation.values(), *test.values()) for trace in traces}
     trained = {trace.prompt for trace in data._train(data.files[0])}
-    assert set(held_out) == {"validation", "dyck_languages"}
-    assert not trained & (held_out["validation"] | held_out["dyck_languages"])
+    assert not trained & held_out and trained and held_out
+
+
+def test_a_task_has_its_threshold_from_its_own_problems(data: MistakeTraces, tmp_path: Path) -> None:
+    """A file of another task changes nothing for the first."""
+    rng, rows = np.random.default_rng(1), []
+    for number in range(60):
+        problem = tracking.problem(SWAPS, rng)
+        trace = tracking.flawed(problem, 0.5, rng) if number % 3 else tracking.written(problem, rng)
+        row = {"input": trace.problem, "steps": trace.steps, "mistake_index": trace.wrong}
+        rows.append(json.dumps(row | {"answer": "a", "target": "a"}))
+    other = tmp_path / "tracking_shuffled_objects.jsonl"
+    other.write_text("\n".join(rows))
+    validation, test, threshold = replace(data, files=(*data.files, str(other))).held_out()
+    assert threshold == {name: f"{name}, validation" for name in ("dyck_languages", "tracking_shuffled_objects")}
+    assert {*validation} == {*threshold.values()} and {*test} == {*threshold}
+    alone = data.held_out()
+    for sets, name in ((validation, "dyck_languages, validation"), (test, "dyck_languages")):
+        assert sets[name] == (alone.validation | alone.test)[name]
+    own = {trace.prompt for trace in validation["tracking_shuffled_objects, validation"]}
+    assert own and own < {json.loads(row)["input"] for row in rows}
 
 
 def test_another_task_is_refused() -> None:
@@ -62,5 +90,5 @@ def test_steps_are_read_with_what_they_follow_from(data: MistakeTraces) -> None:
         assert windows[2].prompt == f"due: {trace.prompt.split()[0]}\n{trace.steps[1]}"
         right = sum(label == 1.0 for label in trace.labels)
         assert right <= data.right_steps and (right == data.right_steps or trace.first_error is not None)
-    whole = data.held_out()["dyck_languages"]
+    whole = data.held_out().test["dyck_languages"]
     assert max(sum(label == 1.0 for label in trace.labels) for trace in whole) > data.right_steps

@@ -1,15 +1,21 @@
 """Rows of the pair evaluation against numbers worked out by hand."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.pair_evaluation import Gaps, pair_rows, reliability_panel
+from experiments.pair_evaluation import PENALTY, Gaps, combinations, pair_rows, reliability_panel, standardised
+from reward_models.networks.decoder import DecoderConfig
+from reward_models.networks.ensemble import EnsembleConfig
+from reward_models.networks.soft_advantage import SoftAdvantageConfig
 
 
 def gaps(outcome, *members, **baselines):
-    outcome = np.array(outcome)
+    """Of every member's scores the second answers' are 0."""
+    outcome, gap = np.array(outcome), np.array(members, float)
     named = {name.replace("_", " "): np.array(gap, float) for name, gap in baselines.items()}
-    return Gaps(outcome, [f"prompt {n}" for n in range(len(outcome))], np.array(members, float), named)
+    scores = np.stack([gap, np.zeros_like(gap)], axis=1)
+    return Gaps(outcome, [f"prompt {n}" for n in range(len(outcome))], scores, named)
 
 
 # Members' means: 2, -1, .25, .5. With |gap| <= w a tie: three right for .25 < w < .5... and of the others one is wrong.
@@ -61,18 +67,68 @@ def test_ties(rows):
     assert rows["tie AUC"]["value"] == 1
 
 
+def test_standardised():
+    """Each member has its own mean and deviation, over both answers of all validation pairs; one of 0 stays."""
+    scores = np.array([[[2.0, 4.0], [6.0, 8.0]], [[1.0, 1.0], [1.0, 1.0]]])
+    validation = VALIDATION._replace(scores=scores)
+    found = standardised(validation, TEST._replace(scores=np.array([[[5.0], [10.0]], [[3.0], [1.0]]])))
+    np.testing.assert_allclose(found, [[[0.0], [5 / np.sqrt(5)]], [[2.0], [0.0]]])
+
+
+def test_combinations_by_hand():
+    """Answer by answer, then the gap: of the minima, not the minimum of the gaps."""
+    scores = np.array([[[3.0, 0.0], [0.0, 2.0]], [[-1.0, 2.0], [-2.0, 0.0]]])
+    mean, least, careful = combinations(scores).values()
+    np.testing.assert_allclose(mean, [1 - -1, 1 - 1])
+    np.testing.assert_allclose(least, [-1 - -2, 0 - 0])
+    np.testing.assert_allclose(careful, [(1 - PENALTY * 4) - (-1 - PENALTY * 1), 0])
+
+
+def test_combinations_are_those_of_an_ensemble():
+    rng = np.random.default_rng(0)
+    scores = rng.standard_normal((3, 2, 7))
+    member = SoftAdvantageConfig(decoder=DecoderConfig(vocab_size=8))
+    for found, reduction in zip(combinations(scores).values(), ("mean", "min", "pessimistic"), strict=True):
+        first, second = EnsembleConfig(member=member, members=3, reduction=reduction).reduce(jnp.asarray(scores))
+        np.testing.assert_allclose(found, first - second, atol=1e-5)
+
+
+def test_accuracy_of_the_combinations(rows):
+    """Of the validation scores 3, -2, .5, 1 and four 0 the deviation is d, of 1 and seven 0 it is e."""
+    d, e = np.sqrt(14.25 / 8 - (2.5 / 8) ** 2), np.sqrt(1 / 8 - 1 / 64)
+    first, second = np.array([[2, -1, -1], [0, 0, 0]]), np.array([[4, 3, -3], [0, 0, 0]])
+    scores = np.stack([(first - 2.5 / 8) / d, (second - 1 / 8) / e])
+    sign = np.array([1, -1, 1])
+    wanted = {
+        "standardised mean of seeds": scores.mean(axis=0),
+        "standardised minimum of seeds": scores.min(axis=0),
+        "standardised mean of seeds less 0.5 variance": scores.mean(axis=0) - 0.5 * scores.var(axis=0),
+    }
+    for name, (left, right) in wanted.items():
+        row = rows[f"accuracy, {name}"]
+        assert row["value"] == pytest.approx((((left - right) * sign) > 0).mean()), name
+        assert (row["information"], row["count"]) == ("preferences", 3) and row["low"] <= row["value"] <= row["high"]
+    assert {rows[f"accuracy, {name}"]["value"] for name in wanted} == {1 / 3, 2 / 3}, "they do not all say the same"
+
+
 def test_spread(rows):
-    """Standard deviations over the two seeds of the decided pairs: 1, 2 and 1."""
+    """Deviations over the two seeds of the standardised gaps, half their distance, of the decided pairs."""
+    d, e = np.sqrt(14.25 / 8 - (2.5 / 8) ** 2), np.sqrt(1 / 8 - 1 / 64)
+    apart = np.abs(np.array([2, -1, -1]) / d - np.array([4, 3, -3]) / e) / 2
     spread = rows["spread of the gap"]
-    assert spread["value"] == pytest.approx(4 / 3) and (spread["low"], spread["high"]) == (None, None)
-    assert "rank correlation with error 0.500" in spread["note"]
+    assert spread["value"] == pytest.approx(apart.mean())
+    assert apart.min() - 1e-9 <= spread["low"] < spread["value"] < spread["high"] <= apart.max() + 1e-9
+    # the ranks of the spread are 3, 2, 1, those of the errors 1, 2.5, 2.5
+    assert "rank correlation with error -0.866" in spread["note"]
 
 
 def test_without_ties_and_with_one_seed():
-    alone, decided = VALIDATION._replace(members=VALIDATION.members[:1]), gaps([1, -1], [1, 1])
-    for validation, test in ((alone, decided), (decided, TEST._replace(members=TEST.members[:1]))):
+    alone, decided = VALIDATION._replace(scores=VALIDATION.scores[:1]), gaps([1, -1], [1, 1])
+    for validation, test in ((alone, decided), (decided, TEST._replace(scores=TEST.scores[:1]))):
         names = by_name(pair_rows("set", validation, test))
-        assert "accuracy" in names and not [name for name in names if "tie" in name or "spread" in name]
+        assert "accuracy" in names and not [
+            name for name in names if "tie" in name or "spread" in name or "standardised" in name
+        ]
 
 
 def test_reliability_panel():

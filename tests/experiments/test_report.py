@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from experiments import figures
-from experiments.report import number, read_report, scale, shade, turn, write_report
+from experiments.report import number, read_report, result_row, scale, shade, turn, write_report
 from irl.types import InputError
 
 KS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000]
 VOID = {"meta", "br"}
-PARTS = "headline test_time train_time gold_proxy audit search throughput problems command".split()
+PARTS = "headline test_time train_time maps gold_proxy audit search throughput problems command".split()
 TITLES = [
-    *("Headline", "Test-time compute", "Train-time compute", "Gold and proxy", "Audit of the critics"),
-    *("Search", "Throughput", "Problems", "How to reproduce"),
+    *("Headline", "Test-time compute", "Train-time compute", "Maps", "Gold and proxy"),
+    *("Audit of the critics", "Search", "Throughput", "Problems", "How to reproduce"),
 ]
 
 
@@ -99,6 +99,7 @@ def full_report():
         "headline": result("rerank@1000, learned reward", 0.93, 0.88, 0.97, "100 problems"),
         "test_time": made_up_test_time(),
         "train_time": made_up_train_time(),
+        "maps": [{"name": "rewards", "panels": [{"name": "true & learned", "cells": [[-1.5, 0.25], [1e-3, 20.0]]}]}],
         "gold_proxy": made_up_gold_proxy(),
         "audit": [{"name": "AIRL critic", "findings": findings, "warnings": ["Length < 3 is <suspect>."]}],
         "search": result("step beam search, b=5", 0.815, 0.74, 0.88, "5 beams"),
@@ -174,9 +175,11 @@ def test_all_sections_and_numbers(page):
 
 def test_figures_are_inside_with_text_as_text(page, folder):
     names = {file.name for file in (folder / "figures").iterdir()}
-    assert names == {"test_time.png", "train_time_0.png", "gold_proxy.png", "training.png"}
-    assert page.count("<svg ") == 4
+    assert names == {"test_time.png", "train_time_0.png", "gold_proxy.png", "training.png", "map_0.png"}
+    assert page.count("<svg ") == 5
     assert ">N, samples per problem</text>" in page and "learned reward (demonstrations)</text>" in page
+    assert ">true &amp; learned: −1.5 to 20</text>" in page and ">0.25</text>" in page and ">0.001</text>" in page
+    assert "<image" not in page, "cells are polygons"
 
 
 def test_self_contained_and_well_formed(page):
@@ -236,6 +239,8 @@ def spoil(report, field, value):
         ("test_time.ks", [0, *KS[1:]], "expected numbers of samples from 1 upwards, rising, got [0, 2"),
         ("test_time.ks", KS[::-1], "expected numbers of samples from 1 upwards, rising, got [1000, 512"),
         ("train_time[0].series[0].y", [1.0], "expected 16 values, got 1"),
+        ("maps[0].panels[0].cells[1]", [1.0], "expected 2 values, got 1"),
+        ("maps[0].panels[0].cells", [], "expected a list with at least one item, got []"),
         ("gold_proxy[1].proxy", [1.0], "expected 21 values, got 1"),
         ("audit[0].findings.source_auc", 0.7, "expected an object, got 0.7"),
         ("problems[0].best[0].correct", 1, "expected true or false, got 1"),
@@ -269,6 +274,13 @@ def test_same_input_same_page(folder, page, tmp_path):
     for name in ("report.json", "metrics.jsonl"):
         (tmp_path / name).write_text((folder / name).read_text())
     assert write_report(tmp_path).read_text() == page
+
+
+def test_a_row_has_the_interval_of_its_values_and_none_of_a_single_one():
+    row = result_row("x", [1.0, 3.0], "none", "why")
+    assert row == {"name": "x", "value": 2.0, "low": 1.0, "high": 3.0, "information": "none", "note": "why"}
+    one = result_row("x", [1.0], "none")
+    assert (one["value"], one["low"], one["high"]) == (1.0, None, None)
 
 
 def test_turn():

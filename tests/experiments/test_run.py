@@ -18,7 +18,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 import configs
 from experiments.cli import main
@@ -279,17 +278,8 @@ def shrunk(value):
 
 
 @pytest.fixture(scope="module")
-def stages(tmp_path_factory):
+def stages(tmp_path_factory, careless_compilation):
     """Policy and reward of a shrunk config, trained in this process on four devices; equal stages once."""
-    settings = {
-        "jax_disable_most_optimizations": True,
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-        "jax_persistent_cache_min_compile_time_secs": 0,
-    }
-    before = {name: jax.config.values[name] for name in settings}
-    for name, value in settings.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
 
     @cache
     def policy(config):
@@ -313,10 +303,7 @@ def stages(tmp_path_factory):
         plain = shrunk(load_config("smoke"))
         return replace(plain, policy=config.policy, environment=config.environment, encoding=config.encoding)
 
-    yield lambda config: reward(replace(config, title="", search=None, improvement=None))
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
+    return lambda config: reward(replace(config, title="", search=None, improvement=None))
 
 
 STEPPED = [f for f in CONFIG_FILES if f.stem != "smoke" and isinstance(load_config(f.stem), Experiment)]

@@ -14,14 +14,17 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 import experiments.score
 from experiments.cli import main
+from experiments.fit_calculations import LONGEST, WINDOWS, CalculationScorer
 from experiments.workspace import Workspace
 from irl.environments.countdown import Countdown
 from irl.traces.encode import Encoder
 from irl.traces.tokenize import number_tokenizer
+from reward_models.checkpoint_folder import save_folder
 from reward_models.hugging_face import save_hugging_face
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead, MLPHead, StepEnds
+from reward_models.networks.regret import RegretConfig
 from reward_models.types import TraceBatch
 
 CHATML = "{% for m in messages %}<|start|>{{ m.role }}\n{{ m.content }}<|end|>\n{% endfor %}"
@@ -341,6 +344,68 @@ def test_a_template_that_asks_for_the_date(score, tmp_path):
     assert days[0].out == days[2].out != days[1].out
 
 
+# --- calculations -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def calculations(tmp_path_factory):
+    """A folder as `traceward run gsm8k_errors` leaves it, and the scorer in it."""
+    tokenizer, folder = number_tokenizer(), tmp_path_factory.mktemp("run") / "calculations-seed-0"
+    decoder = DecoderConfig(**{**vars(TINY), "vocab_size": tokenizer.get_vocab_size()})
+    network = RegretConfig(decoder=decoder, judged=tuple(tokenizer.token_to_id(digit) for digit in "0123456789"))
+    params, spec = random_params(network), network.make().spec
+    tokens, note = tokenizer.to_str(), {"windows": WINDOWS}
+    save_folder(folder, params=params, network=network, spec=spec, tokenizer_json=tokens, manifest=note)
+    return folder, CalculationScorer(network, params, Encoder(tokenizer, LONGEST, 1))
+
+
+def test_calculations_are_scored_alone(score, calculations, tmp_path):
+    """Steps by what they calculate, written out or annotated; none is 0; an answer is its lowest step."""
+    folder, scorer = calculations
+    answers = ["So 4*5 = 21.\nThen 21+3 = <<21+3=24>>24.\nIt is 24.", "Nothing to see.", "2+2 = 4\n\nor so"]
+    asked = {"id": "Q", "prompt": "Q", "candidates": [{"text": text} for text in answers]}
+    path = write(tmp_path / "a.jsonl", [asked])
+    code, out, err = score("--model", folder, "--input", path)
+    assert code == 0, err
+    steps = [text.split("\n\n" if "\n\n" in text else "\n") for text in answers]
+    lines, wanted = [json.loads(line) for line in out.splitlines()], scorer(steps)
+    assert [line["steps"] for line in lines] == steps
+    for line, row in zip(lines, wanted, strict=True):
+        np.testing.assert_allclose(line["step_scores"], row, atol=1e-5)
+        assert line["score"] == min(line["step_scores"])
+    assert lines[0]["step_scores"][2] == 0 > max(lines[0]["step_scores"][:2]) and lines[1]["score"] == 0
+    assert "1 of 3 candidates write no calculation and score 0, as if all were right\n" in err
+    assert "3 candidates scored; information level: demonstrations\n" in err
+    assert score("--model", folder, "--candidates", path).out == out
+
+
+@pytest.mark.parametrize("option", ["--input", "--candidates"])
+def test_a_file_without_calculations(score, calculations, tmp_path, option):
+    rows = [{"id": p, "prompt": p, "candidates": [{"text": text} for text in texts]} for p, *texts in ANSWERS]
+    path, output = write(tmp_path / "a.jsonl", rows), tmp_path / "out.jsonl"
+    code, out, err = score("--model", calculations[0], option, path, "--output", output)
+    assert (code, out) == (2, "") and [file.name for file in tmp_path.iterdir()] == ["a.jsonl"]
+    told = (
+        "none of its 6 candidates writes a calculation, such as 48/2 = 24 or <<48/2=24>>, and this model reads nothing"
+    )
+    assert err.startswith(f"traceward: {path}: {told} else; take the process model beside it")
+
+
+def test_what_calculations_refuse(score, calculations, tmp_path):
+    folder, _ = calculations
+    path = write(tmp_path / "a.jsonl", [{"prompt": "p", "candidates": [{"text": "1+1 = 2"}, {"text": " "}]}])
+    code, _, err = score("--model", folder, "--input", path)
+    assert code == 2 and "row-1, candidate 1: an empty answer has no score" in err
+    code, _, err = score("--model", folder, "--input", path, "--label", "0")
+    assert code == 2 and "are for Hugging Face folders; leave them out" in err
+    other = shutil.copytree(folder, tmp_path / "other")
+    config = json.loads((other / "config.json").read_text())
+    config["network"]["decoder"]["dim"] = 16
+    (other / "config.json").write_text(json.dumps(config))
+    code, _, err = score("--model", other, "--input", path)
+    assert code == 2 and err.startswith(f"traceward: {other}/model.safetensors: ")
+
+
 # --- going on ---------------------------------------------------------------------------------------------
 
 
@@ -506,6 +571,10 @@ def test_format_by_name(score, downloaded, tmp_path):
 
 def test_options_that_contradict(score, downloaded, ours, tmp_path):
     path = write(tmp_path / "a.jsonl", completions())
+    for model in (downloaded, ours):
+        code, _, err = score("--model", model, "--input", path, "--base", downloaded)
+        told = "--base is for PEFT folders (adapter_config.json); leave it out"
+        assert (code, err) == (2, f"traceward: {model}: {told}\n")
     for files in ((), ("--input", path, "--candidates", path)):
         code, _, err = score("--model", downloaded, *files)
         assert code == 2

@@ -44,20 +44,23 @@ def problem(trace):
 
 def test_problems_are_held_out_whole(planted):
     plain = replace(planted, renumber=0.0)
-    held_out = {name: {trace.prompt for trace in traces} for name, traces in plain.held_out().items()}
-    assert {*held_out} == {VALIDATION, "kinds trained on", "held-out kinds"}
-    assert held_out["kinds trained on"] == held_out["held-out kinds"] == {row["question"] for row in gsm8k(12, 100)}
-    assert held_out[VALIDATION] == {row["question"] for row in gsm8k(40)[::10]}
+    validation, test, threshold = plain.held_out()
+    assert threshold == {"kinds trained on": VALIDATION, "held-out kinds": VALIDATION}
+    tested = [{trace.prompt for trace in test[name]} for name in ("kinds trained on", "held-out kinds")]
+    assert tested[0] == tested[1] == {row["question"] for row in gsm8k(12, 100)} and len(test) == 2
+    held_out = {trace.prompt for trace in validation[VALIDATION]}
+    assert held_out == {row["question"] for row in gsm8k(40)[::10]} and len(validation) == 1
     shown = {trace.prompt for number in range(4) for trace in plain.epoch(number, 0)}
     shown |= {trace.prompt for trace in plain.demonstrations(0)}
-    assert shown == {row["question"] for row in gsm8k(40)} - held_out[VALIDATION]
+    assert shown == {row["question"] for row in gsm8k(40)} - held_out
 
 
 def test_kinds_are_held_out(planted):
     shown = {trace.subset for number in range(5) for seed in range(2) for trace in planted.epoch(number, seed)}
     assert shown == {"right", *planted.kinds}
-    sets = {name: {trace.subset for trace in traces} for name, traces in planted.held_out().items()}
-    assert sets[VALIDATION] <= {"right", *planted.kinds}
+    held_out = planted.held_out()
+    assert {trace.subset for trace in held_out.validation[VALIDATION]} <= {"right", *planted.kinds}
+    sets = {name: {trace.subset for trace in traces} for name, traces in held_out.test.items()}
     assert sets["kinds trained on"] <= {"right", *planted.kinds}
     assert sets["held-out kinds"] <= {"right", *planted.held_out_kinds}
     assert "right" in sets["held-out kinds"] and len(sets["held-out kinds"]) > 1
@@ -139,7 +142,9 @@ def stepwise(count):
 
 
 def by_part(data):
-    parts = {name: {trace.prompt for trace in traces} for name, traces in data.held_out().items()}
+    validation, test, threshold = data.held_out()
+    assert {*threshold} == {*test} and {*threshold.values()} == {*validation} == {VALIDATION}
+    parts = {name: {trace.prompt for trace in traces} for name, traces in (validation | test).items()}
     return parts | {"train": {trace.prompt for trace in data.epoch(0, 0)}}
 
 
@@ -163,9 +168,11 @@ def test_files_are_split_by_problem_whatever_the_order(tmp_path):
 def test_every_file_is_reported_by_itself(tmp_path):
     rows = stepwise(60)
     files = write(tmp_path / "a.jsonl", rows[:60]), write(tmp_path / "b.jsonl", rows[60:])
-    sets = StepFiles(files=files).held_out()
-    assert {*sets} == {VALIDATION, "a", "b"}
-    assert not {t.prompt for t in sets["a"]} & {t.prompt for t in sets["b"]}
+    validation, test, _ = StepFiles(files=files).held_out()
+    prompts = {name: {trace.prompt for trace in traces} for name, traces in test.items()}
+    assert {*prompts} == {"a", "b"} and not prompts["a"] & prompts["b"]
+    tuned = {trace.prompt for trace in validation[VALIDATION]}
+    assert all(tuned & {row["prompt"] for row in part} for part in (rows[:60], rows[60:])), "one set of both files"
 
 
 def test_demonstrations_are_right_where_any_is(tmp_path):

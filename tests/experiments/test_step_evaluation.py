@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 
-from experiments.step_evaluation import Scored, aggregate, calibration, ensemble, location_rows, order_rows, worse_of
+from experiments.step_evaluation import (
+    Scored,
+    aggregate,
+    calibration,
+    ensemble,
+    location_rows,
+    order_rows,
+    pooled,
+    worse_of,
+)
+from irl.types import InputError
 
 
 def steps(*rows):
@@ -56,18 +66,21 @@ def test_location_rows():
         "model: first wrong step found, mean of seeds": (pytest.approx(2 / 3), 3),
         "model: lowest step is the first wrong one": (pytest.approx(4 / 6), 3),
         "model: exact location, all traces": (pytest.approx(5 / 8), 4),
+        "model: exact location, all traces, mean of seeds": (pytest.approx(3 / 4), 4),
         "commonest location, all traces": (pytest.approx(1 / 4), 4),  # none, the first of two as common
         "model: right trace found right": (pytest.approx(1 / 2), 1),
         "model: carry": (pytest.approx(3 / 4), 2),
         "model: slip": (pytest.approx(1 / 2), 1),
         "guess": (pytest.approx(2 / 3), 3),
         "guess, lowest": (pytest.approx(1 / 3), 3),
+        "guess, exact location, all traces": (pytest.approx(3 / 4), 4),
         "chance": (pytest.approx((1 / 2 + 1 / 2 + 1 / 3) / 3), 3),
     }
     levels = {name.removeprefix("set").lstrip(":, "): row["information"] for name, row in rows.items()}
     assert {name for name, level in levels.items() if level == "none"} == {
         "guess",
         "guess, lowest",
+        "guess, exact location, all traces",
         "chance",
         "commonest location, all traces",
     }
@@ -81,6 +94,44 @@ def test_a_set_without_right_traces_has_no_row_of_them():
     wrong = Scored(TEST.label[kept], TEST.subset[kept], {"model": picked}, {})
     names = {row["name"] for row in location_rows("set", VALIDATION, wrong, "step labels")}
     assert "set, model: right trace found right" not in names and "set, model: slip" in names
+
+
+def test_the_threshold_is_that_of_the_validation_set_given():
+    """Scores of two tasks on two scales: each task's own threshold finds all, one from both finds one task's half."""
+    label, subset = np.array([0, -1]), np.array(["", ""])
+
+    def scored(shift):
+        rows = steps([0.0 + shift, 1.0 + shift], [1.0 + shift, 1.0 + shift])
+        return Scored(label, subset, {"model": [rows]}, {"guess": rows})
+
+    first, second = scored(0.0), scored(10.0)
+    name = "set, model: exact location, all traces"
+    for task in (first, second):
+        rows = by_name(location_rows("set", task, task, "step labels"))
+        assert rows[name]["value"] == rows["set: guess, exact location, all traces"]["value"] == 1
+    both = pooled([first, second])
+    assert len(both.label) == len(both.subset) == len(both.learned["model"][0]) == len(both.baselines["guess"]) == 4
+    found = [by_name(location_rows("set", both, task, "step labels"))[name]["value"] for task in (first, second)]
+    assert sorted(found) == [0.5, 1.0]
+
+
+def test_pooled_keeps_seeds_apart():
+    other = VALIDATION._replace(learned={"model": [steps([7.0], [8.0]), steps([9.0], [10.0])]})
+    both = pooled([VALIDATION, other])
+    assert [[row.tolist() for row in seed] for seed in both.learned["model"]] == [
+        [[0.9, 0.2], [0.8, 0.9], [7.0], [8.0]],
+        [[0.9, 0.1], [0.5, 0.6], [9.0], [10.0]],
+    ]
+    np.testing.assert_array_equal(both.label, [1, -1, 1, -1])
+
+
+@pytest.mark.parametrize(("label", "count"), [([-1, -1], 0), ([0, 1], 2)])
+def test_a_threshold_takes_right_and_wrong_traces(label, count):
+    one_kind = VALIDATION._replace(label=np.array(label))
+    with pytest.raises(
+        InputError, match=rf"^set: of the 2 traces that set its threshold {count} have a wrong step, and"
+    ):
+        location_rows("set", one_kind, TEST, "step labels")
 
 
 def test_order_rows():

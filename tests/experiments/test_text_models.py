@@ -196,6 +196,16 @@ def test_a_run_leaves_a_model_that_others_read(kind, whole, tmp_path):
     assert {"steps": "errors planted by a program", "pairs": "preference pairs of pairs.jsonl"}[kind] in card
 
 
+def test_a_score_of_calculations_is_read_too(whole, tmp_path):
+    given = write(tmp_path / "in.jsonl", [{"prompt": "Take 11 and 3.", "completion": "So 11*3 = 33.\nAnd so on."}])
+    arguments = ["score", "--model", whole["steps"] / "calculations-seed-1", "--input", given]
+    with pytest.raises(SystemExit) as stop:
+        main([*map(str, arguments), "--output", str(tmp_path / "out.jsonl")])
+    assert stop.value.code == 0
+    (line,) = map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())
+    assert line["step_scores"][0] == line["score"] <= 0 == line["step_scores"][1]
+
+
 def test_a_run_tells_what_it_found(kind, config, whole):
     folder = whole[kind]
     report = json.loads((folder / "report.json").read_text())
@@ -217,6 +227,8 @@ def test_a_run_tells_what_it_found(kind, config, whole):
         "pairs": {
             "pairs: accuracy",
             "pairs: accuracy, mean of seeds",
+            "pairs: accuracy, standardised minimum of seeds",
+            "pairs: accuracy, standardised mean of seeds less 0.5 variance",
             "pairs: accuracy of log-probability",
             "pairs: tie AUC",
             "pairs: spread of the gap",

@@ -49,7 +49,9 @@ def scaled(space: Space, moments: Moments, observations: Num[ArrayLike, "batch .
     return normalised(moments, features(space, jnp.asarray(observations)), CLIP)
 
 
-def unscaled(space: Space, moments: Moments, observations: Float[Array, "batch width"]) -> Float[Array, "batch ..."]:
+def unscaled(
+    space: Space, moments: Moments, observations: Float[ArrayLike, "batch width"]
+) -> Float[Array, "batch ..."]:
     """Observations of the space again, those that were cut as they were cut."""
-    values = observations * jnp.sqrt(moments.variance + 1e-8) + moments.mean
-    return values.reshape(len(observations), *space.shape)
+    values = jnp.asarray(observations) * jnp.sqrt(moments.variance + 1e-8) + moments.mean
+    return values.reshape(len(values), *space.shape)

@@ -181,6 +181,19 @@ def test_a_person_is_interrupted_and_goes_on(tmp_path):
     np.testing.assert_array_equal(answered.queries.transitions.action, drawn().transitions.action)
 
 
+def test_nobody_is_there_any_more(tmp_path):
+    replies = iter(["2"])
+
+    def ask(question):
+        for reply in replies:
+            return reply
+        raise EOFError
+
+    with pytest.raises(Unanswered, match=r"ended before the queries did; those given are in .*answers_000.jsonl"):
+        from_command_line(tmp_path, ask=ask, show=lambda text: None)(0, drawn())
+    assert list(QueryFolder(tmp_path).answers(0, 3, 2)) == [0]
+
+
 def test_table():
     seen = np.array([[[1.0, -0.5], [2.0, 1 / 3], [3.0, 0.0]], [[0.0, 0.0], [0.0, 1.0], [9.0, 9.0]]], np.float32)
     steps = Transitions(seen, np.array([[0, 1, 2], [2, 0, 1]], np.int32), seen, np.zeros((2, 3), bool))

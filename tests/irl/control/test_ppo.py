@@ -1,11 +1,12 @@
 """Advantages by hand, the clipped objective's limits, and a world that is learned."""
 
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from irl.control.in_graph import in_graph, returns
+from irl.control.in_graph import collect, in_graph, returns
 from irl.control.ppo import Ppo, advantages
 from irl.control.types import Rollout
 from irl.types import InputError
@@ -89,9 +90,38 @@ def test_normalised_observations_move_with_what_is_seen():
     assert state.agent.moments.count == 40 and 0 < state.agent.moments.variance[0] <= 1
 
 
-def test_bad_settings():
-    with pytest.raises(InputError, match="expected epochs and minibatch of at least 1, got 0, 256"):
-        Ppo(epochs=0)
+def test_the_learning_rate_falls_in_a_line():
+    """One update in each of three rollouts, over which it falls by a half each time: 1, 1/2, 0 of the steps of Adam."""
+    world = target()
+
+    def moved(decay):
+        agent = Ppo(decay=decay, epochs=1, minibatch=160, hidden=(8,)).make(world.observation, world.action)
+        algorithm = in_graph(world, agent, envs=16, time=10)
+        state, params = algorithm.init(jax.random.key(0)), []
+        _, rollout, _ = collect(world, agent, state.agent, state.lanes, jax.random.key(1), 10)
+        learner = state.agent
+        for _ in range(3):
+            params.append(jax.flatten_util.ravel_pytree(learner.params)[0])
+            learner, _ = agent.step(learner, rollout, jax.random.key(2))
+        params.append(jax.flatten_util.ravel_pytree(learner.params)[0])
+        return np.diff(params, axis=0)
+
+    falling, fixed = moved(2), moved(0)
+    np.testing.assert_allclose(falling[0], fixed[0], rtol=1e-5)
+    np.testing.assert_allclose(falling[1], fixed[1] / 2, rtol=1e-2, atol=1e-6)
+    assert np.abs(fixed[1]).max() > 1e-5 and not falling[2].any()
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"epochs": 0}, "expected epochs and minibatch of at least 1, got 0, 256"),
+        ({"decay": -1}, "expected decay of 0 rollouts or more, got -1"),
+    ],
+)
+def test_bad_settings(settings, told):
+    with pytest.raises(InputError, match=told):
+        Ppo(**settings)
 
 
 def test_many_seeds_at_once_are_the_seeds_one_by_one():

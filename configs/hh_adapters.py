@@ -1,0 +1,41 @@
+"""A reward model from human preferences (HH, harmlessness) as low-rank adapters on a downloaded language model.
+
+    traceward run hh_adapters --model.base HUGGING_FACE_FOLDER
+
+The base (Llama, Mistral, Qwen2 or Qwen3; a causal language model with its tokenizer) stays as it is. What is trained,
+adapters of rank 8 and a head, three seeds of each, is saved as PEFT does: the folder `model` of the run names that of
+the base, and `traceward score` reads it.
+
+Expect: as good as its base; on a random base chance. No figure yet: no weights could be downloaded where this was
+written.
+Obvious variations: --adapters.rank 32; --model.dtype bfloat16; --adapters None trains all weights (--trunk None stays).
+"""
+
+from experiments.adapters import Adapters
+from experiments.pair_data import PairFiles
+from experiments.preference_model import PreferenceModel
+from experiments.text_model import TextModel
+from irl.algorithms.bradley_terry import BradleyTerry
+from irl.algorithms.optimiser import AdamW
+from irl.train import Schedule
+
+DATA = "../shared/data"
+STEPS = 300
+
+config = PreferenceModel(
+    title="HH: human preferences, adapters on a language model",
+    data=PairFiles(
+        train=(f"{DATA}/hh_harmless/pairs_first_1800.jsonl.xz", f"{DATA}/pandalm_test/testset-v1.json.xz"),
+        test=(
+            f"{DATA}/llmbar/LLMBar__Natural__dataset.json",
+            f"{DATA}/llmbar/Processed__MT-Bench__dataset.json",
+        ),
+    ),
+    model=TextModel(context=1024),
+    trunk=None,
+    adapters=Adapters(rank=8, alpha=16.0),
+    algorithm=BradleyTerry(optimiser=AdamW(learning_rate=2e-4, total_steps=STEPS), centering=0.01),
+    schedule=Schedule(steps=STEPS),
+    rows=4,
+    length=1024,
+)

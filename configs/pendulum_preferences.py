@@ -1,0 +1,29 @@
+"""Preference comparisons on Pendulum-v1: five seeds side by side, 1,000 synthetic answers each, in 61 rounds.
+
+    traceward run pendulum_preferences
+
+Expect: LOG.md has what was reached; a learner on the true reward, with as many steps, stands beside it in the report.
+Obvious variations: --comparisons.acquisition disagreement; --comparisons.comparisons 300; --retrain 61.
+"""
+
+from experiments.arenas import PureJax
+from experiments.learn_from_comparisons import LearnFromComparisons
+from irl.control.ppo import Ppo
+from irl.control.preference_comparisons import PreferenceComparisons
+
+config = LearnFromComparisons(
+    title="Preference comparisons on Pendulum-v1",
+    environment=PureJax(id="Pendulum-v1"),
+    time=256,
+    comparisons=PreferenceComparisons(members=3, learning_rate=1e-3, updates=64, initial=0.2),
+    learner=Ppo(
+        learning_rate=3e-3,
+        decay=61,
+        discount=0.98,
+        trace_decay=0.9,
+        clip=0.1,
+        entropy=0.01,
+        minibatch=64,
+        normalise=True,
+    ),
+)

@@ -1,0 +1,66 @@
+"""brax's environments (MuJoCo's bodies as JAX programs) as `Environment`.
+
+    jax_environment("brax/halfcheetah")          brax's default physics of that environment
+    jax_environment("brax/halfcheetah/spring")   generalized, positional, spring or mjx
+
+An unhealthy body terminates an episode, the horizon truncates it; brax itself tells both by one `done`, and only where
+its own wrappers count the steps, which are not used. Actions go from -1 to 1. Rewards and masses are not quite those of
+Gymnasium's environments of the same names: returns of the two do not compare.
+"""
+
+import difflib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from irl.control.environments.base import Environment, EnvState, Outcome
+from irl.control.spaces import Box
+from irl.types import InputError
+from reward_models.types import Array
+
+PREFIX = "brax/"
+BACKENDS = ("generalized", "positional", "spring", "mjx")
+HORIZON = 1000
+
+
+def brax_environment(name: str, *, horizon: int = HORIZON, **options: Any) -> Environment:
+    """By brax's name, NAME or NAME/BACKEND; options are those of the environment's class in brax.
+
+    InputError: no such environment or physics, or brax is not installed.
+    """
+    try:
+        from brax import envs
+    except ModuleNotFoundError as error:
+        raise InputError(f"{PREFIX}{name}: {error}; install the extra jaxenvs") from error
+    body, _, backend = name.removeprefix(PREFIX).partition("/")
+    _check_name("environment", body, sorted(envs._envs))
+    if backend:
+        _check_name("physics", backend, BACKENDS)
+        options["backend"] = backend
+    env = envs.get_environment(body, **options)
+    shape = jax.eval_shape(env.reset, jax.random.key(0)).obs.shape
+
+    def reset(key: jax.Array) -> tuple[EnvState, Array]:
+        state = env.reset(key)
+        return (state, jnp.int32(0)), state.obs
+
+    def step(state: EnvState, action: Array, key: jax.Array) -> tuple[EnvState, Outcome]:
+        del key
+        before, time = state
+        copy = jax.tree.map(jnp.asarray, before)  # brax writes into the dicts of the state that it is given
+        after = jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), env.step(copy, action), before)
+        terminated = after.done > 0
+        truncated = (time + 1 >= horizon) & ~terminated
+        return (after, time + 1), Outcome(after.obs, after.reward, terminated, truncated)
+
+    return Environment(
+        f"{PREFIX}{name.removeprefix(PREFIX)}", Box(shape), Box((env.action_size,), -1.0, 1.0), horizon, reset, step
+    )
+
+
+def _check_name(kind: str, name: str, known: tuple[str, ...] | list[str]) -> None:
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        told = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+        raise InputError(f"brax: no {kind} {name!r}; {told}")
