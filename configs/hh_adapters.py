@@ -6,8 +6,7 @@ The base (Llama, Mistral, Qwen2 or Qwen3; a causal language model with its token
 adapters of rank 8 and a head, three seeds of each, is saved as PEFT does: the folder `model` of the run names that of
 the base, and `traceward score` reads it.
 
-Expect: as good as its base; on a random base chance. No figure yet: no weights could be downloaded where this was
-written.
+Expect: no figure yet, it was tried on random weights alone; chance there.
 Obvious variations: --adapters.rank 32; --model.dtype bfloat16; --adapters None trains all weights (--trunk None stays).
 """
 

@@ -32,7 +32,7 @@ def brax_environment(name: str, *, horizon: int = HORIZON, **options: Any) -> En
     try:
         from brax import envs
     except ModuleNotFoundError as error:
-        raise InputError(f"{PREFIX}{name}: {error}; install the extra jaxenvs") from error
+        raise InputError(f"{PREFIX}{name.removeprefix(PREFIX)}: {error}; install the extra brax") from error
     body, _, backend = name.removeprefix(PREFIX).partition("/")
     _check_name("environment", body, sorted(envs._envs))
     if backend:

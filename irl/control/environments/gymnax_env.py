@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from irl.control.environments.base import Environment, Outcome
+from irl.control.environments.brax_env import PREFIX, brax_environment
 from irl.control.spaces import Box, Discrete, Space, box
 from irl.types import InputError
 
@@ -88,9 +89,11 @@ VARIANTS: dict[str, Callable[[], Environment]] = {
 
 
 def jax_environment(name: str) -> Environment:
-    """A pure-JAX environment by its id: one of `VARIANTS`, or one of gymnax. InputError: there is none."""
+    """A pure-JAX environment by its id: one of `VARIANTS`, brax/NAME, or one of gymnax. InputError: there is none."""
     if name in VARIANTS:
         return VARIANTS[name]()
+    if name.startswith(PREFIX):
+        return brax_environment(name)
     import gymnax
 
     if name not in gymnax.registered_envs:

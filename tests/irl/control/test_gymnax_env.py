@@ -1,12 +1,14 @@
 """gymnax's environments against Gymnasium's, and the seals variants against their definition."""
 
+import importlib.util
+
 import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from irl.control.environments.gymnax_env import gymnax_environment, seals_cartpole, seals_mountain_car
+from irl.control.environments.gymnax_env import gymnax_environment, jax_environment, seals_cartpole, seals_mountain_car
 from irl.control.spaces import Box, Discrete
 from irl.types import InputError
 
@@ -68,3 +70,9 @@ def test_seals_mountain_car_stays_at_the_goal():
         seen.append(float(outcome.observation[0]))
         assert not outcome.terminated
     assert outcome.truncated and rewards == [-1.0, 0, 0, 0, 0, 0] and seen == [seen[0]] * 6 and seen[0] >= 0.5
+
+
+@pytest.mark.skipif(importlib.util.find_spec("brax") is not None, reason="brax is installed")
+def test_brax_is_asked_for_by_its_prefix():
+    with pytest.raises(InputError, match=r"^brax/halfcheetah: No module named 'brax'; install the extra brax"):
+        jax_environment("brax/halfcheetah")
