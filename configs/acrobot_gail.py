@@ -2,7 +2,7 @@
 
     traceward run acrobot_gail
 
-Expect: the expert's return (about -80; LOG.md). Without --absorbing a reward that is always positive pays for never
+Expect: the expert's return (about -80; LOG.md). Without `absorbing` a reward that is always positive pays for never
 being done, whatever the expert shows. Obvious variations: --absorbing False; --imitator.reward-map gail_loss.
 """
 

@@ -1,9 +1,9 @@
-"""GAIL with SAC on Ant, as halfcheetah_gail has it; what comes after a fall is imitated, too.
+"""GAIL with PPO on Ant, as halfcheetah_gail has it.
 
     traceward run ant_gail
 
-Expect: LOG.md has what was seen so far; the expert takes 998,000 steps of the environment first. Obvious variations:
---imitator.discriminator.gradient-penalty 10; --learner.training.updates 64.
+Expect: not run yet; ready for a machine with more cores. The expert takes 998,000 steps first. Obvious variations:
+--imitator.discriminator.gradient_penalty 10; --absorbing True; --imitator.reward_map airl.
 """
 
 from dataclasses import replace
@@ -18,5 +18,4 @@ config = replace(
     title="GAIL on Ant",
     environment=OfGymnasium(id="Ant-v5"),
     expert=replace(EXPERT, schedule=Schedule(steps=15600, log_every=100, save_every=15600)),
-    absorbing=True,
 )

@@ -1,9 +1,9 @@
-"""GAIL with SAC on Swimmer, as halfcheetah_gail has it.
+"""GAIL with PPO on Swimmer, as halfcheetah_gail has it.
 
     traceward run swimmer_gail
 
-Expect: LOG.md has what was seen so far; the expert takes 249,000 steps of the environment first. Obvious variations:
---imitator.discriminator.gradient-penalty 10; --learner.training.updates 64.
+Expect: not run yet; ready for a machine with more cores. The expert takes 249,000 steps first. Obvious variations:
+--imitator.discriminator.gradient_penalty 10; --absorbing True; --imitator.reward_map airl.
 """
 
 from dataclasses import replace
@@ -18,5 +18,4 @@ config = replace(
     title="GAIL on Swimmer",
     environment=OfGymnasium(id="Swimmer-v5"),
     expert=replace(EXPERT, schedule=Schedule(steps=3900, log_every=100, save_every=3900)),
-    absorbing=False,
 )

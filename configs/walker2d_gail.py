@@ -1,9 +1,9 @@
-"""GAIL with SAC on Walker2d, as halfcheetah_gail has it; what comes after a fall is imitated, too.
+"""GAIL with PPO on Walker2d, as halfcheetah_gail has it.
 
     traceward run walker2d_gail
 
-Expect: LOG.md has what was seen so far; the expert takes 499,000 steps of the environment first. Obvious variations:
---imitator.discriminator.gradient-penalty 10; --learner.training.updates 64.
+Expect: not run yet; ready for a machine with more cores. The expert takes 499,000 steps first. Obvious variations:
+--imitator.discriminator.gradient_penalty 10; --absorbing True; --imitator.reward_map airl.
 """
 
 from dataclasses import replace
@@ -18,5 +18,4 @@ config = replace(
     title="GAIL on Walker2d",
     environment=OfGymnasium(id="Walker2d-v5"),
     expert=replace(EXPERT, schedule=Schedule(steps=7800, log_every=100, save_every=7800)),
-    absorbing=True,
 )

@@ -152,7 +152,7 @@ class PreferenceComparisons:
     acquisition: str = "random"
     """random | disagreement | information_gain"""
     candidates: int = 4
-    """Queries that are drawn for each that is asked, unless all are asked at random."""
+    """Queries drawn for each that the largest of the later rounds asks, unless at random; every round draws as many."""
     exploration: float = 0.125
     model: AnswerModel = BradleyTerryAnswers()
     discount: float = 1.0
@@ -160,6 +160,8 @@ class PreferenceComparisons:
     network: RewardConfig = RewardMlp()
     members: int = 3
     learning_rate: float = 1e-3
+    decay: int = 0
+    """Rounds over which the learning rate falls to 0, in a line; 0: it stays."""
     updates: int = 32
     """Steps of the reward's optimiser in a round."""
     batch: int = 32
@@ -201,8 +203,9 @@ class PreferenceComparisons:
         )
 
     def parts(self, learner: Agent, observation: Space, action: Space) -> Parts:
-        network, most = self.network.make(observation, action), max(self.counts())
-        drawn = most if self.acquisition == "random" else most * self.candidates
+        network, (first, *others) = self.network.make(observation, action), self.counts()
+        most = max(first, *others)
+        drawn = most if self.acquisition == "random" else max(first, self.candidates * max(others))
 
         def query(state: State, rollout: Rollout, key: jax.Array) -> Fragments:
             queries = draw_queries(rollout, key, drawn, self.items, self.length)
@@ -341,7 +344,8 @@ def _no_data(observation: Space, action: Space, shape: tuple[int, int], length: 
 
 
 def _optimiser(config: PreferenceComparisons) -> optax.GradientTransformation:
-    return optax.flatten(optax.adam(config.learning_rate))
+    fixed, last = config.learning_rate, config.decay * config.updates
+    return optax.flatten(optax.adam(optax.linear_schedule(fixed, 0.0, last) if config.decay else fixed))
 
 
 def _forgetting(moments: Moments, most: float) -> Moments:
@@ -370,6 +374,8 @@ def _check(config: PreferenceComparisons) -> None:
         value = getattr(config, name)
         if value < 1:
             raise InputError(f"PreferenceComparisons.{name}: expected 1 or more, got {value}")
+    if config.decay < 0:
+        raise InputError(f"PreferenceComparisons.decay: expected 0 rounds or more, got {config.decay}")
     if not 0 <= config.exploration < 1:
         raise InputError(f"PreferenceComparisons.exploration: expected a share below 1, got {config.exploration}")
     if not 0 < config.initial <= 1 or round(config.initial * config.comparisons) < 1:

@@ -160,6 +160,16 @@ def test_rounds_after_the_schedule_ask_nothing(finished):
     assert int(info["comparisons"]) == 140 and int(state.agent.round) == 9 and compiled.traced == 1
 
 
+def test_the_learning_rate_falls_to_zero():
+    """Over the first of two rounds: the second moves no reward."""
+    compiled = Run(replace(SMALL, decay=1))
+    first, _ = compiled.step(compiled.algorithm.init(KEY), 1)
+    second, _ = compiled.step(first, 2)
+    before, after, start = (s.agent.params["network"][0]["w"] for s in (first, second, compiled.algorithm.init(KEY)))
+    np.testing.assert_array_equal(before, after)
+    assert np.abs(before - start).max() > 1e-3
+
+
 def test_ranked_lists_with_ties_teach_the_reward():
     config = replace(SMALL, items=3, comparisons=100, model=PlackettLuceAnswers(), acquisition="information_gain")
     state, info = Run(config, Synthetic(temperature=0.0, tie=0.2)).whole()
@@ -263,6 +273,7 @@ def test_explorers_act_at_random_and_teach_no_policy():
         ({"schedule": "linear"}, "schedule: expected one of constant, hyperbolic, inverse_quadratic, got 'linear'"),
         ({"acquisition": "best"}, "acquisition: expected one of random, disagreement, information_gain, got 'best'"),
         ({"members": 0}, "members: expected 1 or more, got 0"),
+        ({"decay": -1}, "decay: expected 0 rounds or more, got -1"),
         ({"exploration": 1.0}, "exploration: expected a share below 1, got 1.0"),
         ({"initial": 0.0}, "initial: expected a share that is at least 1 of 1000 comparisons, got 0.0"),
         ({"initial": 0.4, "comparisons": 1}, "initial: .* at least 1 of 1 comparisons, got 0.4"),
