@@ -44,6 +44,9 @@ FILES = replace(TINY, answers=AnswerFiles(), seeds=1)
 SAVED = "rewards_and_policies.safetensors"
 
 
+pytestmark = pytest.mark.usefixtures("careless_compilation")
+
+
 def run(config, folder):
     folder.mkdir(exist_ok=True)
     page = run_learn_from_comparisons(config, folder, "traceward run mine")
@@ -57,7 +60,7 @@ def same(one, other):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, careless_compilation):
     folder = tmp_path_factory.mktemp("comparisons") / "run"
     return folder, run(replace(TINY, truth=True, retrain=2), folder)
 
