@@ -2,8 +2,9 @@
 
     traceward run cartpole_airl
 
-Expect: most of them at 500 (the expert's return; 5 of 5, 7 of 10: LOG.md) within 133,000 steps each; a fresh policy on the frozen
-reward is reported beside them. Obvious variations: --seeds 16; --retrain 0; --imitator.network.base.action False.
+Expect: most of them at 500, the expert's return (5 of 5, 7 of 10: LOG.md), within 133,000 steps each; a fresh policy on
+the frozen reward is reported beside them. Obvious variations: --seeds 16; --retrain 0; --imitator.network.base.action
+False.
 """
 
 from experiments.arenas import PureJax
