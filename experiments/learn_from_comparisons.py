@@ -166,7 +166,8 @@ def _headline(config: LearnFromComparisons, run: RunFolder, arena: InGraph, lear
         rows.append(result_row("the same learner on the true reward: return", earned(TRUTH, policies), TRUE))
     rows += correlation_rows(arena.environment, learner, paid, states, run.key("steps"), seeds)
     if config.retrain:
-        agent, begin = rewarded_by(learner, paid)
+        fresh_learner = replace(config.learner, decay=min(config.learner.decay, config.retrain))
+        agent, begin = rewarded_by(fresh_learner.make(arena.observation, arena.action), paid)
         frozen = states._replace(opt_state=None, learner=None)
         start = jax.vmap(begin)(frozen, jax.random.split(run.key(FRESH), seeds))
         fresh = arena.train(run, FRESH, agent, None, config.rounds(config.retrain), seeds, start=start)
