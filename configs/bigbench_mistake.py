@@ -1,45 +1,33 @@
-"""A process reward model on BIG-Bench-Mistake: find the first mistake of traces of three tasks.
+"""Find the first mistake of BIG-Bench-Mistake's traces, learned from right traces alone.
 
-    traceward run bigbench_mistake --data.files dyck_languages.jsonl
+    traceward run bigbench_mistake
 
-A third of the real traces is trained on, with traces written by program beside them; half of the problems are the test.
+A soft Q-function of what steps claim, each claim with what it follows from (irl/traces/mistakes/claims.py); half of the
+problems are the test, labelled problems set the threshold.
 Expect: see LOG.md. Published by Tyen et al. (arXiv 2311.08516, table 4), exact locations, all traces, best model and
 prompting: word sorting 44.3, tracking 90.7, Dyck 44.3 percent.
-A step is read with what it follows from alone: what is due and the line before (irl/traces/mistakes/states.py).
-Obvious variations: --data.generated 0 (real traces alone); --trunk None.
+Obvious variations: --data.files FILE (one task); --data.generated 0 (real right traces alone); bigbench_mistake_labels
+(whole steps, judged by a process reward model that sees labels).
 """
 
-from experiments.fit_trunk import FitTrunk
+from experiments.claim_model import ClaimModel
+from experiments.fit_claims import FitClaims
 from experiments.mistake_data import MistakeTraces
-from experiments.process_model import ProcessModel
-from experiments.text_model import TextModel
-from irl.algorithms.optimiser import AdamW
-from irl.algorithms.process import Process
+from irl.algorithms.optimiser import Muon
 from irl.algorithms.sft import Sft
 from irl.train import Schedule
-from reward_models.networks.decoder import DecoderConfig
 
 DATA = "../shared/data/bigbench_mistake"
 TASKS = ("dyck_languages", "word_sorting", "tracking_shuffled_objects")
-TRUNK_STEPS, STEPS = 800, 1200
+STEPS = 2000
 
-config = ProcessModel(
+config = ClaimModel(
     title="BIG-Bench-Mistake: where is the first mistake?",
     data=MistakeTraces(files=tuple(f"{DATA}/{task}.jsonl.xz" for task in TASKS)),
-    model=TextModel(
-        decoder=DecoderConfig(
-            vocab_size=2048, num_layers=4, dim=128, num_heads=4, num_kv_heads=2, head_dim=32, hidden_dim=352
-        ),
-        context=512,
+    claims=FitClaims(
+        algorithm=Sft(optimiser=Muon(learning_rate=4e-3, total_steps=STEPS)),
+        schedule=Schedule(steps=STEPS),
+        rows=36,
+        length=128,
     ),
-    trunk=FitTrunk(
-        algorithm=Sft(optimiser=AdamW(learning_rate=3e-3, total_steps=TRUNK_STEPS)),
-        schedule=Schedule(steps=TRUNK_STEPS),
-        rows=6,
-        length=512,
-    ),
-    algorithm=Process(optimiser=AdamW(learning_rate=2e-3, total_steps=STEPS)),
-    schedule=Schedule(steps=STEPS),
-    rows=6,
-    length=512,
 )

@@ -7,9 +7,11 @@ from typing import Any
 from experiments.adapters import Adapters
 from experiments.arenas import OfGymnasium, PureJax
 from experiments.beam_search import BeamSearch
+from experiments.claim_model import ClaimModel, run_claim_model
 from experiments.demonstrations import Demonstrations
 from experiments.expert import DemonstrationFile, PushingExpert, TrainedExpert
 from experiments.fit_calculations import FitCalculations
+from experiments.fit_claims import FitClaims
 from experiments.fit_outcome_model import FitOutcomeModel
 from experiments.fit_policy import FitPolicy
 from experiments.fit_reward import FitReward
@@ -75,8 +77,9 @@ from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderConfig, RopeScaling
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
 
-Run = Experiment | Imitate | LearnFromComparisons | PreferenceModel | ProcessModel | TabularImitation
+Run = ClaimModel | Experiment | Imitate | LearnFromComparisons | PreferenceModel | ProcessModel | TabularImitation
 RUNS: dict[type, Callable[[Any, Path, str], Path]] = {
+    ClaimModel: run_claim_model,
     Experiment: run_experiment,
     Imitate: run_imitate,
     LearnFromComparisons: run_learn_from_comparisons,
@@ -98,6 +101,7 @@ _CLASSES: tuple[type, ...] = (
     BehaviouralCloning,
     BradleyTerry,
     BradleyTerryAnswers,
+    ClaimModel,
     CliffWorld,
     Countdown,
     CriticConfig,
@@ -113,6 +117,7 @@ _CLASSES: tuple[type, ...] = (
     Experiment,
     ExponentialBeta,
     FitCalculations,
+    FitClaims,
     FitOutcomeModel,
     FitPolicy,
     FitReward,

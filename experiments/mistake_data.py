@@ -86,6 +86,13 @@ class MistakeTraces:
             f"{self.flawed:.0%} with a planted mistake"
         )
 
+    def about_right(self) -> str:
+        """What `demonstrations` are, for a model card."""
+        names = ", ".join(_task_name(file) for file in self.files)
+        share = f"{1 - self.test - self.validation:.0%}"
+        written = f"{self.generated} a task and epoch by program"
+        return f"right traces of {names} ({share} of the problems', and {written}), never a wrong step"
+
     def demonstrations(self, seed: int) -> list[LabelledSteps]:
         """Fresh right traces, and the real right ones that are trained on."""
         rng, found = np.random.default_rng([seed, 1]), []

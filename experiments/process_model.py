@@ -16,11 +16,10 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from experiments.fit_calculations import CalculationScorer, FitCalculations
+from experiments.fit_calculations import FitCalculations
+from experiments.fit_claims import ClaimScorer
 from experiments.fit_trunk import FitTrunk
 from experiments.mistake_data import MistakeTraces
-from experiments.model_card import write_model_card
-from experiments.report import write_report
 from experiments.run_folder import RunFolder
 from experiments.step_candidates import Pool, SolutionCandidates
 from experiments.step_data import PlantedErrors, StepFiles
@@ -35,10 +34,10 @@ from experiments.step_evaluation import (
     pooled,
     worse_of,
 )
+from experiments.step_report import finish_steps
 from experiments.text_model import Base, TextModel, encode_fitting
 from irl.algorithms.optimiser import AdamW
 from irl.algorithms.process import Process
-from irl.evaluation.audit import Finding
 from irl.evaluation.benchmarks.processbench import NO_ERROR
 from irl.traces.conversations import ConversationScorer, Question, steps_answer
 from irl.traces.packed_steps import LabelledRows, PackedSteps
@@ -108,7 +107,17 @@ def run_process_model(config: ProcessModel, folder: Path, command: str) -> Path:
     headline, together = _locations(config, base, readers, run)
     for candidates in config.candidates:
         headline += _orders(config, candidates.pool(), base, readers, together, run)
-    return _finish(config, run, headline, command, time.perf_counter() - begun)
+    return finish_steps(
+        run,
+        headline,
+        title=config.title,
+        information=config.data.information,
+        seeds=config.seeds,
+        trained_on=config.data.about(),
+        models=[folder / "model"],
+        command=command,
+        seconds=time.perf_counter() - begun,
+    )
 
 
 class Reading(NamedTuple):
@@ -127,12 +136,12 @@ class Readers(NamedTuple):
     """All that scores steps."""
 
     processes: list[ConversationScorer]
-    calculations: list[CalculationScorer]
+    calculations: list[ClaimScorer]
     """One for each process model, or none."""
     baselines: dict[str, ConversationScorer]
 
-    def learned(self, reading: "Reading", written: Sequence[Sequence[str]]) -> dict[str, list[Steps]]:
-        """Step scores of every kind and seed; `written` are the steps with their annotations, where they have any."""
+    def learned(self, reading: "Reading", written: Sequence[tuple[str, Sequence[str]]]) -> dict[str, list[Steps]]:
+        """Step scores of every kind and seed; `written`: problems and steps, with annotations where they have any."""
         found = {PROCESS: [reading.scores(scorer) for scorer in self.processes]}
         if self.calculations:
             found[CALCULATIONS] = [scorer(written) for scorer in self.calculations]
@@ -160,7 +169,7 @@ PROCESS, CALCULATIONS, BOTH = "process model", "calculations", "both"
 LEARNED = (PROCESS, CALCULATIONS, BOTH)
 
 
-def _calculations(config: ProcessModel, folder: Path) -> list[CalculationScorer]:
+def _calculations(config: ProcessModel, folder: Path) -> list[ClaimScorer]:
     """A score of calculations for each seed."""
     if config.calculations is None:
         return []
@@ -246,7 +255,7 @@ def _scored(
     return Scored(
         label=np.array([NO_ERROR if trace.first_error is None else trace.first_error for trace in kept]),
         subset=np.array([trace.subset for trace in kept]),
-        learned=readers.learned(reading, [trace.steps for trace in kept]),
+        learned=readers.learned(reading, [(trace.prompt, trace.steps) for trace in kept]),
         baselines={"length of the step": length}
         | {name: reading.scores(scorer) for name, scorer in readers.baselines.items()},
     )
@@ -280,7 +289,8 @@ def _orders(
     questions, kept = [pool.questions[i] for i in found.kept], np.array(found.kept)
     scores = {}
     reading = Reading(questions, [1] * len(questions))
-    for kind, members in together(readers.learned(reading, [q.answers[0].parts for q in questions])).items():
+    written = [(q.prompt, q.answers[0].parts or ()) for q in questions]
+    for kind, members in together(readers.learned(reading, written)).items():
         for how in ("min", "mean", "sum"):
             scores[f"{kind}, {how}"] = [aggregate(each, how) for each in members]
     length = np.array([len(q.answers[0].text) for q in questions], float)
@@ -297,23 +307,3 @@ def step_scores(scorer: ConversationScorer, questions: Sequence[Question], at_on
     """The scores of the steps of every question's one answer."""
     blocks = (scorer(questions[start : start + at_once]) for start in range(0, len(questions), at_once))
     return [np.array(steps) for block in blocks for steps in block.steps]
-
-
-def _finish(config: ProcessModel, run: RunFolder, headline: list[Row], command: str, seconds: float) -> Path:
-    findings = {row["name"]: Finding(row["value"], row["low"], row["high"], row.pop("count")) for row in headline}
-    write_model_card(run.folder / "model", findings, trained_on=config.data.about())
-    run.write_json(
-        "report.json",
-        {
-            "title": config.title,
-            "command": command,
-            "information": config.data.information,
-            "seeds": list(config.seeds),
-            "created": time.strftime("%Y-%m-%d %H:%M"),
-            "headline": headline,
-        },
-    )
-    page = write_report(run.folder)
-    run.show(headline)
-    run.say(f"{seconds:.0f} s; report: {page}")
-    return page

@@ -29,7 +29,7 @@ from experiments.candidate_files import (
     say,
     write_answers,
 )
-from experiments.fit_calculations import holds_calculations, load_calculations, without_calculation
+from experiments.fit_claims import holds_claims, load_claims, without_claims
 from irl.traces.conversations import Question, question_of
 from irl.traces.formats import read_candidates
 from irl.traces.json_lines import Row, is_compressed, json_line, why_unwritable
@@ -101,8 +101,8 @@ def main(arguments: Sequence[str]) -> int:
     source = _open(options, path)
     score, information = _load(options)
     told = ""
-    if holds_calculations(options.model) and path.is_file():
-        told = without_calculation(_open(options, path).questions, path)
+    if holds_claims(options.model) and path.is_file():
+        told = without_claims(load_claims(options.model).reading, _open(options, path).questions, path)
     blocks = _shown(_blocks(source.questions), source)
     resumable = options.output is not None and not is_compressed(options.output) and path.is_file()
     if options.output is not None and resumable:
@@ -135,9 +135,9 @@ def _load(options: Options) -> tuple[ScoreBlock, str]:
     if _for_hugging_face(options) != _for_hugging_face(Options(model=options.model)):
         names = "--date, --label, --dtype, --step-tokens and --step-marker"
         raise InputError(f"{options.model}: {names} are for Hugging Face folders; leave them out")
-    if holds_calculations(options.model):
-        calculations = load_calculations(options.model)
-        return _naming(calculations.answers, options), calculations.spec.information
+    if holds_claims(options.model):
+        claims = load_claims(options.model)
+        return _naming(claims.answers, options), claims.spec.information
     texts, _ = load_scorer(options.model)
 
     def score(block: Block) -> TextScores:

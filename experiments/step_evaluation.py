@@ -90,6 +90,11 @@ def location_rows(name: str, validation: Scored, test: Scored, information: str)
     return rows
 
 
+def oracle_row(name: str, true: Steps, label: np.ndarray) -> Row:
+    """What is left to the rules themselves: the first step that is not true by them (1 true, 0 not)."""
+    return _row(f"{name}: the rules, exact location, all traces", first_error(true, 0.5) == label, "none", "oracle")
+
+
 def _learned_rows(
     name: str, validation: Scored, tuned: list[Steps], test: Scored, members: list[Steps], information: str
 ) -> list[Row]:

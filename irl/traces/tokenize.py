@@ -1,4 +1,4 @@
-"""Tokenizers: word-level for the number games, byte-level BPE for prose. Saved as tokenizer.json."""
+"""Tokenizers: word-level for the number games, characters, byte-level BPE for prose. Saved as tokenizer.json."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -23,6 +23,16 @@ def number_tokenizer() -> Tokenizer:
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
     alternatives = "|".join(_escape(word) for word in sorted(words, key=len, reverse=True))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(f"{alternatives}|."), behavior="isolated")
+    tokenizer.decoder = decoders.Fuse()
+    tokenizer.add_special_tokens(list(SPECIAL))
+    return tokenizer
+
+
+def character_tokenizer() -> Tokenizer:
+    """A token for each printable character of ASCII and for the newline; any other character becomes one `<unk>`."""
+    vocabulary = {word: index for index, word in enumerate([*SPECIAL, "\n", *map(chr, range(32, 127))])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
     tokenizer.decoder = decoders.Fuse()
     tokenizer.add_special_tokens(list(SPECIAL))
     return tokenizer

@@ -15,6 +15,9 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from irl.traces.encode import EncodedTrace, Encoder
 from irl.traces.tokenize import END
 
+UNREAD = 40
+"""Characters of what cannot be read that stand in a window."""
+
 
 class StepWindow(NamedTuple):
     """A step to judge and the text it is judged by."""

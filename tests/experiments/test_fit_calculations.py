@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from experiments.fit_calculations import FitCalculations, holds_calculations, load_calculations
+from experiments.fit_calculations import FitCalculations
+from experiments.fit_claims import holds_claims, load_claims
 from experiments.run_folder import RunFolder
 from irl.algorithms.optimiser import Muon
 from irl.algorithms.sft import Sft
@@ -25,6 +26,11 @@ def stage(steps, **given):
     return FitCalculations(decoder=TINY, algorithm=algorithm, schedule=schedule, rows=8, length=64, epoch=400, **given)
 
 
+def alone(*steps):
+    """Traces of one step."""
+    return [("", [step]) for step in steps]
+
+
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
@@ -35,16 +41,16 @@ def test_wrong_sums_stand_out(learned):
     _, scorer = learned
     right, wrong = [f"{a} + {b} = {a + b}" for a in range(4) for b in range(4)], []
     wrong = [f"{a} + {b} = {(a + b + 3) % 7}" for a in range(4) for b in range(4)]
-    of_right, of_wrong = (np.concatenate(scorer([[step] for step in steps])) for steps in (right, wrong))
+    of_right, of_wrong = (np.concatenate(scorer([("", [step]) for step in steps])) for steps in (right, wrong))
     assert (of_right[:, None] > of_wrong).mean() > 0.95 and (of_wrong <= 0).all()
 
 
 def test_a_step_is_as_good_as_its_worst_calculation_and_one_without_any_scores_nothing(learned):
     _, scorer = learned
-    both, first, second, nothing = scorer([["1+2 = 3, so 2+2 = 6"], ["1+2 = 3"], ["2+2 = 6"], ["no numbers"]])
+    both, first, second, nothing = scorer(alone("1+2 = 3, so 2+2 = 6", "1+2 = 3", "2+2 = 6", "no numbers"))
     assert both[0] == min(first[0], second[0]) and nothing[0] == 0
     long = "+".join(["1"] * 90) + " = 90"
-    (scores,) = scorer([["1+2 = 3", long, "2+2 = 6"]])
+    (scores,) = scorer([("", ["1+2 = 3", long, "2+2 = 6"])])
     np.testing.assert_allclose(scores, [first[0], 0.0, second[0]], atol=1e-5)
     assert scorer([]) == []
 
@@ -55,9 +61,9 @@ def test_the_folder_is_a_model(learned):
     model = load_folder(folder / "calculations-seed-3", classes=classes)
     assert model.manifest["windows"] == "equations" and model.manifest["trained_on"] == "sums to six"
     assert model.spec.information == "demonstrations"
-    assert holds_calculations(folder / "calculations-seed-3") and not holds_calculations(folder)
-    again = load_calculations(folder / "calculations-seed-3")
-    np.testing.assert_array_equal(again([["1+2 = 4"]])[0], scorer([["1+2 = 4"]])[0])
+    assert holds_claims(folder / "calculations-seed-3") and not holds_claims(folder)
+    again = load_claims(folder / "calculations-seed-3")
+    np.testing.assert_array_equal(again(alone("1+2 = 4"))[0], scorer(alone("1+2 = 4"))[0])
     assert again.spec == scorer.spec and again.spec.information == "demonstrations"
     stages = {json.loads(line)["stage"] for line in (folder / "metrics.jsonl").read_text().splitlines()}
     assert stages == {"calculations-seed-3"}
@@ -66,7 +72,7 @@ def test_the_folder_is_a_model(learned):
 def test_a_finished_stage_is_read_back(learned, tmp_path):
     folder, scorer = learned
     again = stage(120, renumber=0.0).run(RunFolder(folder, 3), LINES, "sums to six")
-    assert all(np.array_equal(a, b) for a, b in zip(again([["3+3 = 6"]]), scorer([["3+3 = 6"]]), strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(again(alone("3+3 = 6")), scorer(alone("3+3 = 6")), strict=True))
 
 
 def test_demonstrations_without_calculations_are_refused(tmp_path):

@@ -14,9 +14,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 import experiments.score
 from experiments.cli import main
-from experiments.fit_calculations import LONGEST, WINDOWS, CalculationScorer
+from experiments.fit_claims import ClaimScorer
 from experiments.workspace import Workspace
 from irl.environments.countdown import Countdown
+from irl.traces.claims import EQUATIONS
 from irl.traces.encode import Encoder
 from irl.traces.tokenize import number_tokenizer
 from reward_models.checkpoint_folder import save_folder
@@ -354,9 +355,9 @@ def calculations(tmp_path_factory):
     decoder = DecoderConfig(**{**vars(TINY), "vocab_size": tokenizer.get_vocab_size()})
     network = RegretConfig(decoder=decoder, judged=tuple(tokenizer.token_to_id(digit) for digit in "0123456789"))
     params, spec = random_params(network), network.make().spec
-    tokens, note = tokenizer.to_str(), {"windows": WINDOWS}
+    tokens, note = tokenizer.to_str(), {"windows": EQUATIONS.name}
     save_folder(folder, params=params, network=network, spec=spec, tokenizer_json=tokens, manifest=note)
-    return folder, CalculationScorer(network, params, Encoder(tokenizer, LONGEST, 1))
+    return folder, ClaimScorer(network, params, EQUATIONS, Encoder(tokenizer, EQUATIONS.longest, 1))
 
 
 def test_calculations_are_scored_alone(score, calculations, tmp_path):
@@ -368,7 +369,7 @@ def test_calculations_are_scored_alone(score, calculations, tmp_path):
     code, out, err = score("--model", folder, "--input", path)
     assert code == 0, err
     steps = [text.split("\n\n" if "\n\n" in text else "\n") for text in answers]
-    lines, wanted = [json.loads(line) for line in out.splitlines()], scorer(steps)
+    lines, wanted = [json.loads(line) for line in out.splitlines()], scorer([("Q", row) for row in steps])
     assert [line["steps"] for line in lines] == steps
     for line, row in zip(lines, wanted, strict=True):
         np.testing.assert_allclose(line["step_scores"], row, atol=1e-5)

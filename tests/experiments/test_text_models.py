@@ -11,8 +11,10 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 import experiments.pair_evaluation
+from experiments.claim_model import ClaimModel, run_claim_model
 from experiments.cli import main
 from experiments.fit_calculations import FitCalculations
+from experiments.fit_claims import FitClaims
 from experiments.fit_trunk import FitTrunk
 from experiments.pair_data import PairFiles
 from experiments.preference_model import PreferenceModel, run_preference_model
@@ -148,7 +150,7 @@ def whole(tmp_path_factory, steps_config, pairs_config):
     }
 
 
-RUN = {ProcessModel: run_process_model, PreferenceModel: run_preference_model}
+RUN = {ClaimModel: run_claim_model, ProcessModel: run_process_model, PreferenceModel: run_preference_model}
 
 
 def run(config, folder):
@@ -358,15 +360,41 @@ def test_hh_preferences_can_be_stepped(pairs_config, tmp_path):
     assert load_hugging_face(folder / "model").spec.information == "preferences"
 
 
-def test_bigbench_mistake_can_be_stepped(tmp_path):
+@pytest.fixture(scope="module")
+def dyck_file(tmp_path_factory):
     rng, rows = np.random.default_rng(0), []
     for number in range(40):
         problem = dyck.problem("( ( (", rng)
         trace = dyck.flawed(problem, 0.5, rng) if number % 3 else dyck.written(problem, rng)
         row = {"input": trace.problem, "steps": trace.steps, "mistake_index": trace.wrong}
         rows.append({**row, "answer": "a", "target": "a"})
-    file = write(tmp_path / "dyck_languages.jsonl", rows)
-    config = override(load_config("bigbench_mistake"), ["--data.files", file, "--data.generated", "4"])
+    return write(tmp_path_factory.mktemp("data") / "dyck_languages.jsonl", rows)
+
+
+def test_bigbench_mistake_can_be_stepped(dyck_file, tmp_path):
+    """And what it leaves is read by `traceward score`, which says when nothing is claimed."""
+    config = override(load_config("bigbench_mistake"), ["--data.files", dyck_file, "--data.generated", "4"])
+    tiny = FitClaims(decoder=TINY, schedule=SHORT, rows=4, length=64)
+    folder = run(replace(config, claims=tiny, seeds=(0, 1)), tmp_path / "run")
+    report = json.loads((folder / "report.json").read_text())
+    rows = {row["name"]: row for row in report["headline"]}
+    found = rows["dyck_languages, claims: exact location, all traces"]
+    assert found["information"] == report["information"] == "demonstrations"
+    assert rows["dyck_languages: the rules, exact location, all traces"]["value"] > 0.9
+    card = (folder / "claims-seed-1" / "model_card.md").read_text()
+    assert "**Information level: demonstrations.**" in card and "never a wrong step" in card
+    silent = write(tmp_path / "silent.jsonl", [{"prompt": "( [", "completion": "We should process.\nstack: empty"}])
+    scored = ["score", "--model", str(folder / "claims-seed-0"), "--output", str(tmp_path / "out.jsonl"), "--input"]
+    with pytest.raises(SystemExit) as stop:
+        main([*scored, dyck_file])
+    assert stop.value.code == 0 and len((tmp_path / "out.jsonl").read_text().splitlines()) == 40
+    with pytest.raises(SystemExit) as stop:
+        main([*scored, silent])
+    assert stop.value.code == 2
+
+
+def test_bigbench_mistake_labels_can_be_stepped(dyck_file, tmp_path):
+    config = override(load_config("bigbench_mistake_labels"), ["--data.files", dyck_file, "--data.generated", "4"])
     config = replace(shrunk(config), model=TextModel(decoder=TINY, context=256), length=256)
     (tmp_path / "short").mkdir()
     with pytest.raises(InputError, match=r"no text fits into a row of 4 tokens; raise trunk\.length"):

@@ -261,6 +261,11 @@ def _all(words: Sequence[str]) -> str:
     return f"{', '.join(words[:-1])}, and {words[-1]}"
 
 
+def short_forms(thing: str) -> tuple[str, ...]:
+    """What a thing is called: whole, and by fewer words."""
+    return tuple(dict.fromkeys(_short(thing, level) for level in (0, 1, 2)))
+
+
 def _short(thing: str, short: int = 1) -> str:
     """A colour without what has it; the word that a book goes by."""
     words = thing.split()

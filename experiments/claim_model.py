@@ -1,0 +1,102 @@
+"""A step score learned from right traces alone: a soft Q-function of what steps claim (irl/traces/mistakes/claims.py).
+
+It sees no wrong step. How low is wrong is set on labelled validation problems; the lowest step needs no such number.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from experiments.fit_claims import ClaimScorer, FitClaims
+from experiments.mistake_data import MistakeTraces
+from experiments.run_folder import RunFolder
+from experiments.step_evaluation import Row, Scored, Steps, location_rows, oracle_row
+from experiments.step_report import finish_steps
+from irl.evaluation.benchmarks.processbench import NO_ERROR
+from irl.traces.claims import MISTAKES
+from irl.traces.mistakes.claims import claims, holds
+from irl.traces.windows import StepWindow
+from irl.types import LabelledSteps
+
+INFORMATION = "demonstrations"
+CLAIMS = "claims"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimModel:
+    """A run: a soft Q-function of claims per seed, and where it finds the first mistakes of held-out traces."""
+
+    title: str
+    data: MistakeTraces
+    claims: FitClaims = field(default_factory=FitClaims)
+    seeds: tuple[int, ...] = (0, 1, 2)
+
+
+def run_claim_model(config: ClaimModel, folder: Path, command: str) -> Path:
+    """Run, or go on with, a claim model; returns the report."""
+    begun, run = time.perf_counter(), RunFolder(folder, config.seeds[0])
+    trained_on = config.data.about_right()
+    members = [_fit(config, RunFolder(folder, seed), trained_on) for seed in config.seeds]
+    headline = _locations(config, members)
+    return finish_steps(
+        run,
+        headline,
+        title=config.title,
+        information=INFORMATION,
+        seeds=config.seeds,
+        trained_on=trained_on,
+        models=[folder / _name(seed) for seed in config.seeds],
+        command=command,
+        seconds=time.perf_counter() - begun,
+    )
+
+
+def _name(seed: int) -> str:
+    return f"claims-seed-{seed}"
+
+
+def _fit(config: ClaimModel, run: RunFolder, trained_on: str) -> ClaimScorer:
+    def draw(epoch: int) -> list[StepWindow]:
+        rng = np.random.default_rng([run.seed, 11, epoch])
+        traces = config.data.demonstrations(run.seed + 1000 * epoch)
+        steps = (step for trace in traces for step in claims(trace.prompt, trace.steps) if step)
+        return [step[rng.integers(len(step))] for step in steps]
+
+    return config.claims.fit(run, _name(run.seed), MISTAKES, draw, trained_on)
+
+
+def _locations(config: ClaimModel, members: Sequence[ClaimScorer]) -> list[Row]:
+    held_out = config.data.held_out()
+
+    def scored(sets: Mapping[str, list[LabelledSteps]]) -> dict[str, Scored]:
+        return {name: _scored(members, traces) for name, traces in sets.items()}
+
+    validation, tests, rows = scored(held_out.validation), scored(held_out.test), []
+    for name, test in tests.items():
+        rows += location_rows(name, validation[held_out.threshold[name]], test, INFORMATION)
+        rows.append(oracle_row(name, _true(held_out.test[name]), test.label))
+    return rows
+
+
+def _scored(members: Sequence[ClaimScorer], traces: Sequence[LabelledSteps]) -> Scored:
+    """A set of traces with the scores of all that scores steps."""
+    pairs = [(trace.prompt, trace.steps) for trace in traces]
+    return Scored(
+        label=np.array([NO_ERROR if trace.first_error is None else trace.first_error for trace in traces]),
+        subset=np.array([trace.subset for trace in traces]),
+        learned={CLAIMS: [member(pairs) for member in members]},
+        baselines={"length of the step": [-np.array([len(s) for s in steps], float) for _, steps in pairs]},
+    )
+
+
+def _true(traces: Sequence[LabelledSteps]) -> Steps:
+    """1 for steps all of whose claims are true by the rules, 0 for others."""
+    return [
+        np.array(
+            [float(all(holds(trace.prompt, claim) for claim in step)) for step in claims(trace.prompt, trace.steps)]
+        )
+        for trace in traces
+    ]

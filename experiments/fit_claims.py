@@ -1,0 +1,174 @@
+"""Stage: a soft Q-function of claims (irl/traces/claims.py), and the step score it gives: the lowest regret of a token.
+
+True claims are all that it learns from. A step is as good as its worst claim; one that claims nothing scores 0. The
+folder that is left is read again by `load_claims`.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import jax
+import numpy as np
+from tokenizers import Tokenizer
+
+from experiments.run_folder import RunFolder
+from irl.algorithms.optimiser import Muon
+from irl.algorithms.sft import Sft
+from irl.traces.claims import READINGS, Reading
+from irl.traces.conversations import Question, checked_name, split_parts
+from irl.traces.encode import EncodedTrace, Encoder
+from irl.traces.packed_steps import LabelledRows, PackedSteps
+from irl.traces.pipeline import Json, PyTree
+from irl.traces.scoring import TextScorer, TextScores
+from irl.traces.windows import StepWindow, encode_windows
+from irl.train import Schedule
+from irl.types import InputError
+from reward_models.checkpoint_folder import MANIFEST, load_folder, save_folder
+from reward_models.networks.base import Params
+from reward_models.networks.decoder import DecoderConfig, RopeScaling
+from reward_models.networks.regret import RegretConfig
+from reward_models.tensor_file import check_params
+from reward_models.types import TraceBatch
+
+_CLASSES: dict[str, type] = {c.__name__: c for c in (RegretConfig, DecoderConfig, RopeScaling)}
+_READING = "windows"
+"""Where the manifest of a folder names its reading."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitClaims:
+    """Likelihood of true claims."""
+
+    decoder: DecoderConfig = DecoderConfig(
+        vocab_size=64, num_layers=3, dim=96, num_heads=4, num_kv_heads=2, head_dim=24, hidden_dim=256
+    )
+    """Its vocabulary is that of the reading."""
+    algorithm: Sft = field(default_factory=lambda: Sft(optimiser=Muon(learning_rate=4e-3, total_steps=1500)))
+    schedule: Schedule = Schedule(steps=1500)
+    rows: int = 48
+    length: int = 96
+
+    def fit(
+        self, folder: RunFolder, name: str, reading: Reading, draw: Callable[[int], list[StepWindow]], trained_on: str
+    ) -> "ClaimScorer":
+        """Learn from the claims that `draw(epoch)` gives; those of more than `length` tokens are left out."""
+        tokenizer = reading.tokenizer()
+        encoder = Encoder(tokenizer, reading.longest, 1)
+        decoder = replace(self.decoder, vocab_size=tokenizer.get_vocab_size())
+        judged = tuple(sorted(encoder.special(token) for token in reading.judged))
+        network = RegretConfig(decoder=decoder, judged=judged)
+
+        def rows(epoch: int) -> LabelledRows:
+            fitting = [row for row in encode_windows(encoder, draw(epoch)) if len(row.tokens) <= self.length]
+            return LabelledRows(fitting, [[1.0]] * len(fitting))
+
+        algorithm = self.algorithm.make(decoder)
+        source = TrueClaims(PackedSteps(rows, rows=self.rows, length=self.length, seed=folder.seed, name=name))
+        params = jax.device_get(folder.fit(name, algorithm, source, self.schedule).params)
+        target = folder.folder / name
+        if not target.exists():
+            save_folder(
+                target,
+                params=params,
+                network=network,
+                spec=network.make().spec,
+                tokenizer_json=tokenizer.to_str(),
+                manifest={"seed": folder.seed, _READING: reading.name, "trained_on": trained_on},
+            )
+        return ClaimScorer(network, params, reading, encoder)
+
+
+class TrueClaims:
+    """A `Source` of packed TraceBatches, without the labels that packed steps have."""
+
+    def __init__(self, packed: PackedSteps):
+        self._packed = packed
+
+    def next(self, state: PyTree = None) -> TraceBatch:
+        return self._packed.next().traces
+
+    def get_state(self) -> Json:
+        return self._packed.get_state()
+
+    def set_state(self, state: Json) -> None:
+        self._packed.set_state(state)
+
+
+class ClaimScorer:
+    """Scores of steps by what they claim; equal claims are scored once."""
+
+    def __init__(self, network: RegretConfig, params: Params, reading: Reading, encoder: Encoder):
+        self._scorer = TextScorer(network.make(), params, encoder, lambda text: (text,))
+        self._encoder = encoder
+        self.reading = reading
+        self.spec = network.make().spec
+
+    def answers(self, questions: Sequence[Question]) -> TextScores:
+        """An entry per answer, in order: its steps (paragraphs or lines) by their claims, and their minimum."""
+        traces = []
+        for question in questions:
+            for answer in question.answers:
+                checked_name(question, answer)
+                steps = tuple(part.strip("\n") for part in answer.parts or split_parts(answer.text))
+                traces.append((question.prompt, steps))
+        found = self(traces)
+        return TextScores(
+            np.array([row.min() for row in found]), [row.tolist() for row in found], [s for _, s in traces]
+        )
+
+    def __call__(self, traces: Iterable[tuple[str, Sequence[str]]]) -> list[np.ndarray]:
+        """Step scores (nats, at most 0) of traces given as problems and step texts."""
+        number: dict[StepWindow, int] = {}
+        index = [
+            [[number.setdefault(claim, len(number)) for claim in step] for step in self.reading.read(problem, steps)]
+            for problem, steps in traces
+        ]
+        scores = self._scores(encode_windows(self._encoder, list(number))) if number else np.zeros(0)
+        return [np.array([min((float(scores[i]) for i in step), default=0.0) for step in trace]) for trace in index]
+
+    def _scores(self, rows: Sequence[EncodedTrace]) -> np.ndarray:
+        """One score a row, 0 for those that are too long."""
+        fits = [self._encoder.fits(row) for row in rows]
+        out = np.zeros(len(rows))
+        out[fits] = self._scorer.score_rows([row for row, fit in zip(rows, fits, strict=True) if fit])[:, 0]
+        return out
+
+
+def holds_claims(folder: Path) -> bool:
+    """Whether a folder is one that `FitClaims` left."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(manifest, dict) and manifest.get(_READING) in READINGS
+
+
+def load_claims(folder: Path) -> ClaimScorer:
+    """The score that a folder holds. ModelFolderError or InputError name what is wrong with it."""
+    model = load_folder(folder, classes=_CLASSES)
+    network, reading = model.network, READINGS[model.manifest[_READING]]
+    if not isinstance(network, RegretConfig):
+        raise InputError(f"{folder}/config.json: network: expected RegretConfig, got {type(network).__name__}")
+    try:
+        check_params(model.params, jax.eval_shape(network.make().init, jax.random.key(0)))
+    except ValueError as error:
+        raise InputError(f"{folder}/model.safetensors: {error}") from error
+    encoder = Encoder(Tokenizer.from_str(model.tokenizer_json), reading.longest, 1)
+    return ClaimScorer(network, model.params, reading, encoder)
+
+
+def without_claims(reading: Reading, questions: Iterable[Question], file: Path) -> str:
+    """What is to be said of answers in which nothing is read. InputError where that is all of them."""
+    count = [0, 0]
+    for question in questions:
+        for answer in question.answers:
+            steps = answer.parts or split_parts(answer.text)
+            count[any(reading.read(question.prompt, [step.strip("\n") for step in steps]))] += 1
+    silent, claiming = count
+    if silent and not claiming:
+        told = f"none of its {silent} candidates {reading.wanted}"
+        raise InputError(f"{file}: {told}, and this model reads nothing else; take the process model beside it")
+    told = f"{silent} of {silent + claiming} candidates {reading.lack} and score 0, as if all were right"
+    return told if silent else ""
