@@ -1,0 +1,38 @@
+"""IQ-Learn with SAC on HalfCheetah, from 16 episodes of an expert without noise and nothing else.
+
+    traceward run halfcheetah_iq_learn
+
+Expect: see LOG.md; 60,000 steps of the environment a seed, ten minutes each on one core. An expert is trained first (SAC; a
+quarter of an hour on two cores). For demonstrations of your own copy this file and write
+expert=DemonstrationFile(path=...).
+Obvious variations: --seeds 1; --environment.id Hopper-v5; --imitator.alpha 1.
+"""
+
+from configs.halfcheetah_gail import EXPERT
+from experiments.arenas import OfGymnasium
+from experiments.imitate import Imitate
+from irl.control.iq_learn import IqLearn
+from irl.control.off_policy import OffPolicy
+from irl.control.sac import Sac
+from irl.train import Schedule
+
+STEPS = 940
+
+config = Imitate(
+    title="IQ-Learn on HalfCheetah",
+    environment=OfGymnasium(id="HalfCheetah-v5"),
+    expert=EXPERT,
+    imitator=IqLearn(
+        learner=Sac(
+            hidden=(256, 256),
+            learn_temperature=False,
+            temperature=0.01,
+            training=OffPolicy(learning_rate=3e-4, batch=128, updates=32, capacity=200_000),
+        )
+    ),
+    envs=4,
+    time=16,
+    schedule=Schedule(steps=STEPS, log_every=100, save_every=STEPS),
+    episodes=16,
+    seeds=3,
+)
