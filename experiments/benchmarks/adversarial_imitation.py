@@ -6,7 +6,7 @@ FOLDER holds make_expert.py and adversarial_variants.py of the peer's side, PYTH
 peer trains an expert and writes its demonstrations, which both sides learn from: 8 environments, 256 steps a round,
 65 rounds (133,120 steps). *Cold* is from the start of a process to the trained policy: imports, compilation. *Warm* is
 training alone: ours is a second training in the same process, the peer's without its imports and its looks at the
-policy. Ours is repeated with 16 seeds side by side.
+policy. Ours (adversarial_side.py) is repeated with 16 seeds side by side.
 """
 
 import json
@@ -21,9 +21,8 @@ from typing import Any
 
 import tyro
 
-BEGUN = time.perf_counter()
-STEPS, ENVS, TIME = 133_120, 8, 256
-ROUNDS = STEPS // (ENVS * TIME)
+from experiments.benchmarks.adversarial_side import ENVS, STEPS, TIME
+
 PEER = {"gail": "rounds", "airl": "airl-rounds"}
 MANY = 16
 
@@ -32,25 +31,16 @@ MANY = 16
 class Options:
     """What to compare."""
 
-    peer_folder: Path | None = None
-    peer_python: Path | None = None
+    peer_folder: Path
+    peer_python: Path
     games: tuple[str, ...] = ("gail", "airl")
     seeds: tuple[int, ...] = (0, 1)
     """Of the peer; ours are as many in the same order, each in a process of its own."""
     many: int = MANY
-    child: str | None = None
-    """Only ours, one game: what the command calls itself with."""
-    demonstrations: Path | None = None
-    seed: int = 0
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = tyro.cli(Options, description=__doc__, args=arguments)
-    if options.child is not None:
-        assert options.demonstrations is not None
-        print(json.dumps(ours(options.child, options.demonstrations, options.seed, options.many)))
-        return 0
-    assert options.peer_folder is not None and options.peer_python is not None, "--peer-folder and --peer-python"
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "peer"
         shutil.copytree(options.peer_folder, place)
@@ -69,9 +59,7 @@ def _compare(options: Options, place: Path, game: str) -> None:
         theirs = peer_line(options.peer_python, place, "adversarial_variants.py", *flags.split())
         looks = len(theirs["curve"]) * 16 / theirs["eval"]["n"] * theirs["eval"]["wall_s"]
         cold = theirs["total_wall_s"] - theirs["eval"]["wall_s"] - looks
-        called = [sys.executable, "-m", "experiments.benchmarks.adversarial_imitation", "--child", game]
-        called += ["--demonstrations", str(place / "expert" / "rollouts"), "--seed", str(seed)]
-        mine = _json(subprocess.run([*called, "--many", str(options.many)], capture_output=True, text=True, check=True))
+        mine = _ours(game, place / "expert" / "rollouts", seed, options.many)
         rows.append((cold, theirs["train_wall_s"] - looks, theirs["eval"]["mean"], mine))
     print(f"\n{game}: {STEPS} steps       cold, s   warm, s   steps/s warm   return")
     for seed, (cold, warm, earned, mine) in zip(options.seeds, rows, strict=True):
@@ -88,52 +76,13 @@ def _compare(options: Options, place: Path, game: str) -> None:
     sys.stdout.flush()
 
 
-def ours(game: str, demonstrations: Path, seed: int, many: int) -> dict[str, Any]:
-    """One training cold, one warm, and `many` seeds side by side."""
-    import jax
-    import numpy as np
-
-    from configs import cartpole_airl, cartpole_gail
-    from experiments.arenas import InGraph, over_seeds
-    from experiments.expert import Demonstrated
-    from experiments.imitate import agent_of, scene_of
-    from irl.control.in_graph import in_graph, returns
-    from irl.control.trajectory_files import read_trajectories
-
-    config = {"gail": cartpole_gail, "airl": cartpole_airl}[game].config
-    shown = Demonstrated(read_trajectories(demonstrations), None)
-    scene = scene_of(config, config.environment.arena(), shown)
-    assert isinstance(scene.arena, InGraph)
-    environment, agent = scene.arena.environment, agent_of(config, scene)[0]
-    one = in_graph(environment, agent, envs=ENVS, time=TIME)
-
-    def trained(algorithm):
-        def run(key):
-            keys = jax.random.split(key, ROUNDS)
-            return jax.lax.scan(
-                lambda s, k: (algorithm.step(s, scene.demonstrations, k)[0], None), algorithm.init(key), keys
-            )[0]
-
-        return jax.jit(run)
-
-    single = trained(one)
-    state = jax.block_until_ready(single(jax.random.key(seed)))
-    cold = time.perf_counter() - BEGUN
-    begun = time.perf_counter()
-    jax.block_until_ready(single(jax.random.key(seed + 1000)))
-    warm = time.perf_counter() - begun
-    earned = float(returns(environment, agent, state.agent, jax.random.key(1), 100).mean())
-    several = trained(over_seeds(one, many))
-    jax.block_until_ready(several(jax.random.key(seed)))
-    begun = time.perf_counter()
-    states = jax.block_until_ready(several(jax.random.key(seed + 1000)))
-    side_by_side = time.perf_counter() - begun
-    judged = jax.vmap(lambda s: returns(environment, agent, s, jax.random.key(1), 16).mean())(states.agent)
-    found = {"cold": cold, "warm": warm, "return": earned, "many": side_by_side}
-    return found | {"many_returns": np.asarray(judged).round().astype(int).tolist()}
+def _ours(game: str, demonstrations: Path, seed: int, many: int) -> dict[str, Any]:
+    called = [sys.executable, "-m", "experiments.benchmarks.adversarial_side", game, str(demonstrations)]
+    called += [str(seed), str(many), repr(time.time())]
+    return _json(subprocess.run(called, capture_output=True, text=True, check=True))
 
 
-def peer_line(python: Path | None, place: Path, script: str, *flags: str) -> dict[str, Any]:
+def peer_line(python: Path, place: Path, script: str, *flags: str) -> dict[str, Any]:
     return _json(subprocess.run([str(python), script, *flags], cwd=place, capture_output=True, text=True, check=True))
 
 

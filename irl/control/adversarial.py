@@ -66,22 +66,20 @@ def adversarial_agent(
         return State(params, optimiser.init(params), learner.init(second))
 
     def step(state: State, batch: ImitationBatch, key: jax.Array) -> tuple[State, Info]:
-        of_discriminator, of_learner = jax.random.split(key)
+        of_rows, of_mixing, of_learner = jax.random.split(key, 3)
         made = batch.rollout.transitions()
         made_log_prob = flat(batch.rollout.log_prob)
         params = network.observe(network.observe(state.params, made), batch.demonstrations)
 
-        def update(carry: tuple[Params, Any], key: jax.Array):
-            params, opt_state = carry
-            expert_key, made_key, mix_key = jax.random.split(key, 3)
-            expert = _draw(expert_key, batch.demonstrations, config.batch)
-            rows = jax.random.randint(made_key, (config.batch,), 0, len(made_log_prob))
-            policy, policy_log_prob = jax.tree.map(lambda leaf: leaf[rows], (made, made_log_prob))
+        def update(carry: tuple[Params, Any], given: tuple[Array, jax.Array]):
+            (params, opt_state), ((expert_rows, made_rows), of_mixing) = carry, given
+            expert = _rows(batch.demonstrations, expert_rows)
+            policy, policy_log_prob = _rows((made, made_log_prob), made_rows)
             expert_log_prob = learner.log_prob(state.learner, expert.observation, expert.action)
+            both = jax.tree.map(_joined, (expert, expert_log_prob), (policy, policy_log_prob))
 
             def loss(params: Params) -> tuple[Array, Info]:
-                of_expert = logit(params, expert, expert_log_prob)
-                of_policy = logit(params, policy, policy_log_prob)
+                of_expert, of_policy = jnp.split(logit(params, *both), 2)
                 value = discriminator_loss(of_expert, of_policy, label_smoothing=config.label_smoothing)
                 info = {
                     "discriminator_loss": value,
@@ -89,17 +87,19 @@ def adversarial_agent(
                     "policy_accuracy": (of_policy < 0).mean(),
                 }
                 if config.gradient_penalty:
-                    value += config.gradient_penalty * gradient_penalty(network, params, expert, policy, mix_key)
+                    value += config.gradient_penalty * gradient_penalty(network, params, expert, policy, of_mixing)
                 if config.entropy:
                     value -= config.entropy * _entropy(jnp.concatenate([of_expert, of_policy]))
                 return value, info
 
             (_, info), grads = jax.value_and_grad(loss, has_aux=True)(params)
-            updates, opt_state = optimiser.update(grads, opt_state, params)
+            updates, opt_state = optimiser.update(grads, opt_state)
             return (optax.apply_updates(params, updates), opt_state), info
 
-        keys = jax.random.split(of_discriminator, config.updates)
-        (params, opt_state), infos = jax.lax.scan(update, (params, state.opt_state), keys)
+        sizes = jnp.array([[len(batch.demonstrations.terminated)], [len(made_log_prob)]])
+        rows = jax.random.randint(of_rows, (config.updates, 2, config.batch), 0, sizes)
+        given = (rows, jax.random.split(of_mixing, config.updates))
+        (params, opt_state), infos = jax.lax.scan(update, (params, state.opt_state), given)
         reward = pay(params, made, made_log_prob).reshape(batch.rollout.reward.shape)
         learned, info = learner.step(state.learner, batch.rollout._replace(reward=reward), of_learner)
         info = info | jax.tree.map(jnp.mean, infos) | {"learned_reward": reward.mean()}
@@ -142,6 +142,9 @@ def _entropy(logit: Float[Array, " batch"]) -> Float[Array, ""]:
     return (jax.nn.softplus(logit) - p * logit).mean()
 
 
-def _draw(key: jax.Array, transitions: Transitions, count: int) -> Transitions:
-    rows = jax.random.randint(key, (count,), 0, len(transitions.terminated))
-    return jax.tree.map(lambda leaf: leaf[rows], transitions)
+def _rows(tree: Any, rows: Array) -> Any:
+    return jax.tree.map(lambda leaf: leaf[rows], tree)
+
+
+def _joined(first: Array, second: Array) -> Array:
+    return jnp.concatenate([first, second])

@@ -54,15 +54,20 @@ def clipped(space: Space, action: Array) -> Array:
 def collect(
     environment: Environment, agent: Agent, state: AgentState, lanes: Lanes, key: jax.Array, time: int
 ) -> tuple[Lanes, Rollout, Info]:
-    """`time` steps in every lane; info: mean return of the lanes' last finished episodes, and how many ended."""
-    envs = len(lanes.earned)
+    """`time` steps in every lane; info: mean return of the lanes' last finished episodes, and how many ended.
 
-    def step(lanes: Lanes, key: jax.Array):
-        of_action, of_step, of_reset = jax.random.split(key, 3)
+    Fresh episodes for every step are made before the first: their random numbers cost less at once.
+    """
+    envs = len(lanes.earned)
+    keys = jax.random.split(key, (time, 1 + 2 * envs))
+    of_action, of_step, of_reset = keys[:, 0], keys[:, 1 : 1 + envs], keys[:, 1 + envs :]
+    begun = jax.vmap(jax.vmap(environment.reset))(of_reset)
+
+    def step(lanes: Lanes, given):
+        of_action, of_step, fresh = given
         action, log_prob = agent.act(state, lanes.observation, of_action)
         done_action = clipped(environment.action, action)
-        inner, outcome = jax.vmap(environment.step)(lanes.state, done_action, jax.random.split(of_step, envs))
-        fresh = jax.vmap(environment.reset)(jax.random.split(of_reset, envs))
+        inner, outcome = jax.vmap(environment.step)(lanes.state, done_action, of_step)
         over = outcome.terminated | outcome.truncated
 
         def pick(new: Array, old: Array) -> Array:
@@ -82,7 +87,7 @@ def collect(
         last = jnp.where(over, earned, lanes.last)
         return Lanes(following, observation, earned * ~over, steps * ~over, last), made
 
-    lanes, rollout = jax.lax.scan(step, lanes, jax.random.split(key, time))
+    lanes, rollout = jax.lax.scan(step, lanes, (of_action, of_step, begun))
     episodes = jnp.sum(rollout.terminated | rollout.truncated)
     return lanes, rollout, {"return": lanes.last.mean(), "episodes": episodes}
 

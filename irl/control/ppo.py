@@ -18,7 +18,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from irl.algorithms.base import Info
 from irl.control.agent import Agent
@@ -155,15 +155,29 @@ def ppo_step(
 
     def minibatch(carry, rows):
         params, opt_state = carry
-        (_, info), grads = jax.value_and_grad(loss, has_aux=True)(params, jax.tree.map(lambda x: x[rows], data))
-        updates, opt_state = optimiser.update(grads, opt_state, params)
+        (_, info), grads = jax.value_and_grad(loss, has_aux=True)(params, rows)
+        updates, opt_state = optimiser.update(grads, opt_state)
         return (optax.apply_updates(params, updates), opt_state), info
 
-    orders = jax.vmap(lambda k: jax.random.permutation(k, len(advantage)))(jax.random.split(key, config.epochs))
-    rows = orders[:, : count * size].reshape(config.epochs * count, size)
-    (params, opt_state), infos = jax.lax.scan(minibatch, (state.params, state.opt_state), rows)
+    def epoch(carry, rows):
+        return jax.lax.scan(minibatch, carry, jax.tree.map(lambda x: x[rows], data))
+
+    rows = orders(key, config.epochs, len(advantage))[:, : count * size].reshape(config.epochs, count, size)
+    (params, opt_state), infos = jax.lax.scan(epoch, (state.params, state.opt_state), rows)
     info = jax.tree.map(jnp.mean, infos)
     return State(params, opt_state, moments), info | {"loss": info["policy_loss"] + config.value * info["value_loss"]}
+
+
+def orders(key: jax.Array, many: int, count: int) -> Int[Array, "many count"]:
+    """`many` random orders of 0 to count - 1, by sorting single numbers: random bits, and the index in the last bits.
+
+    `jax.random.permutation` sorts pairs, twice, and took a quarter of the training of a small policy. Among equal bits
+    (of more than a million, one in four thousand) the order is the old one: nothing to the rows of a minibatch.
+    """
+    low = max(count - 1, 1).bit_length()
+    bits = jax.random.bits(key, (many, count))
+    mixed = jnp.sort(bits >> low << low | jnp.arange(count, dtype=bits.dtype))
+    return (mixed & ((1 << low) - 1)).astype(jnp.int32)
 
 
 def advantages(

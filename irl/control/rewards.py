@@ -99,8 +99,9 @@ class ShapedReward:
             return {"base": base.init(first), "potential": potential.init(second)}
 
         def apply(params: Params, transitions: Transitions) -> Float[Array, " batch"]:
-            here = potential.apply(params["potential"], transitions)
-            there = potential.apply(params["potential"], transitions._replace(observation=transitions.next_observation))
+            after = transitions._replace(observation=transitions.next_observation)
+            both = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), transitions, after)
+            here, there = jnp.split(potential.apply(params["potential"], both), 2)
             shaping = self.discount * jnp.where(transitions.terminated, 0.0, there) - here
             return base.apply(params["base"], transitions) + shaping
 

@@ -1,21 +1,20 @@
-"""gymnax's environments, and the fixed-horizon variants of seals, as `Environment`.
+"""Pure-JAX environments by their ids: our own (classic_control.py, acrobot.py, seals.py), or else gymnax's as `Environment`.
 
-An episode whose end depends on what was done leaks the reward: an imitator that survives is rewarded for that alone
-(Kostrikov et al. 2019, arXiv 1809.02925; Freire et al. 2020, arXiv 2012.01365, "DERAIL"). The seals variants always
-run to their horizon: CartPole goes on after a fall and pays 1 only while it stands; MountainCar stays at the goal,
-where it pays 0.
+gymnax is imported when one of its own is asked for: with it come pandas, seaborn and matplotlib.
 """
 
 import difflib
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from irl.control.environments.acrobot import acrobot
 from irl.control.environments.base import Environment, Outcome
 from irl.control.environments.brax_env import PREFIX, brax_environment
-from irl.control.spaces import Box, Discrete, Space, box
+from irl.control.environments.classic_control import cart_pole, mountain_car, mountain_car_continuous, pendulum
+from irl.control.environments.seals import seals_cartpole, seals_mountain_car
+from irl.control.spaces import Discrete, Space, box
 from irl.types import InputError
 
 
@@ -46,58 +45,27 @@ def gymnax_environment(name: str, **parameters: float) -> Environment:
     return Environment(name, *spaces, int(params.max_steps_in_episode), reset, step)
 
 
-def seals_cartpole(horizon: int = 500) -> Environment:
-    """seals/CartPole-v0: never over before the horizon; reward 1 while cart and pole are in bounds, else 0."""
-    env = gymnax_environment("CartPole-v1", max_steps_in_episode=horizon)
-    high = (np.inf, np.inf, np.pi, np.inf)
-
-    def step(state, action, key):
-        state, outcome = env.step(state, action, key)
-        state = state.replace(theta=(state.theta + jnp.pi) % (2 * jnp.pi) - jnp.pi)
-        observation = outcome.observation.at[2].set(state.theta)
-        reward = jnp.where(outcome.terminated, 0.0, 1.0)
-        return state, Outcome(observation, reward, jnp.bool_(False), state.time >= horizon)
-
-    observation = Box((4,), tuple(-h for h in high), high)
-    return env._replace(name="seals/CartPole-v0", observation=observation, step=step)
-
-
-def seals_mountain_car(horizon: int = 200) -> Environment:
-    """seals/MountainCar-v0: at the goal the car stays, at reward 0, until the horizon."""
-    env = gymnax_environment("MountainCar-v0", max_steps_in_episode=horizon)
-
-    def reset(key):
-        state, observation = env.reset(key)
-        return (state, observation, jnp.bool_(False), jnp.int32(0)), observation
-
-    def step(state, action, key):
-        inner, observation, at_goal, time = state
-        moved, outcome = env.step(inner, action, key)
-        stay = lambda old, new: jax.tree.map(lambda a, b: jnp.where(at_goal, a, b), old, new)  # noqa: E731
-        inner, observation = stay(inner, moved), stay(observation, outcome.observation)
-        reward = jnp.where(at_goal, 0.0, outcome.reward)
-        state = (inner, observation, at_goal | outcome.terminated, time + 1)
-        return state, Outcome(observation, reward, jnp.bool_(False), time + 1 >= horizon)
-
-    return env._replace(name="seals/MountainCar-v0", reset=reset, step=step)
-
-
-VARIANTS: dict[str, Callable[[], Environment]] = {
+OWN: dict[str, Callable[[], Environment]] = {
+    "Acrobot-v1": acrobot,
+    "CartPole-v1": cart_pole,
+    "MountainCar-v0": mountain_car,
+    "MountainCarContinuous-v0": mountain_car_continuous,
+    "Pendulum-v1": pendulum,
     "seals/CartPole-v0": seals_cartpole,
     "seals/MountainCar-v0": seals_mountain_car,
 }
 
 
 def jax_environment(name: str) -> Environment:
-    """A pure-JAX environment by its id: one of `VARIANTS`, brax/NAME, or one of gymnax. InputError: there is none."""
-    if name in VARIANTS:
-        return VARIANTS[name]()
+    """A pure-JAX environment by its id: one of `OWN`, brax/NAME, or one of gymnax. InputError: there is none."""
+    if name in OWN:
+        return OWN[name]()
     if name.startswith(PREFIX):
         return brax_environment(name)
     import gymnax
 
     if name not in gymnax.registered_envs:
-        near = difflib.get_close_matches(name, [*VARIANTS, *gymnax.registered_envs], n=3) or ["CartPole-v1"]
+        near = difflib.get_close_matches(name, [*OWN, *gymnax.registered_envs], n=3) or ["CartPole-v1"]
         raise InputError(f"environment: no pure-JAX environment {name!r}; perhaps {', '.join(near)}")
     return gymnax_environment(name)
 

@@ -1,4 +1,4 @@
-"""gymnax's environments against Gymnasium's, and the seals variants against their definition."""
+"""gymnax's environments against Gymnasium's, and environments by their ids."""
 
 import importlib.util
 
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from irl.control.environments.gymnax_env import gymnax_environment, jax_environment, seals_cartpole, seals_mountain_car
+from irl.control.environments.gymnax_env import OWN, gymnax_environment, jax_environment
 from irl.control.spaces import Box, Discrete
 from irl.types import InputError
 
@@ -45,31 +45,40 @@ def test_unknown_parameter():
         gymnax_environment("CartPole-v1", mass=3.0)
 
 
-def test_seals_cartpole_goes_on_after_a_fall():
-    world = seals_cartpole(horizon=60)
-    state, _ = world.reset(jax.random.key(0))
-    outcomes = []
-    for _ in range(60):
-        state, outcome = world.step(state, jnp.int32(1), jax.random.key(1))
-        outcomes.append(outcome)
-    assert not any(o.terminated for o in outcomes)
-    assert [bool(o.truncated) for o in outcomes] == [False] * 59 + [True]
-    upright = [abs(float(o.observation[2])) < 12 * np.pi / 180 and abs(float(o.observation[0])) < 2.4 for o in outcomes]
-    assert [float(o.reward) for o in outcomes] == [float(u) for u in upright] and 0 < sum(upright) < 60
-    assert all(abs(float(o.observation[2])) <= np.pi + 1e-5 for o in outcomes)
+def test_by_id():
+    """Our own come without gymnax, others with it."""
+    assert {name: jax_environment(name).name for name in OWN} == {name: name for name in OWN}
+    assert jax_environment("Catch-bsuite").action == Discrete(3)
+    with pytest.raises(InputError, match="no pure-JAX environment 'CartPole-v9'; perhaps CartPole-v1"):
+        jax_environment("CartPole-v9")
 
 
-def test_seals_mountain_car_stays_at_the_goal():
-    world = seals_mountain_car(horizon=6)
-    (inner, observation, at_goal, time), _ = world.reset(jax.random.key(0))
-    near = inner.replace(position=jnp.float32(0.49), velocity=jnp.float32(0.06))
-    state, rewards, seen = (near, observation, at_goal, time), [], []
-    for _ in range(6):
-        state, outcome = world.step(state, jnp.int32(2), jax.random.key(0))
-        rewards.append(float(outcome.reward))
-        seen.append(float(outcome.observation[0]))
-        assert not outcome.terminated
-    assert outcome.truncated and rewards == [-1.0, 0, 0, 0, 0, 0] and seen == [seen[0]] * 6 and seen[0] >= 0.5
+FIELDS = {
+    "CartPole-v1": ("x", "x_dot", "theta", "theta_dot"),
+    "MountainCar-v0": ("position", "velocity"),
+    "Pendulum-v1": ("theta", "theta_dot"),
+}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_our_own_move_as_gymnax_does(name):
+    """A whole episode of the same random actions, each step from the state that ours is in."""
+    ours, theirs = jax_environment(name), gymnax_environment(name)
+    assert (ours.action, ours.horizon) == (theirs.action, theirs.horizon)
+
+    def both(state, key):
+        action = jax.random.randint(key, (), 0, 2)
+        if name == "Pendulum-v1":
+            action = jax.random.uniform(key, (1,), minval=-3.0, maxval=3.0)
+        physics = dict(zip(FIELDS[name], state.physics, strict=True))
+        there = theirs.reset(key)[0].replace(**physics, time=state.time)
+        state, outcome = ours.step(state, action, key)
+        return state, (outcome, theirs.step(there, action, key)[1])
+
+    state, _ = ours.reset(jax.random.key(0))
+    _, (mine, there) = jax.lax.scan(both, state, jax.random.split(jax.random.key(1), 60))
+    np.testing.assert_allclose(mine.observation, there.observation, atol=1e-4)
+    np.testing.assert_array_equal(mine.terminated, there.terminated)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("brax") is not None, reason="brax is installed")

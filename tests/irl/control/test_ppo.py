@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from irl.control.in_graph import collect, in_graph, returns
-from irl.control.ppo import Ppo, advantages
+from irl.control.ppo import Ppo, advantages, orders
 from irl.control.types import Rollout
 from irl.types import InputError
 from reward_models.losses import generalized_advantages
@@ -88,6 +88,15 @@ def test_normalised_observations_move_with_what_is_seen():
     algorithm = in_graph(world, agent, envs=4, time=10)
     state, _ = algorithm.step(algorithm.init(jax.random.key(0)), None, jax.random.key(1))
     assert state.agent.moments.count == 40 and 0 < state.agent.moments.variance[0] <= 1
+
+
+def test_orders_are_permutations_all_of_them_as_likely():
+    for count in (1, 2, 7, 64, 100):
+        found = np.asarray(orders(jax.random.key(count), 3, count))
+        np.testing.assert_array_equal(np.sort(found), np.tile(np.arange(count), (3, 1)))
+    drawn = np.asarray(orders(jax.random.key(0), 6000, 3))
+    _, times = np.unique(drawn, axis=0, return_counts=True)
+    assert len(times) == 6 and abs(times - 1000).max() < 5 * 1000**0.5
 
 
 def test_the_learning_rate_falls_in_a_line():

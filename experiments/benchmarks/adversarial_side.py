@@ -1,0 +1,109 @@
+"""Our side of `adversarial_imitation`: one game in a process of its own, so that its start can be timed.
+
+    python -m experiments.benchmarks.adversarial_side GAME DEMONSTRATIONS SEED MANY STARTED
+
+STARTED is time.time() when the process was. The last line printed is JSON: seconds and returns.
+"""
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from irl.algorithms.base import Algorithm, State
+from irl.control.adversarial import Discriminator
+from irl.control.airl import TransitionAirl
+from irl.control.environments.scaled import moments_of, scaled, scaled_environment
+from irl.control.environments.seals import seals_cartpole
+from irl.control.gail import Gail
+from irl.control.in_graph import in_graph, returns
+from irl.control.ppo import Ppo
+from irl.control.rewards import RewardMlp, ShapedReward
+from irl.control.trajectories import to_transitions
+from irl.control.trajectory_files import read_trajectories
+
+compiled = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 1})
+"""Training of networks as small as these is as fast at LLVM's level 1, and compiled in three quarters of the time."""
+
+STEPS, ENVS, TIME = 133_120, 8, 256
+ROUNDS = STEPS // (ENVS * TIME)
+LEARNER = Ppo(learning_rate=1e-3, discount=0.95)
+GAMES: dict[str, Gail | TransitionAirl] = {
+    "gail": Gail(discriminator=Discriminator(updates=8), network=RewardMlp(normalise=False)),
+    "airl": TransitionAirl(
+        discriminator=Discriminator(updates=4),
+        network=ShapedReward(
+            base=RewardMlp(normalise=False), potential=RewardMlp(normalise=False, action=False), discount=0.95
+        ),
+    ),
+}
+"""Those of configs/cartpole_gail.py and cartpole_airl.py, which would bring plots and checkpoints to the start."""
+
+
+def main() -> None:
+    game, demonstrations, seed, many, started = sys.argv[1:]
+    jax.config.update("jax_num_cpu_devices", math.gcd(int(many), os.cpu_count() or 1))
+    print(json.dumps(measured(game, Path(demonstrations), int(seed), int(many), float(started))))
+
+
+def measured(game: str, demonstrations: Path, seed: int, many: int, started: float) -> dict[str, Any]:
+    """Cold: to the first trained policy since the process started; warm: another; and many seeds side by side."""
+    world = seals_cartpole()
+    shown = to_transitions(read_trajectories(demonstrations))
+    moments = moments_of(world.observation, shown)
+    inside = (scaled(world.observation, moments, seen) for seen in (shown.observation, shown.next_observation))
+    shown = jax.device_put(shown._replace(**dict(zip(("observation", "next_observation"), inside, strict=True))))
+    environment = scaled_environment(world, moments)
+    spaces = (environment.observation, environment.action)
+    agent = GAMES[game].make(LEARNER.make(*spaces), *spaces)
+    one = in_graph(environment, agent, envs=ENVS, time=TIME)
+
+    single = compiled(lambda key: trained(one, shown, key))
+    state = jax.block_until_ready(single(jax.random.key(seed)))
+    cold = time.time() - started
+    warm, _ = seconds(single, jax.random.key(1000 + seed))
+    several = compiled(over_devices(jax.vmap(lambda key: trained(one, shown, key))))
+    jax.block_until_ready(several(jax.random.split(jax.random.key(seed), many)))
+    side_by_side, states = seconds(several, jax.random.split(jax.random.key(1000 + seed), many))
+
+    def judged(state: State, episodes: int) -> jax.Array:
+        return returns(environment, agent, state.agent, jax.random.key(1), episodes).mean()
+
+    each = jax.jit(jax.vmap(lambda state: judged(state, 16)))(jax.device_get(states))
+    found = {"cold": cold, "warm": warm, "return": float(judged(state, 100)), "many": side_by_side}
+    return found | {"many_returns": np.asarray(each).round().astype(int).tolist()}
+
+
+def trained(algorithm: Algorithm, demonstrations: Any, key: jax.Array) -> State:
+    """All rounds in one program."""
+
+    def round_(state: State, key: jax.Array) -> tuple[State, None]:
+        return algorithm.step(state, demonstrations, key)[0], None
+
+    of_init, of_rounds = jax.random.split(key)
+    return jax.lax.scan(round_, algorithm.init(of_init), jax.random.split(of_rounds, ROUNDS))[0]
+
+
+def over_devices(program: Callable[[jax.Array], State]) -> Callable[[jax.Array], State]:
+    """Each device trains a part of the seeds: cores that share out each operation wait for each other there."""
+    mesh = jax.make_mesh((jax.device_count(),), ("seeds",), axis_types=(jax.sharding.AxisType.Auto,))
+    seeds = jax.P("seeds")
+    return jax.shard_map(program, mesh=mesh, in_specs=seeds, out_specs=seeds, check_vma=False)
+
+
+def seconds(program: Callable[[jax.Array], State], key: jax.Array) -> tuple[float, State]:
+    begun = time.perf_counter()
+    state = jax.block_until_ready(program(key))
+    return time.perf_counter() - begun, state
+
+
+if __name__ == "__main__":
+    main()

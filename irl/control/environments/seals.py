@@ -1,0 +1,55 @@
+"""The fixed-horizon variants of seals, as `Environment`.
+
+An episode whose end depends on what was done leaks the reward: an imitator that survives is rewarded for that alone
+(Kostrikov et al. 2019, arXiv 1809.02925; Freire et al. 2020, arXiv 2012.01365, "DERAIL"). These always run to their
+horizon: CartPole goes on after a fall and pays 1 only while it stands; MountainCar stays at the goal, where it pays 0.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+
+from irl.control.environments.base import Environment, Outcome
+from irl.control.environments.classic_control import (
+    State,
+    cart_pole,
+    cart_pole_moved,
+    mountain_car,
+    stands,
+    wrapped,
+)
+from irl.control.spaces import Box
+
+ANGLE = np.array([False, False, True, False])
+
+
+def seals_cartpole(horizon: int = 500) -> Environment:
+    """seals/CartPole-v0: never over before the horizon; reward 1 while cart and pole are in bounds, else 0."""
+
+    def step(state, action, key):
+        physics = cart_pole_moved(state.physics, action)
+        physics = jnp.where(ANGLE, wrapped(physics), physics)
+        state = State(physics, state.time + 1)
+        return state, Outcome(physics, jnp.float32(stands(physics)), jnp.bool_(False), state.time >= horizon)
+
+    high = (np.inf, np.inf, np.pi, np.inf)
+    space = Box((4,), tuple(-h for h in high), high)
+    return cart_pole(horizon)._replace(name="seals/CartPole-v0", observation=space, step=step)
+
+
+def seals_mountain_car(horizon: int = 200) -> Environment:
+    """seals/MountainCar-v0: at the goal the car stays, at reward 0, until the horizon."""
+    env = mountain_car(horizon)
+
+    def reset(key):
+        state, observation = env.reset(key)
+        return (state, jnp.bool_(False)), observation
+
+    def step(state, action, key):
+        before, at_goal = state
+        moved, outcome = env.step(before, action, key)
+        physics = jnp.where(at_goal, before.physics, moved.physics)
+        reward = jnp.where(at_goal, 0.0, outcome.reward)
+        after = (State(physics, moved.time), at_goal | outcome.terminated)
+        return after, Outcome(physics, reward, jnp.bool_(False), moved.time >= horizon)
+
+    return env._replace(name="seals/MountainCar-v0", reset=reset, step=step)
