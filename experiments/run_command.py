@@ -17,6 +17,7 @@ from typing import Any, get_args, get_type_hints
 import tyro
 
 import configs
+from experiments.compilation_cache import keep_compiled_programs
 from experiments.config_classes import CONFIG_CLASSES, RUNS, Run
 from irl.sharding import initialise_distributed
 from irl.types import InputError
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str]) -> int:
         print(HELP)
         return 0 if arguments else 2
     initialise_distributed()
+    keep_compiled_programs()
     name, rest = arguments[0], list(arguments[1:])
     overwrite = "--overwrite" in rest
     rest = [argument for argument in rest if argument != "--overwrite"]

@@ -18,26 +18,37 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments.compilation_cache import keep_compiled_programs
 from irl.algorithms.base import Algorithm, State
 from irl.control.adversarial import Discriminator
+from irl.control.agent import Agent
 from irl.control.airl import TransitionAirl
-from irl.control.environments.scaled import moments_of, scaled, scaled_environment
+from irl.control.environments.scaled import moments_of, scaled, scaled_environment, scaled_space
 from irl.control.environments.seals import seals_cartpole
 from irl.control.gail import Gail
 from irl.control.in_graph import in_graph, returns
+from irl.control.moments import Moments
 from irl.control.ppo import Ppo
 from irl.control.rewards import RewardMlp, ShapedReward
+from irl.control.spaces import Space
 from irl.control.trajectories import to_transitions
 from irl.control.trajectory_files import read_trajectories
+from irl.control.types import Transitions
 
 compiled = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 1})
 """Training of networks as small as these is as fast at LLVM's level 1, and compiled in three quarters of the time."""
 
 STEPS, ENVS, TIME = 133_120, 8, 256
 ROUNDS = STEPS // (ENVS * TIME)
-LEARNER = Ppo(learning_rate=1e-3, discount=0.95)
+Training = Callable[[Moments, Transitions, jax.Array], State]
+"""(moments, demonstrations in their units, key or keys of seeds) -> what was trained"""
+
+LEARNERS = {
+    "gail": Ppo(learning_rate=1e-3, discount=0.95, hidden=(32, 32), epochs=5),
+    "airl": Ppo(learning_rate=1e-3, discount=0.95),
+}
 GAMES: dict[str, Gail | TransitionAirl] = {
-    "gail": Gail(discriminator=Discriminator(updates=8), network=RewardMlp(normalise=False)),
+    "gail": Gail(discriminator=Discriminator(updates=8, batch=512), network=RewardMlp(normalise=False)),
     "airl": TransitionAirl(
         discriminator=Discriminator(updates=4),
         network=ShapedReward(
@@ -56,30 +67,43 @@ def main() -> None:
 
 def measured(game: str, demonstrations: Path, seed: int, many: int, started: float) -> dict[str, Any]:
     """Cold: to the first trained policy since the process started; warm: another; and many seeds side by side."""
+    keep_compiled_programs()
     world = seals_cartpole()
-    shown = to_transitions(read_trajectories(demonstrations))
-    moments = moments_of(world.observation, shown)
-    inside = (scaled(world.observation, moments, seen) for seen in (shown.observation, shown.next_observation))
-    shown = jax.device_put(shown._replace(**dict(zip(("observation", "next_observation"), inside, strict=True))))
-    environment = scaled_environment(world, moments)
-    spaces = (environment.observation, environment.action)
-    agent = GAMES[game].make(LEARNER.make(*spaces), *spaces)
-    one = in_graph(environment, agent, envs=ENVS, time=TIME)
+    moments, shown = in_units(world.observation, to_transitions(read_trajectories(demonstrations)))
+    agent = agent_of(game)
 
-    single = compiled(lambda key: trained(one, shown, key))
-    state = jax.block_until_ready(single(jax.random.key(seed)))
+    def single(moments: Moments, shown: Transitions, key: jax.Array) -> State:
+        return trained(in_graph(scaled_environment(world, moments), agent, envs=ENVS, time=TIME), shown, key)
+
+    one = compiled(single)
+    state = jax.block_until_ready(one(moments, shown, jax.random.key(seed)))
     cold = time.time() - started
-    warm, _ = seconds(single, jax.random.key(1000 + seed))
-    several = compiled(over_devices(jax.vmap(lambda key: trained(one, shown, key))))
-    jax.block_until_ready(several(jax.random.split(jax.random.key(seed), many)))
-    side_by_side, states = seconds(several, jax.random.split(jax.random.key(1000 + seed), many))
+    warm, _ = seconds(one, moments, shown, jax.random.key(1000 + seed))
+    several = compiled(over_devices(jax.vmap(single, in_axes=(None, None, 0))))
+    jax.block_until_ready(several(moments, shown, jax.random.split(jax.random.key(seed), many)))
+    side_by_side, states = seconds(several, moments, shown, jax.random.split(jax.random.key(1000 + seed), many))
 
     def judged(state: State, episodes: int) -> jax.Array:
+        environment = scaled_environment(world, moments)
         return returns(environment, agent, state.agent, jax.random.key(1), episodes).mean()
 
     each = jax.jit(jax.vmap(lambda state: judged(state, 16)))(jax.device_get(states))
     found = {"cold": cold, "warm": warm, "return": float(judged(state, 100)), "many": side_by_side}
     return found | {"many_returns": np.asarray(each).round().astype(int).tolist()}
+
+
+def agent_of(game: str) -> Agent:
+    world = seals_cartpole()
+    spaces = (scaled_space(world.observation), world.action)
+    return GAMES[game].make(LEARNERS[game].make(*spaces), *spaces)
+
+
+@partial(jax.jit, static_argnums=0)
+def in_units(space: Space, shown: Transitions) -> tuple[Moments, Transitions]:
+    """Demonstrations in units of their own, and those."""
+    moments = moments_of(space, shown)
+    before, after = (scaled(space, moments, seen) for seen in (shown.observation, shown.next_observation))
+    return moments, shown._replace(observation=before, next_observation=after)
 
 
 def trained(algorithm: Algorithm, demonstrations: Any, key: jax.Array) -> State:
@@ -92,16 +116,16 @@ def trained(algorithm: Algorithm, demonstrations: Any, key: jax.Array) -> State:
     return jax.lax.scan(round_, algorithm.init(of_init), jax.random.split(of_rounds, ROUNDS))[0]
 
 
-def over_devices(program: Callable[[jax.Array], State]) -> Callable[[jax.Array], State]:
+def over_devices(program: Training) -> Training:
     """Each device trains a part of the seeds: cores that share out each operation wait for each other there."""
     mesh = jax.make_mesh((jax.device_count(),), ("seeds",), axis_types=(jax.sharding.AxisType.Auto,))
-    seeds = jax.P("seeds")
-    return jax.shard_map(program, mesh=mesh, in_specs=seeds, out_specs=seeds, check_vma=False)
+    same, seeds = jax.P(), jax.P("seeds")
+    return jax.shard_map(program, mesh=mesh, in_specs=(same, same, seeds), out_specs=seeds, check_vma=False)
 
 
-def seconds(program: Callable[[jax.Array], State], key: jax.Array) -> tuple[float, State]:
+def seconds(program: Training, moments: Moments, shown: Transitions, key: jax.Array) -> tuple[float, State]:
     begun = time.perf_counter()
-    state = jax.block_until_ready(program(key))
+    state = jax.block_until_ready(program(moments, shown, key))
     return time.perf_counter() - begun, state
 
 

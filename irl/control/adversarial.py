@@ -96,8 +96,8 @@ def adversarial_agent(
             updates, opt_state = optimiser.update(grads, opt_state)
             return (optax.apply_updates(params, updates), opt_state), info
 
-        sizes = jnp.array([[len(batch.demonstrations.terminated)], [len(made_log_prob)]])
-        rows = jax.random.randint(of_rows, (config.updates, 2, config.batch), 0, sizes)
+        sizes = jnp.array([[len(batch.demonstrations.terminated)], [len(made_log_prob)]], jnp.uint32)
+        rows = jax.random.bits(of_rows, (config.updates, 2, config.batch)) % sizes
         given = (rows, jax.random.split(of_mixing, config.updates))
         (params, opt_state), infos = jax.lax.scan(update, (params, state.opt_state), given)
         reward = pay(params, made, made_log_prob).reshape(batch.rollout.reward.shape)

@@ -35,13 +35,15 @@ def perceptron(
     ever (jaxlib 0.10.2: the threads of a batch wait for threads of the same pool).
     """
     gains = [2**0.5] * (len(widths) - 2) + [head_scale]
+    shapes = list(itertools.pairwise(widths))
 
     def init(key: jax.Array) -> Params:
-        keys = jax.random.split(key, len(gains))
-        shapes = itertools.pairwise(widths)
+        """All weights are drawn at once: random numbers are half of what is compiled of a small training."""
+        sizes = [inner * outer for inner, outer in shapes]
+        drawn = jnp.split(jax.random.normal(key, (sum(sizes),)), list(itertools.accumulate(sizes[:-1])))
         return [
-            {"w": gain / shape[0] ** 0.5 * jax.random.normal(k, shape), "b": jnp.zeros(shape[1])}
-            for k, gain, shape in zip(keys, gains, shapes, strict=True)
+            {"w": gain / shape[0] ** 0.5 * weights.reshape(shape), "b": jnp.zeros(shape[1])}
+            for weights, gain, shape in zip(drawn, gains, shapes, strict=True)
         ]
 
     def apply(params: Params, inputs: Float[Array, "batch in"]) -> Float[Array, "batch out"]:

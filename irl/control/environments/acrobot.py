@@ -19,7 +19,7 @@ FASTEST = np.array([4 * np.pi, 9 * np.pi], np.float32)
 
 
 def acrobot(horizon: int = 500) -> Environment:
-    """(cos, sin, cos, sin, speeds) of both angles, 0 hanging down; costs 1 a step until the tip is 1 m above the axis."""
+    """(cos, sin, cos, sin, speeds) of two angles, 0 hanging down; costs 1 a step until the tip is a link above."""
 
     def seen(physics):
         first, second = physics[:2]

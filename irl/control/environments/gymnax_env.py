@@ -1,4 +1,4 @@
-"""Pure-JAX environments by their ids: our own (classic_control.py, acrobot.py, seals.py), or else gymnax's as `Environment`.
+"""Pure-JAX environments by their ids: our own (classic_control.py, acrobot.py, seals.py), or gymnax's as `Environment`.
 
 gymnax is imported when one of its own is asked for: with it come pandas, seaborn and matplotlib.
 """

@@ -40,8 +40,11 @@ def scaled_environment(environment: Environment, moments: Moments) -> Environmen
         state, outcome = environment.step(state, action, key)
         return state, outcome._replace(observation=read(outcome.observation))
 
-    space = Box((environment.observation.width,), -CLIP, CLIP)
-    return environment._replace(observation=space, reset=reset, step=step)
+    return environment._replace(observation=scaled_space(environment.observation), reset=reset, step=step)
+
+
+def scaled_space(space: Space) -> Box:
+    return Box((space.width,), -CLIP, CLIP)
 
 
 def scaled(space: Space, moments: Moments, observations: Num[ArrayLike, "batch ..."]) -> Float[Array, "batch width"]:
