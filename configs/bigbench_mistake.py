@@ -19,7 +19,7 @@ from irl.train import Schedule
 
 DATA = "../shared/data/bigbench_mistake"
 TASKS = ("dyck_languages", "word_sorting", "tracking_shuffled_objects")
-STEPS = 2000
+STEPS = 3000
 
 config = ClaimModel(
     title="BIG-Bench-Mistake: where is the first mistake?",

@@ -2,8 +2,8 @@
 
     traceward run halfcheetah_iq_learn
 
-Expect: see LOG.md; 60,000 steps of the environment a seed, ten minutes each on one core. An expert is trained first (SAC; a
-quarter of an hour on two cores). For demonstrations of your own copy this file and write
+Expect: see LOG.md; 60,000 steps of the environment a seed, ten minutes each on one core. An expert is trained first
+(SAC; a quarter of an hour on two cores). For demonstrations of your own copy this file and write
 expert=DemonstrationFile(path=...).
 Obvious variations: --seeds 1; --environment.id Hopper-v5; --imitator.alpha 1.
 """

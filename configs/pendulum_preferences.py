@@ -15,7 +15,7 @@ config = LearnFromComparisons(
     title="Preference comparisons on Pendulum-v1",
     environment=PureJax(id="Pendulum-v1"),
     time=256,
-    comparisons=PreferenceComparisons(members=3, learning_rate=1e-3, updates=64, initial=0.2),
+    comparisons=PreferenceComparisons(members=3, learning_rate=4e-3, decay=61, batch=16, initial=0.2),
     learner=Ppo(
         learning_rate=3e-3,
         decay=61,
@@ -23,7 +23,7 @@ config = LearnFromComparisons(
         trace_decay=0.9,
         clip=0.1,
         entropy=0.01,
-        minibatch=64,
+        minibatch=128,
         normalise=True,
     ),
 )

@@ -32,6 +32,8 @@ class ClaimModel:
     title: str
     data: MistakeTraces
     claims: FitClaims = field(default_factory=FitClaims)
+    per_trace: int = 6
+    """Claims that an epoch learns from each trace, of different steps: traces differ much in length."""
     seeds: tuple[int, ...] = (0, 1, 2)
 
 
@@ -62,10 +64,15 @@ def _fit(config: ClaimModel, run: RunFolder, trained_on: str) -> ClaimScorer:
     def draw(epoch: int) -> list[StepWindow]:
         rng = np.random.default_rng([run.seed, 11, epoch])
         traces = config.data.demonstrations(run.seed + 1000 * epoch)
-        steps = (step for trace in traces for step in claims(trace.prompt, trace.steps) if step)
-        return [step[rng.integers(len(step))] for step in steps]
+        return [claim for trace in traces for claim in _some(config.per_trace, trace, rng)]
 
     return config.claims.fit(run, _name(run.seed), MISTAKES, draw, trained_on)
+
+
+def _some(count: int, trace: LabelledSteps, rng: np.random.Generator) -> list[StepWindow]:
+    """Claims of as many steps, drawn at random."""
+    steps = [step for step in claims(trace.prompt, trace.steps) if step]
+    return [steps[i][rng.integers(len(steps[i]))] for i in rng.permutation(len(steps))[:count]]
 
 
 def _locations(config: ClaimModel, members: Sequence[ClaimScorer]) -> list[Row]:

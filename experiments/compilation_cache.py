@@ -19,7 +19,7 @@ CPUINFO = Path("/proc/cpuinfo")
 def keep_compiled_programs() -> None:
     """For this process; a cache that JAX was already told of stays."""
     folder = cache_folder(os.environ, instructions())
-    if folder is not None and jax.config.jax_compilation_cache_dir is None:
+    if folder is not None and jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 

@@ -19,8 +19,7 @@ from irl.algorithms.sft import Sft
 from irl.traces.claims import READINGS, Reading
 from irl.traces.conversations import Question, checked_name, split_parts
 from irl.traces.encode import EncodedTrace, Encoder
-from irl.traces.packed_steps import LabelledRows, PackedSteps
-from irl.traces.pipeline import Json, PyTree
+from irl.traces.packed_steps import PackedTexts
 from irl.traces.scoring import TextScorer, TextScores
 from irl.traces.windows import StepWindow, encode_windows
 from irl.train import Schedule
@@ -30,7 +29,6 @@ from reward_models.networks.base import Params
 from reward_models.networks.decoder import DecoderConfig, RopeScaling
 from reward_models.networks.regret import RegretConfig
 from reward_models.tensor_file import check_params
-from reward_models.types import TraceBatch
 
 _CLASSES: dict[str, type] = {c.__name__: c for c in (RegretConfig, DecoderConfig, RopeScaling)}
 _READING = "windows"
@@ -60,12 +58,11 @@ class FitClaims:
         judged = tuple(sorted(encoder.special(token) for token in reading.judged))
         network = RegretConfig(decoder=decoder, judged=judged)
 
-        def rows(epoch: int) -> LabelledRows:
-            fitting = [row for row in encode_windows(encoder, draw(epoch)) if len(row.tokens) <= self.length]
-            return LabelledRows(fitting, [[1.0]] * len(fitting))
+        def fitting(epoch: int) -> list[EncodedTrace]:
+            return [row for row in encode_windows(encoder, draw(epoch)) if len(row.tokens) <= self.length]
 
         algorithm = self.algorithm.make(decoder)
-        source = TrueClaims(PackedSteps(rows, rows=self.rows, length=self.length, seed=folder.seed, name=name))
+        source = PackedTexts(fitting, rows=self.rows, length=self.length, seed=folder.seed, name=name)
         params = jax.device_get(folder.fit(name, algorithm, source, self.schedule).params)
         target = folder.folder / name
         if not target.exists():
@@ -78,22 +75,6 @@ class FitClaims:
                 manifest={"seed": folder.seed, _READING: reading.name, "trained_on": trained_on},
             )
         return ClaimScorer(network, params, reading, encoder)
-
-
-class TrueClaims:
-    """A `Source` of packed TraceBatches, without the labels that packed steps have."""
-
-    def __init__(self, packed: PackedSteps):
-        self._packed = packed
-
-    def next(self, state: PyTree = None) -> TraceBatch:
-        return self._packed.next().traces
-
-    def get_state(self) -> Json:
-        return self._packed.get_state()
-
-    def set_state(self, state: Json) -> None:
-        self._packed.set_state(state)
 
 
 class ClaimScorer:

@@ -10,12 +10,10 @@ from experiments.text_model import Base
 from irl.algorithms.optimiser import AdamW
 from irl.algorithms.sft import Sft
 from irl.traces.encode import EncodedTrace
-from irl.traces.packed_steps import LabelledRows, PackedSteps
-from irl.traces.pipeline import Json, PyTree
+from irl.traces.packed_steps import PackedTexts
 from irl.train import Schedule
 from irl.types import InputError
 from reward_models.networks.base import Params
-from reward_models.types import TraceBatch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,28 +31,18 @@ class FitTrunk:
         algorithm = self.algorithm.make(base.decoder)
         start = algorithm.init(folder.key(name))
         start = start if base.trunk is None else start._replace(params=base.trunk)
-        texts = WholeTexts(draw, rows=self.rows, length=self.length, seed=folder.seed)
+        whole = whole_texts(draw, self.length)
+        texts = PackedTexts(whole, rows=self.rows, length=self.length, seed=folder.seed, name="whole texts")
         return jax.device_get(folder.fit(name, algorithm, texts, self.schedule, start).params)
 
 
-class WholeTexts:
-    """A `Source` of packed TraceBatches in which every token but the first of a text is learned from."""
+def whole_texts(draw: Callable[[int], list[EncodedTrace]], length: int) -> Callable[[int], list[EncodedTrace]]:
+    """Every token but the first of a text is learned from; longer texts are left out."""
 
-    def __init__(self, draw: Callable[[int], list[EncodedTrace]], *, rows: int, length: int, seed: int):
-        def whole(epoch: int) -> LabelledRows:
-            fitting = [row for row in draw(epoch) if len(row.tokens) <= length]
-            if not fitting:
-                raise InputError(f"language model: no text fits into a row of {length} tokens; raise trunk.length")
-            traces = [EncodedTrace(row.tokens, [-1, *[0] * (len(row.tokens) - 1)]) for row in fitting]
-            return LabelledRows(traces, [[1.0]] * len(traces))
+    def whole(epoch: int) -> list[EncodedTrace]:
+        fitting = [row for row in draw(epoch) if len(row.tokens) <= length]
+        if not fitting:
+            raise InputError(f"language model: no text fits into a row of {length} tokens; raise trunk.length")
+        return [EncodedTrace(row.tokens, [-1, *[0] * (len(row.tokens) - 1)]) for row in fitting]
 
-        self._packed = PackedSteps(whole, rows=rows, length=length, seed=seed, name="whole texts")
-
-    def next(self, state: PyTree = None) -> TraceBatch:
-        return self._packed.next().traces
-
-    def get_state(self) -> Json:
-        return self._packed.get_state()
-
-    def set_state(self, state: Json) -> None:
-        self._packed.set_state(state)
+    return whole

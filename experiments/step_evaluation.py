@@ -112,7 +112,7 @@ def _learned_rows(
     ]
     if right.any():
         rows.append(_row(f"{name}: right trace found right", learned[:, right], information, "a seed"))
-    for kind in sorted(set(test.subset[wrong])):
+    for kind in sorted({*test.subset[wrong]} - {""}):
         of_kind = wrong & (test.subset == kind)
         rows.append(_row(f"{name}: {kind}", learned[:, of_kind], information, "first wrong step found"))
     return rows

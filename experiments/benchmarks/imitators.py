@@ -61,15 +61,15 @@ def main(arguments: list[str] | None = None) -> int:
         place.chmod(0o755)
         peer_line(options.peer_python, place, "make_expert.py")
         for name in options.imitators:
-            _compare(options, place, name)
+            _compare(options.peer_python, place, name, options.seeds)
     return 0
 
 
-def _compare(options: Options, place: Path, name: str) -> None:
+def _compare(peer: Path, place: Path, name: str, seeds: tuple[int, ...]) -> None:
     """Both sides in turn, seed by seed."""
     rows = []
-    for seed in options.seeds:
-        theirs = peer_line(options.peer_python, place, PEER[name], "--seed", str(seed))
+    for seed in seeds:
+        theirs = peer_line(peer, place, PEER[name], "--seed", str(seed))
         looks = sum(theirs[look]["wall_s"] for look in ("before", "eval", "expert") if look in theirs)
         cold, warm = theirs["total_wall_s"] - looks, theirs["train_wall_s"] + theirs.get("fit_s", 0.0)
         called = [sys.executable, "-m", "experiments.benchmarks.imitators", "--child", name, "--seed", str(seed)]

@@ -198,7 +198,7 @@ def _from_peers_starts(world, learner, policy):
     drawn = [g.uniform(-high, high) for i, g in enumerate(generators) for _ in range((STARTS + i) // 8)]
     angle, speed = jnp.asarray(np.array(drawn, np.float32).T)
     keys = jax.random.split(jax.random.key(0), STARTS)
-    inner = jax.vmap(world.reset)(keys)[0].replace(theta=angle, theta_dot=speed)
+    inner = jax.vmap(world.reset)(keys)[0]._replace(physics=jnp.stack([angle, speed], axis=1))
 
     def step(carry, _):
         inner, seen = carry

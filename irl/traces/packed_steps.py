@@ -14,7 +14,7 @@ from irl.traces.encode import EncodedTrace
 from irl.traces.packing import Room, Unit, check_fits, count_steps, fill_rows, measure, plan_batches
 from irl.traces.pipeline import Json, PyTree, epoch_order
 from irl.types import InputError
-from reward_models.types import LabelledBatch
+from reward_models.types import LabelledBatch, TraceBatch
 
 
 class LabelledRows(NamedTuple):
@@ -73,6 +73,26 @@ class PackedSteps:
             labels[place.row, place.slot : place.slot + len(of_trace)] = of_trace
         traces = fill_rows(((data.traces[number], place) for number, (place,) in batch), self._room)
         return LabelledBatch(traces, np.full(self._room.rows, np.nan, np.float32), labels)
+
+
+class PackedTexts:
+    """A `Source` of packed TraceBatches without labels: what a likelihood is learned from."""
+
+    def __init__(self, draw: Callable[[int], Sequence[EncodedTrace]], *, rows: int, length: int, seed: int, name: str):
+        def labelled(epoch: int) -> LabelledRows:
+            texts = draw(epoch)
+            return LabelledRows(texts, [[1.0]] * len(texts))
+
+        self._packed = PackedSteps(labelled, rows=rows, length=length, seed=seed, name=name)
+
+    def next(self, state: PyTree = None) -> TraceBatch:
+        return self._packed.next().traces
+
+    def get_state(self) -> Json:
+        return self._packed.get_state()
+
+    def set_state(self, state: Json) -> None:
+        self._packed.set_state(state)
 
 
 def _check(data: LabelledRows, room: Room) -> None:

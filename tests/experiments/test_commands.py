@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from experiments.cli import main
 from experiments.config_classes import RUNS
@@ -29,6 +28,8 @@ from reward_models.checkpoint_folder import encoding_of
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
 from reward_models.types import ScoreSpec
+
+pytestmark = pytest.mark.usefixtures("careless_compilation")
 
 TOKENIZER = number_tokenizer()
 TINY = DecoderConfig(
@@ -46,24 +47,6 @@ MALFORMED = (NO_ANSWER, NONE, PROSE, "", " \n\t\r\n", "Steps:\n")
 WITHOUT_STEP = ("", " \n\t\r\n", "Steps:\n")
 FIRST = (WRONG, RIGHT, *MALFORMED, RIGHT, SAME_ANSWER)
 SECOND = ("1 + 2 = 3 (left: 3 4 7)\nAnswer: 1 + 2 + 4 + 7 = 14", "Answer: (7 - 2 + 1) * 4 = 24")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compile_once(tmp_path_factory):
-    """Every command compiles its own programs; here it does so carelessly, and the next one finds them on disk."""
-    settings = {
-        "jax_disable_most_optimizations": True,
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-        "jax_persistent_cache_min_compile_time_secs": 0,
-    }
-    before = {name: jax.config.values[name] for name in settings}
-    for name, value in settings.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
 
 
 class Outcome(NamedTuple):

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 import experiments.score
@@ -27,6 +26,8 @@ from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead, MLPHead, StepEnds
 from reward_models.networks.regret import RegretConfig
 from reward_models.types import TraceBatch
+
+pytestmark = pytest.mark.usefixtures("careless_compilation")
 
 CHATML = "{% for m in messages %}<|start|>{{ m.role }}\n{{ m.content }}<|end|>\n{% endfor %}"
 SPECIAL = ("<pad>", "<|start|>", "<|end|>", "<extra_0>")
@@ -58,24 +59,6 @@ QWEN = DecoderConfig(**{**vars(TINY), "attention_bias": True})
 OUTCOME = HeadedDecoderConfig(decoder=TINY, head=LinearHead(), read=LastToken())
 PROCESS = HeadedDecoderConfig(decoder=QWEN, head=MLPHead(labels=2), read=StepEnds(), information="step labels")
 COUNTDOWN = ("10 - 4 = 6 (left: 5 6 6)\n6 * 5 = 30 (left: 6 30)", "4 + 5 = 9 (left: 6 9 10)", "Answer: 4 + 5")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compile_once(tmp_path_factory):
-    """Every command compiles its own programs; here it does so carelessly, and the next one finds them on disk."""
-    settings = {
-        "jax_disable_most_optimizations": True,
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-        "jax_persistent_cache_min_compile_time_secs": 0,
-    }
-    before = {name: jax.config.values[name] for name in settings}
-    for name, value in settings.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
 
 
 class Outcome(NamedTuple):

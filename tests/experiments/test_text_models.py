@@ -8,7 +8,6 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 import experiments.pair_evaluation
 from experiments.claim_model import ClaimModel, run_claim_model
@@ -33,29 +32,13 @@ from irl.types import InputError
 from reward_models.hugging_face import load_hugging_face, save_hugging_face
 from reward_models.networks.decoder import DecoderConfig
 
+pytestmark = pytest.mark.usefixtures("careless_compilation")
+
 TINY = DecoderConfig(vocab_size=320, num_layers=1, dim=16, num_heads=2, num_kv_heads=1, head_dim=8, hidden_dim=32)
 SHORT = Schedule(steps=2, log_every=1, save_every=1)
 CALCULATIONS = FitCalculations(decoder=TINY, schedule=SHORT, rows=4, length=64, epoch=60)
 TRUNK = FitTrunk(algorithm=Sft(optimiser=AdamW(learning_rate=1e-2)), schedule=SHORT, rows=4, length=128)
 WEIGHTS = "model.safetensors"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compile_once(tmp_path_factory):
-    """Every run compiles its own programs; here it does so carelessly, and the next one finds them on disk."""
-    settings = {
-        "jax_disable_most_optimizations": True,
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-        "jax_persistent_cache_min_compile_time_secs": 0,
-    }
-    before = {name: jax.config.values[name] for name in settings}
-    for name, value in settings.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
 
 
 @pytest.fixture(scope="module", autouse=True)
