@@ -43,6 +43,8 @@ class RewardMlp:
     terminated: bool = False
     normalise: bool = True
     spectral_norm: bool = False
+    head_scale: float = 1.0
+    """Of the last layer's first weights: near 0 all steps are worth the same before anything is learned."""
 
     def __post_init__(self):
         if not (self.observation or self.action or self.next_observation or self.terminated):
@@ -51,7 +53,8 @@ class RewardMlp:
     def make(self, observation: Space, action: Space) -> RewardNetwork:
         widths = (observation.width * self.observation, action.width * self.action)
         width = sum(widths) + observation.width * self.next_observation + self.terminated
-        network = perceptron((width, *self.hidden, 1), jax.nn.relu, spectral_norm=self.spectral_norm)
+        widths = (width, *self.hidden, 1)
+        network = perceptron(widths, jax.nn.relu, head_scale=self.head_scale, spectral_norm=self.spectral_norm)
 
         def read(transitions: Transitions) -> Float[Array, "batch width"]:
             parts = [
