@@ -2,9 +2,9 @@
 
     traceward run cartpole_airl
 
-Expect: all five at 500, the expert's return (60 of 60 fresh seeds: LOG.md), within 133,000 steps each; a fresh policy
+Expect: all five at 500, the expert's return (40 of 40 fresh seeds: LOG.md), within 133,000 steps each; a fresh policy
 on the frozen reward is reported beside them. `head_scale` counts: rewards that start far from 0 where the pole has long
-fallen cost one seed in ten its start. Obvious variations: --seeds 16; --retrain 0; --imitator.network.base.action False.
+fallen cost one seed in ten its start. Obvious variations: --seeds 16; --retrain 0; --imitator.pay f.
 """
 
 from experiments.arenas import PureJax

@@ -99,7 +99,7 @@ class PureJax:
     """An environment as pure functions: rollouts and learning are one program."""
 
     id: str = "seals/CartPole-v0"
-    """Of gymnax, brax/NAME of brax, or a fixed-horizon variant: seals/CartPole-v0, seals/MountainCar-v0."""
+    """Of classic control, a fixed-horizon variant (seals/CartPole-v0, seals/MountainCar-v0), gymnax, or brax/NAME."""
 
     def arena(self) -> "InGraph":
         return InGraph(jax_environment(self.id))

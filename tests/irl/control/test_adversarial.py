@@ -99,6 +99,13 @@ def test_rewards_read_what_they_are_told_to():
             assert bool(same[0]) == (name != read), (read, name)
 
 
+def test_a_small_head_starts_near_zero():
+    plain, small = (RewardMlp(normalise=False, head_scale=scale).make(Box((1,)), Discrete(2)) for scale in (1.0, 0.01))
+    values = [network.apply(network.init(jax.random.key(0)), demonstrations(8)) for network in (plain, small)]
+    np.testing.assert_allclose(values[1], 0.01 * values[0], rtol=1e-4)
+    assert np.abs(values[0]).max() > 0.1
+
+
 def test_ensembles_are_the_mean_of_their_members():
     member = RewardMlp(hidden=(4,)).make(Box((1,)), Discrete(2))
     together = ensemble(member, 3)

@@ -18,6 +18,14 @@ def test_perceptron():
     np.testing.assert_allclose(network.apply(params, x), np.tanh(x @ w) @ v, rtol=1e-5)
 
 
+def test_first_weights():
+    body, head = perceptron((100, 80, 300), head_scale=0.1).init(jax.random.key(0))
+    assert [w["w"].shape for w in (body, head)] == [(100, 80), (80, 300)]
+    assert body["w"].std() == pytest.approx((2 / 100) ** 0.5, rel=0.03)
+    assert head["w"].std() == pytest.approx(0.1 / 80**0.5, rel=0.03)
+    assert abs(np.corrcoef(body["w"].ravel(), head["w"].ravel()[:8000])[0, 1]) < 0.05
+
+
 @pytest.mark.parametrize("shape", [(5, 3), (3, 5), (4, 1), (6, 6)])
 def test_spectral_norm(shape):
     w = np.random.default_rng(1).normal(size=shape)
