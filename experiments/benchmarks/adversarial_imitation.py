@@ -94,7 +94,7 @@ def _side(game: str, demonstrations: Path, seed: int, many: int, cache: str) -> 
     return _json(subprocess.run(called, capture_output=True, text=True, check=True, env=environment))
 
 
-def peer_line(python: Path, place: Path, script: str, *flags: str) -> dict[str, Any]:
+def peer_line(python: Path | None, place: Path, script: str, *flags: str) -> dict[str, Any]:
     return _json(subprocess.run([str(python), script, *flags], cwd=place, capture_output=True, text=True, check=True))
 
 

@@ -53,8 +53,8 @@ class RewardMlp:
     def make(self, observation: Space, action: Space) -> RewardNetwork:
         widths = (observation.width * self.observation, action.width * self.action)
         width = sum(widths) + observation.width * self.next_observation + self.terminated
-        widths = (width, *self.hidden, 1)
-        network = perceptron(widths, jax.nn.relu, head_scale=self.head_scale, spectral_norm=self.spectral_norm)
+        layers = (width, *self.hidden, 1)
+        network = perceptron(layers, jax.nn.relu, head_scale=self.head_scale, spectral_norm=self.spectral_norm)
 
         def read(transitions: Transitions) -> Float[Array, "batch width"]:
             parts = [

@@ -106,7 +106,7 @@ def test_learns_a_corridor_from_several_seeds_at_once():
     algorithm = in_graph(world, agent, envs=4, time=10)
 
     def train(key):
-        state, _ = jax.lax.scan(lambda s, k: algorithm.step(s, None, k), algorithm.init(key), jax.random.split(key, 40))
+        state, _ = jax.lax.scan(lambda s, k: algorithm.step(s, None, k), algorithm.init(key), jax.random.split(key, 80))
         return returns(world, agent, state.agent, key, 2)
 
     earned = compiled(jax.vmap(train))(jax.random.split(jax.random.key(0), 2))
