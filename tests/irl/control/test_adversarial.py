@@ -32,7 +32,7 @@ def demonstrations(count: int = 256) -> Transitions:
     return Transitions(jnp.array(sign), jnp.array(action), jnp.array(after), jnp.zeros(count, bool))
 
 
-def trained(agent, rounds=25):
+def trained(agent, rounds=40):
     algorithm = in_graph(WORLD, agent, envs=16, time=10)
     step, state = jax.jit(algorithm.step), algorithm.init(jax.random.key(0))
     for number in range(rounds):
