@@ -2,7 +2,7 @@
 
     traceward run halfcheetah_iq_learn
 
-Expect: see LOG.md; 60,000 steps of the environment a seed, ten minutes each on one core. An expert is trained first
+Expect: see LOG.md; 40,000 steps of the environment a seed, seven minutes each on one core. An expert is trained first
 (SAC; a quarter of an hour on two cores). For demonstrations of your own copy this file and write
 expert=DemonstrationFile(path=...).
 Obvious variations: --seeds 1; --environment.id Hopper-v5; --imitator.alpha 1.
@@ -16,7 +16,7 @@ from irl.control.off_policy import OffPolicy
 from irl.control.sac import Sac
 from irl.train import Schedule
 
-STEPS = 940
+STEPS = 625
 
 config = Imitate(
     title="IQ-Learn on HalfCheetah",
