@@ -6,7 +6,7 @@ A soft Q-function of what steps claim, each claim with what it follows from (irl
 problems are the test, labelled problems set the threshold.
 Expect: exact locations, all traces: Dyck .97, word sorting .84, tracking .92 (LOG.md, three seeds; 22 minutes on one
 core). Published by Tyen et al. (arXiv 2311.08516, table 4), best model and prompting: .443, .443, .907.
-Obvious variations: --data.files FILE (one task); --data.generated 0 (real right traces alone); bigbench_mistake_labels
+Obvious variations: --data.files word_sorting.jsonl (one task); --data.generated 100; bigbench_mistake_labels
 (whole steps, judged by a process reward model that sees labels).
 """
 

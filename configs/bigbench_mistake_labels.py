@@ -1,6 +1,6 @@
 """A process reward model on BIG-Bench-Mistake: find the first mistake of traces of three tasks.
 
-    traceward run bigbench_mistake --data.files dyck_languages.jsonl
+    traceward run bigbench_mistake_labels --data.files dyck_languages.jsonl
 
 A third of the real traces is trained on, with traces written by program beside them; half of the problems are the test.
 Expect: see LOG.md. Published by Tyen et al. (arXiv 2311.08516, table 4), exact locations, all traces, best model and

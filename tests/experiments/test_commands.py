@@ -588,8 +588,8 @@ SHORT = "from configs.smoke import config\nfrom dataclasses import replace\nfrom
         (f"{SHORT}config = replace(config, titel='x')\n", ", line 4: .*unexpected keyword argument 'titel'"),
         ("from irl.algorithms.sft import SFT\n", ", line 1: cannot import name 'SFT'"),
         ("config = Experimant()\n", ", line 1: name 'Experimant' is not defined"),
-        ("config = 3\n", ": expected Experiment or Imitate or .* or TabularImitation as `config`, found int"),
-        (f"{SHORT}del config\n", ": expected Experiment or .* or TabularImitation as `config`, found NoneType"),
+        ("config = 3\n", ": expected ClaimModel or Experiment or .* or TabularImitation as `config`, found int"),
+        (f"{SHORT}del config\n", ": expected ClaimModel or .* or TabularImitation as `config`, found NoneType"),
     ],
 )
 def test_typos_in_a_config_file(traceward, trained, tmp_path, text, message):

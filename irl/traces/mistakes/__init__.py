@@ -7,5 +7,6 @@ A module of a task has the same four functions, all pure and drawn from `rng` al
     flawed(problem, at, rng)    the same, with a mistake at the share `at` of the trace, carried on from there
     renamed(trace, rng)         a labelled trace with other names for its things: the labels still hold
 
-Kinds of mistakes and how often each is planted follow the first mistakes of the traces that are trained on.
+claims.py reads steps as single claims, apart from all else; truth.py says by the rules whether they hold. Kinds of
+mistakes and how often each is planted follow the first mistakes of the traces that are trained on.
 """
