@@ -152,9 +152,13 @@ def _distances(learned: Reward, true: Reward | None, kinds: Kinds, discount: flo
 
 
 def _epic(learned: Reward, true: Reward, kinds: Kinds, discount: float) -> float:
-    """NaN where either is constant on what was visited."""
+    """NaN where either is constant on what was visited, or where `true` is not what was paid.
+
+    A reading that clips observations hides from `true` how far out a state was.
+    """
     mixture, _, said, paid = _mixture(kinds, MOST_EPIC_ROWS)
-    if np.ptp(said) == 0 or np.ptp(paid) == 0:
+    off = np.abs(np.asarray(true(mixture)) - paid) > 0.01 * np.ptp(paid)
+    if np.ptp(said) == 0 or np.ptp(paid) == 0 or off.mean() > 0.01:
         return float("nan")
     given = _of_triple(learned), _of_triple(true), mixture, np.arange(len(said)), marginals(mixture, MEANS), discount
     return epic_findings(*given, resamples=0)["EPIC distance"].mean

@@ -159,3 +159,11 @@ def test_potentials_are_of_degree_2_or_one_per_state():
 def test_wrong_input_is_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_no_epic_against_a_function_that_is_not_what_was_paid():
+    """As where a reading clips the observations that the true reward hangs on."""
+    clipped = rows_of(shaped, truth=lambda steps: true(steps._replace(observation=np.clip(steps.observation, -1, 1))))
+    constant = rows_of(shaped, truth=lambda steps: np.ones(len(steps.action)))
+    for rows in (clipped, constant):
+        assert set(distances(rows)) == {"STARC distance, minimal", "STARC distance, value-levelled"}
