@@ -4,8 +4,9 @@
 
 Expect: see LOG.md; 40,000 steps of the environment a seed, seven minutes each on one core. An expert is trained first
 (SAC; a quarter of an hour on two cores). For demonstrations of your own copy this file and write
-expert=DemonstrationFile(path=...).
-Obvious variations: --seeds 1; --environment.id Hopper-v5; --imitator.alpha 1.
+expert=DemonstrationFile(path=...). The value term lies on the expert's states alone: with half of it on own steps
+Hopper is not learned.
+Obvious variations: --seeds 1; --environment.id Hopper-v5; --imitator.value-share 0.5.
 """
 
 from configs.halfcheetah_gail import EXPERT
@@ -28,7 +29,8 @@ config = Imitate(
             learn_temperature=False,
             temperature=0.01,
             training=OffPolicy(learning_rate=3e-4, batch=128, updates=32, capacity=200_000),
-        )
+        ),
+        value_share=0.0,
     ),
     envs=4,
     time=16,
