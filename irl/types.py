@@ -4,12 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-
-class InputError(Exception):
-    """Something a person handed us is not right; the message says what, where and what to do.
-
-    The command line prints the message without a traceback and exits with code 2.
-    """
+from reward_models.records import InputError as InputError
 
 
 def _require(condition: bool, message: str) -> None:

@@ -26,6 +26,7 @@ import safetensors
 
 from reward_models import config_json, tensor_file
 from reward_models.networks.base import Params
+from reward_models.records import InputError
 from reward_models.types import INFORMATION_LEVELS, ScoreSpec
 
 FORMAT = 1
@@ -39,7 +40,7 @@ CARD = "model_card.md"
 """Not read here; it speaks of the weights beside it, so saving others drops it."""
 
 
-class ModelFolderError(ValueError):
+class ModelFolderError(InputError, ValueError):
     """A model folder cannot be written or read; the message names file, tensor or field, and what to do."""
 
 
