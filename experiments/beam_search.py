@@ -12,6 +12,7 @@ from irl.guidance.beam import BeamSettings, ScoreRows, step_beam_search
 from irl.policies.language_model import LanguageModel, log_prob
 from irl.traces.encode import EncodedTrace, Encoder
 from irl.traces.scoring import TextScorer
+from irl.traces.tokenize import END
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,8 @@ class BeamSearch:
 
         def score(rows: Sequence[EncodedTrace]) -> np.ndarray:
             prompts = [encoder.decode([t for t, s in zip(*row, strict=True) if s < 0][1:]).rstrip("\n") for row in rows]
-            reward = scorer(prompts, [encoder.decode(_response(row)) for row in rows]).trace
+            ended = [row.tokens[-1] == encoder.special(END) for row in rows]
+            reward = scorer(prompts, [encoder.decode(_response(row)) for row in rows], ended).trace
             if not self.log_prob_weight:
                 return reward
             return reward + self.log_prob_weight * log_prob_of_rows(encoder, policy, rows)

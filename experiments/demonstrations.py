@@ -8,7 +8,7 @@ import numpy as np
 from experiments.workspace import Workspace
 from irl.traces.encode import EncodedTrace
 from irl.traces.formats import read_traces
-from irl.traces.windows import encode_windows, step_windows
+from irl.traces.windows import StepWindow, encode_windows, step_windows
 from irl.types import InputError, Problem, Trace
 
 
@@ -70,19 +70,18 @@ def encode_steps(
 ) -> list[EncodedTrace]:
     """Every distinct step of the traces in its windows, as rows.
 
-    Windows that are a whole trace cost three times the tokens of the others and repeat what those teach: there are
-    at most `whole_share` as many of them as of the others, drawn at random over all traces. Goals are few and are
-    repeated, up to `goal_share`.
+    Windows with the steps before cost three times the tokens of the others and repeat what those teach: there are
+    at most `whole_share` as many of them as of the others, drawn at random over all traces. Claims about the goal are
+    few and are repeated, up to `goal_share`.
     """
-    windows = dict.fromkeys(
-        window
-        for trace in traces
-        for step in step_windows(workspace.environment, trace.prompt, [step.text for step in trace.steps])
-        for window in step
-    )
-    short = [window for window in windows if not window.closes]
-    whole = [window for window in windows if window.closes and window.before]
-    goals = [window for window in windows if window.closes and not window.before]
+    own: dict[StepWindow, None] = {}
+    claims: dict[StepWindow, None] = {}
+    for trace in traces:
+        for window, *about_goal in step_windows(workspace.environment, trace.prompt, [s.text for s in trace.steps]):
+            own[window] = None
+            claims.update(dict.fromkeys(about_goal))
+    short, whole = [w for w in own if not w.before], [w for w in own if w.before]
+    goals = list(claims)
     if short:
         kept = workspace.rng("whole windows").permutation(len(whole))[: int(whole_share * len(short))]
         whole = [whole[i] for i in sorted(kept)]

@@ -1,8 +1,9 @@
-"""Stage: an outcome model, the baseline that is told which samples are right (Cobbe et al. 2021, arXiv 2110.14168).
+"""Stage: an outcome model, the baseline that learns which samples are right (Cobbe et al. 2021, arXiv 2110.14168).
 
 The policy writes traces for training problems, the verifier labels them, and a step critic on the policy's trunk
-learns by Bradley-Terry that a right trace stands above a wrong one of its problem. Whole traces, one score at the end.
-Its information level is *outcome labels*: it stands beside the reward from demonstrations, and never goes into it.
+learns by Bradley-Terry that a right trace ranks above a wrong one of its problem, and above itself cut after an earlier
+step. Whole traces, one score at the end. Its information level is *outcome labels*: it is compared with the reward from
+demonstrations, and never used by it.
 """
 
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from experiments.sampling import sample_texts
 from experiments.workspace import Workspace
 from irl.algorithms.bradley_terry import BradleyTerry
 from irl.algorithms.optimiser import AdamW
+from irl.evaluation.audit import cut_after_each_step
 from irl.policies.language_model import LanguageModel
 from irl.traces.pipeline import ArraySource
 from irl.traces.scoring import TextScorer
@@ -66,10 +68,10 @@ class FitOutcomeModel:
         return jax.device_get(state.params)
 
     def _pairs(self, workspace: Workspace, policy: LanguageModel) -> PairBatch:
-        """Every distinct right sample beside two random wrong ones of its problem."""
+        """Every distinct right sample against two random wrong ones of its problem, and against itself cut early."""
         problems, rng = workspace.environment.problems("train"), workspace.rng("outcome pairs")
         pool = sample_texts(workspace, policy, problems, self.samples_per_problem, "outcomes")
-        labels = verify_pool(workspace, problems, pool)
+        labels, split = verify_pool(workspace, problems, pool), workspace.environment.split_steps
         chosen: list[tuple[str, str]] = []
         rejected: list[tuple[str, str]] = []
         for problem, texts, label in zip(problems, pool.texts, labels, strict=True):
@@ -78,10 +80,12 @@ class FitOutcomeModel:
                 sides[bool(is_right)][text] = None
             bad = list(sides[False])
             for text in sides[True]:
-                for index in rng.permutation(len(bad))[:2]:
-                    chosen.append((problem.prompt, text))
-                    rejected.append((problem.prompt, bad[index]))
-        encoder, split = workspace.encoder, workspace.environment.split_steps
+                early = cut_after_each_step(split(text))
+                worse = [bad[index] for index in rng.permutation(len(bad))[:2]]
+                worse += ["\n".join(early[index]) for index in rng.permutation(len(early))[:1]]
+                chosen += [(problem.prompt, text)] * len(worse)
+                rejected += [(problem.prompt, each) for each in worse]
+        encoder = workspace.encoder
         rows = [encoder.many([p for p, _ in side], [split(text) for _, text in side]) for side in (chosen, rejected)]
         kept = [i for i, pair in enumerate(zip(*rows, strict=True)) if all(map(encoder.fits, pair))]
         if len(kept) < self.batch_size:

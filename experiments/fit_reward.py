@@ -1,9 +1,9 @@
 """Stage: a reward for steps, from demonstrations alone.
 
     1. Likelihood: a decoder models every demonstrated step in its state (Markov windows, irl/traces/windows.py).
-    2. Rounds: what the policy writes in the states of demonstrations stands against what the expert wrote there
-       (pairwise critic). Negatives are finished from an expert's beginning of a step, or are steps of the
-       policy's own traces in demonstrated states, half of them those that the reward scores highest (hard).
+    2. Rounds: steps of the policy in the states of demonstrations are ranked below the expert's steps there
+       (pairwise critic). Negatives are finished from an expert's beginning of a step, are steps of the policy's own
+       traces in demonstrated states, half of them those with the highest reward (hard), or end a trace early.
        Negatives of earlier rounds stay (replay). A step that was demonstrated is never a negative.
     3. Members: the whole is done `members` times from other starts, and the mean of their scores is the reward.
 
@@ -127,6 +127,7 @@ class FitReward:
         for number in range(self.rounds):
             scorer = _scorer(workspace, self.network, params)
             new = negatives.reset_pairs(workspace, policy, own_task, rows, number)
+            new += negatives.early_end_pairs(workspace, policy, own_task, number)
             new += negatives.hard_pairs(workspace, scorer, pool, number)
             params = self._round(workspace, params, old + new, number, stage)
             old = old + new if negatives.replay else []

@@ -1,8 +1,9 @@
-"""What stands against the experts: steps that the policy writes in the states of demonstrations.
+"""Negative examples: steps of the policy, and early ends, in states visited by the demonstrations.
 
-Two kinds, both beside an expert's step in the same context. *Resets*: the policy finishes a step that an expert
+Each negative is paired with an expert's step in the same context. *Resets*: the policy finishes a step that an expert
 began. *Sampled*: steps of the policy's own traces on training problems, in states that a demonstration visits; half
-of them are those that the reward scores highest (hard negatives). A step that was demonstrated is never a negative.
+of them are those with the highest reward (hard negatives). *Early ends*: an expert's step after which the trace ends,
+although the demonstration continues. A step that was demonstrated is never a negative.
 """
 
 from collections.abc import Sequence
@@ -35,7 +36,7 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Negatives:
-    """What stands against the experts, per round. Counts are of steps before those that agree are left out."""
+    """Negative examples per round. Counts are of steps before those that agree with the expert are left out."""
 
     resets: int = 12_000
     """Steps begun by an expert and finished by the policy."""
@@ -48,11 +49,13 @@ class Negatives:
     """Steps of those traces, in demonstrated states."""
     hard: float = 0.5
     """Share of the sampled steps that are the reward's highest-scored; the rest is drawn at random."""
+    early_ends: int = 1_000
+    """Steps of demonstrations after which the trace ends although the demonstration continues."""
     replay: bool = True
     """Keep the negatives of earlier rounds."""
 
     def sampled_pairs(self, workspace: Workspace, policy: LanguageModel, rows: Sequence[EncodedTrace]) -> list[Pair]:
-        """Undemonstrated steps of the policy's traces on training problems, each beside one of an expert there."""
+        """Undemonstrated steps of the policy's traces on training problems, each with an expert's step in its state."""
         if not self.sampled:
             return []
         problems = workspace.environment.problems("train")
@@ -94,6 +97,30 @@ class Negatives:
         return [
             p for p in pairs if tuple(p.negative.tokens) not in demonstrated and fits(p.negative) and fits(p.expert)
         ]
+
+    def early_end_pairs(
+        self, workspace: Workspace, policy: LanguageModel, traces: Sequence[Trace], number: int
+    ) -> list[Pair]:
+        """An expert's step that the demonstration continues after, against the same step as the end of its trace."""
+        rng, encoder = workspace.rng(f"early ends {number}"), workspace.encoder
+        longer = [trace for trace in traces if len(trace.steps) > 1]
+        if not longer or not self.early_ends:
+            return []
+        picked = [longer[i] for i in rng.integers(len(longer), size=self.early_ends)]
+        last = [int(rng.integers(len(trace.steps) - 1)) for trace in picked]
+        begun = [[step.text for step in trace.steps[: k + 1]] for trace, k in zip(picked, last, strict=True)]
+        sides, log_probs = [], []
+        for ended in (False, True):
+            windows = [
+                step_windows(workspace.environment, trace.prompt, steps, ended=ended)[-1][0]
+                for trace, steps in zip(picked, begun, strict=True)
+            ]
+            whole = encoder.many([trace.prompt for trace in picked], begun, [ended] * len(picked))
+            sides.append(encode_windows(encoder, windows))
+            log_probs.append(step_log_prob(workspace, policy, whole, last))
+        pairs = [Pair(*pair) for pair in zip(*sides, *map(np.ndarray.tolist, log_probs), strict=True)]
+        distinct = {(tuple(pair.expert.tokens), tuple(pair.negative.tokens)): pair for pair in pairs}
+        return [pair for pair in distinct.values() if encoder.fits(pair.expert) and encoder.fits(pair.negative)]
 
     def hard_pairs(self, workspace: Workspace, scorer: TextScorer, pool: Sequence[Pair], number: int) -> list[Pair]:
         """Sampled steps: those the reward scores highest, and random others."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.sampling import TextSamples, sample_texts
 from experiments.workspace import Workspace
-from irl.evaluation.audit import CriticAudit, audit
+from irl.evaluation.audit import CriticAudit, audit, cut_after_each_step
 from irl.evaluation.estimators import (
     best_of_k,
     bootstrap_interval,
@@ -69,6 +69,11 @@ class RerankPool:
         rng = workspace.rng("audit")
         experts = [(i, workspace.environment.expert(p, rng)) for i, p in enumerate(problems) for _ in range(4)]
         judged = scorer([trace.prompt for _, trace in experts], [trace.text for _, trace in experts])
+        cuts = [
+            (i, trace.prompt, "\n".join(cut))
+            for i, trace in experts
+            for cut in cut_after_each_step([step.text for step in trace.steps])
+        ]
         finite = np.maximum(learned, -1e9)
         found = audit(
             expert_scores=judged.trace,
@@ -77,6 +82,8 @@ class RerankPool:
             sample_prompt=np.repeat(np.arange(len(problems)), correct.shape[1]),
             sample_correct=correct.reshape(-1),
             sample_length=pool.length.reshape(-1),
+            cut_scores=scorer([prompt for _, prompt, _ in cuts], [text for _, _, text in cuts]).trace,
+            cut_prompt=np.array([i for i, _, _ in cuts]),
         )
         return audit_record("learned reward", found)
 

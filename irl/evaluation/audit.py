@@ -1,16 +1,19 @@
-"""What a critic really looks at: who wrote a trace, whether it is right, or how long it is.
+"""What a critic really looks at: who wrote a trace, whether it is right, how long it is, or whether it is whole.
 
 A critic trained to tell expert from policy traces may live on an artefact (an end token, a number format, the
-length) and still reach a perfect loss. Three areas (AUC) within a prompt tell the cases apart:
+length) and still reach a perfect loss. Four areas (AUC) within a prompt tell the cases apart:
 
     source             expert against policy trace           what it was trained for; near 1 is no virtue
     correctness        correct against wrong policy trace    what reranking and training need
     expert-vs-correct  expert against correct policy trace   should approach 1/2
+    truncation         whole demonstration against the same  must be near 1: below it, a candidate wins by stopping
+                       cut after one of its earlier steps    early
 
 Correctness comes from a verifier and is REPORT ONLY here: an audit must never feed a loss, a weight, a
 stopping rule or the choice of a checkpoint, or the critic no longer learns from demonstrations alone.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,7 +27,10 @@ ARTEFACT_SOURCE_AUC = 0.99
 ARTEFACT_CORRECTNESS_AUC = 0.6
 SUSPECT_EXPERT_VS_CORRECT_AUC = 0.9
 SUSPECT_LENGTH_CORRELATION = 0.5
+TRUNCATION_AUC = 0.95
+"""A reward below this prefers too many traces that stop early to the whole ones."""
 FEW_PROMPTS = 30
+TRUNCATION = "truncation AUC"
 
 Experts = Shaped[np.ndarray, " experts"]
 Samples = Shaped[np.ndarray, " samples"]
@@ -51,6 +57,8 @@ class CriticAudit:
     expert_vs_correct_auc: Finding
     length_correlation: Finding
     """Spearman of score and length among policy samples."""
+    truncation_auc: Finding
+    """Whole demonstrations against the same demonstrations cut after each earlier step."""
     num_prompts: int
     """Prompts of the pool; each finding counts those that define it."""
 
@@ -61,6 +69,7 @@ class CriticAudit:
             "correctness AUC": self.correctness_auc,
             "expert-vs-correct AUC": self.expert_vs_correct_auc,
             "length correlation": self.length_correlation,
+            TRUNCATION: self.truncation_auc,
         }
 
     def warnings(self) -> list[str]:
@@ -89,7 +98,8 @@ class CriticAudit:
                 "traces; compare it with ranking by length alone.",
             ),
         ]
-        return [sentence for applies, sentence in checks if applies] + self._thin_evidence()
+        sentences = [sentence for applies, sentence in checks if applies]
+        return truncation_warnings(self.truncation_auc) + sentences + self._thin_evidence()
 
     def _thin_evidence(self) -> list[str]:
         none = "{} is undefined: no prompt has both kinds of trace (or scores and lengths that vary)."
@@ -109,13 +119,16 @@ def audit(
     sample_prompt: Samples,
     sample_correct: Samples,
     sample_length: Samples,
+    cut_scores: Shaped[np.ndarray, " cuts"],
+    cut_prompt: Shaped[np.ndarray, " cuts"],
     level: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
 ) -> CriticAudit:
     """Audit a critic's trace scores on expert traces and on policy samples of the same prompts.
 
-    `*_prompt` are prompt ids, `sample_correct` is 0/1 or boolean, `sample_length` counts response tokens.
+    `*_prompt` are prompt ids, `sample_correct` is 0/1 or boolean, `sample_length` counts response tokens. The cuts
+    are the expert traces cut after each step but the last (see `cut_after_each_step`).
     Intervals are percentile bootstraps over prompts at `level`. A finding no prompt defines is NaN, with a
     warning. Correctness is report only: never train on it, never choose a checkpoint by it.
     ValueError: NaN scores or lengths, correctness other than 0 and 1, arrays of unequal length.
@@ -126,19 +139,61 @@ def audit(
     right = correct == 1
 
     def finding(result: PromptMean) -> Finding:
-        if not result.num_prompts:
-            return Finding(np.nan, np.nan, np.nan, 0)
-        return Finding(*bootstrap_interval(result.per_prompt, level, resamples, seed), result.num_prompts)
+        return _finding(result, level, resamples, seed)
 
-    def expert_against(scores: Samples, prompt: Samples) -> Finding:
-        is_expert = np.repeat([True, False], [len(expert_scores), len(scores)])
-        both = np.concatenate([expert_scores, scores]), is_expert, np.concatenate([expert_prompt, prompt])
-        return finding(within_prompt_auc(*both))
+    def expert_against(scores: np.ndarray, prompt: np.ndarray) -> Finding:
+        return finding(_first_above_second(expert_scores, expert_prompt, scores, prompt))
 
     return CriticAudit(
         source_auc=expert_against(sample_scores, sample_prompt),
         correctness_auc=finding(within_prompt_auc(sample_scores, right, sample_prompt)),
         expert_vs_correct_auc=expert_against(sample_scores[right], sample_prompt[right]),
         length_correlation=finding(length_correlation(sample_scores, sample_length, sample_prompt)),
+        truncation_auc=expert_against(cut_scores, cut_prompt),
         num_prompts=len(np.unique(sample_prompt)),
     )
+
+
+def truncation_probe(
+    *,
+    whole_scores: Shaped[np.ndarray, " wholes"],
+    whole_prompt: Shaped[np.ndarray, " wholes"],
+    cut_scores: Shaped[np.ndarray, " cuts"],
+    cut_prompt: Shaped[np.ndarray, " cuts"],
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Finding:
+    """AUC of whole traces against the same traces cut early, within each prompt: 1 where no cut wins, 1/2 for ties."""
+    result = _first_above_second(whole_scores, whole_prompt, cut_scores, cut_prompt)
+    return _finding(result, level, resamples, seed)
+
+
+def cut_after_each_step(steps: Sequence[str]) -> list[tuple[str, ...]]:
+    """The traces that stop after each step but the last: what the truncation probe compares with the whole."""
+    return [tuple(steps[:count]) for count in range(1, len(steps))]
+
+
+def truncation_warnings(finding: Finding) -> list[str]:
+    """What to read before reranking with a reward that prefers traces that stop early; empty where it does not."""
+    if not finding.mean < TRUNCATION_AUC:
+        return []
+    return [
+        f"TRUNCATION: this reward fails the truncation probe (AUC {finding}; expected at least {TRUNCATION_AUC}). A "
+        "candidate can win by stopping early: do not rerank, search or train a policy with it unless every candidate "
+        "is known to be complete."
+    ]
+
+
+def _first_above_second(
+    first: np.ndarray, first_prompt: np.ndarray, second: np.ndarray, second_prompt: np.ndarray
+) -> PromptMean:
+    is_first = np.repeat([True, False], [len(first), len(second)])
+    prompts = np.concatenate([first_prompt, second_prompt])
+    return within_prompt_auc(np.concatenate([first, second]), is_first, prompts)
+
+
+def _finding(result: PromptMean, level: float, resamples: int, seed: int) -> Finding:
+    if not result.num_prompts:
+        return Finding(np.nan, np.nan, np.nan, 0)
+    return Finding(*bootstrap_interval(result.per_prompt, level, resamples, seed), result.num_prompts)

@@ -4,6 +4,7 @@
 
 Step boundaries are ids, not separator tokens: the newline that ends a step belongs to it, and the end token,
 which stands for the last newline, belongs to the last step. What follows an end token is never seen by anyone.
+A trace that is still being written has a newline in the place of the end token.
 """
 
 from collections.abc import Sequence
@@ -51,22 +52,34 @@ class Encoder:
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         return [e.ids for e in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
-    def many(self, prompts: Sequence[str], steps: Sequence[Sequence[str]]) -> list[EncodedTrace]:
-        """Encode traces given as prompts and step texts; lengths are not checked here."""
-        flat = list(dict.fromkeys(text for trace in steps for text in _lines(trace)))
+    def many(
+        self, prompts: Sequence[str], steps: Sequence[Sequence[str]], ended: Sequence[bool] | None = None
+    ) -> list[EncodedTrace]:
+        """Encode traces given as prompts and step texts; lengths are not checked here.
+
+        Args:
+            prompts: One prompt per trace.
+            steps: The step texts of each trace.
+            ended: Whether each trace ends with its last step; all do by default. The last step of a trace that has
+                not ended is followed by a newline instead of the end token.
+        """
+        ends = [True] * len(prompts) if ended is None else ended
+        lines = [_lines(trace, end) for trace, end in zip(steps, ends, strict=True)]
+        flat = list(dict.fromkeys(text for trace in lines for text in trace))
         unique = dict(zip(flat, self._ids(flat), strict=True))
         heads = dict(zip(dict.fromkeys(prompts), self._ids([p + "\n" for p in dict.fromkeys(prompts)]), strict=True))
         begin, end = self.special(BEGIN), self.special(END)
         encoded = []
-        for prompt, trace in zip(prompts, steps, strict=True):
+        for prompt, trace, ends_here in zip(prompts, lines, ends, strict=True):
             tokens = [begin, *heads[prompt]]
             step_id = [-1] * len(tokens)
-            for index, line in enumerate(_lines(trace)):
+            for index, line in enumerate(trace):
                 ids = unique[line]
                 tokens += ids
                 step_id += [index] * len(ids)
-            tokens.append(end)
-            step_id.append(max(len(trace) - 1, 0))
+            if ends_here:
+                tokens.append(end)
+                step_id.append(max(len(trace) - 1, 0))
             encoded.append(EncodedTrace(tokens, step_id))
         return encoded
 
@@ -142,8 +155,10 @@ class Encoder:
         return self.tokenizer.decode(ids, skip_special_tokens=False)
 
 
-def _lines(steps: Sequence[str]) -> list[str]:
-    """Steps with their newlines; the last has none."""
+def _lines(steps: Sequence[str], ended: bool) -> list[str]:
+    """Steps with their newlines; the last step of a trace that has ended has none."""
+    if not ended:
+        return [step + "\n" for step in steps]
     return [step + "\n" for step in steps[:-1]] + list(steps[-1:])
 
 

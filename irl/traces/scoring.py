@@ -25,6 +25,8 @@ class TextScores(NamedTuple):
 class TextScorer:
     """Scores (prompt, text) pairs; equal windows are scored once. A text without any step scores -inf.
 
+    Every text pays, once, for ending where it ends; a text that is still being written (`ended` False) does not.
+
     With `states` every step is judged in its window (irl/traces/windows.py) and the declared aggregate is taken
     here; without, whole traces go through the network.
     """
@@ -46,27 +48,37 @@ class TextScorer:
         self._states = states
         self.spec = network.spec
 
-    def __call__(self, prompts: Sequence[str], texts: Sequence[str]) -> TextScores:
-        """Scores of texts, one per (prompt, text)."""
+    def __call__(self, prompts: Sequence[str], texts: Sequence[str], ended: Sequence[bool] | None = None) -> TextScores:
+        """Scores of texts, one per (prompt, text).
+
+        Args:
+            prompts: The prompt of each text.
+            texts: Traces as texts.
+            ended: Whether each text ends its trace; all do by default.
+        """
+        ends = [True] * len(texts) if ended is None else ended
         split = {text: self._split(text) for text in dict.fromkeys(texts)}
-        pairs = list(dict.fromkeys(zip(prompts, texts, strict=True)))
-        full = [(prompt, split[text]) for prompt, text in pairs if split[text]]
-        judged = iter(self._steps(full))
-        steps = {pair: next(judged) if split[pair[1]] else [] for pair in pairs}
-        rows = [steps[pair] for pair in zip(prompts, texts, strict=True)]
+        asked = list(zip(prompts, texts, ends, strict=True))
+        traces = list(dict.fromkeys(asked))
+        judged = iter(self._steps([(prompt, split[text], end) for prompt, text, end in traces if split[text]]))
+        steps = {trace: next(judged) if split[trace[1]] else [] for trace in traces}
+        rows = [steps[trace] for trace in asked]
         trace = _aggregate(rows, self.spec.aggregate)
         return TextScores(trace, rows, [split[text] for text in texts])
 
-    def _steps(self, traces: Sequence[tuple[str, tuple[str, ...]]]) -> list[list[float]]:
-        """Step scores of (prompt, steps) pairs that have steps."""
+    def _steps(self, traces: Sequence[tuple[str, tuple[str, ...], bool]]) -> list[list[float]]:
+        """Step scores of (prompt, steps, ended) that have steps."""
         if self._states is None:
-            rows = self._encoder.many([p for p, _ in traces], [s for _, s in traces])
+            rows = self._encoder.many(*zip(*traces, strict=True)) if traces else []
             scores = self.score_rows(rows)
-            return [scores[i, : len(steps)].tolist() for i, (_, steps) in enumerate(traces)]
+            return [scores[i, : len(steps)].tolist() for i, (_, steps, _) in enumerate(traces)]
         number: dict[StepWindow, int] = {}
         index = [
-            [[number.setdefault(w, len(number)) for w in step] for step in step_windows(self._states, prompt, steps)]
-            for prompt, steps in traces
+            [
+                [number.setdefault(window, len(number)) for window in step]
+                for step in step_windows(self._states, prompt, steps, ended=ended)
+            ]
+            for prompt, steps, ended in traces
         ]
         scores = self.score_rows(encode_windows(self._encoder, list(number)))[:, 0]
         return [[float(scores[ids].sum()) for ids in steps] for steps in index]

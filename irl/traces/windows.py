@@ -7,13 +7,16 @@ is the same window, and a critic cannot learn what history or goal would make it
 Where the state is everything before (an answer that must agree with all steps), the window is the whole trace
 without its goal, and a second window asks whether what the step claims is the goal. Apart, neither can excuse the
 other: whoever sees the goal finds it likely that it was reached.
+
+Ending a trace is an action too. The window of the last step closes with the end token, the window of every other step
+with a newline. Demonstrations end with an answer, so a reward of demonstrations makes any other end unlikely, and a
+trace that stops early pays for stopping there. A trace that is still being written (a beam) has no end to pay for.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from irl.traces.encode import EncodedTrace, Encoder
-from irl.traces.tokenize import END
 
 UNREAD = 40
 """Characters of what cannot be read that stand in a window."""
@@ -26,7 +29,7 @@ class StepWindow(NamedTuple):
     before: tuple[str, ...]
     step: str
     closes: bool
-    """True where the step is the last word of its trace: it ends with the end token, others with a newline."""
+    """Whether the trace ends with this step: the window closes with the end token instead of a newline."""
 
 
 @runtime_checkable
@@ -40,15 +43,21 @@ class HasStates(Protocol):
     def goal_claim(self, prompt: str, steps: Sequence[str], index: int) -> tuple[str, str] | None: ...
 
 
-def step_windows(environment: HasStates, prompt: str, steps: Sequence[str]) -> list[tuple[StepWindow, ...]]:
-    """The windows of each step of a trace; the score of a step is the sum over its windows."""
+def step_windows(
+    environment: HasStates, prompt: str, steps: Sequence[str], *, ended: bool = True
+) -> list[tuple[StepWindow, ...]]:
+    """The windows of each step of a trace; the score of a step is the sum over its windows.
+
+    The first window of a step is its own, further ones are the claims it makes about the goal. `ended` says whether
+    the trace ends with its last step.
+    """
     windows: list[tuple[StepWindow, ...]] = []
     for index, step in enumerate(steps):
-        state = environment.state_before(prompt, steps, index)
+        state, closes = environment.state_before(prompt, steps, index), ended and index == len(steps) - 1
         if state is not None:
-            windows.append((StepWindow(state, (), step, False),))
+            windows.append((StepWindow(state, (), step, closes),))
             continue
-        whole = StepWindow(environment.without_goal(prompt), tuple(steps[:index]), step, True)
+        whole = StepWindow(environment.without_goal(prompt), tuple(steps[:index]), step, closes)
         claim = environment.goal_claim(prompt, steps, index)
         windows.append((whole,) if claim is None else (whole, StepWindow(claim[0], (), claim[1], True)))
     return windows
@@ -56,15 +65,9 @@ def step_windows(environment: HasStates, prompt: str, steps: Sequence[str]) -> l
 
 def encode_windows(encoder: Encoder, windows: Sequence[StepWindow]) -> list[EncodedTrace]:
     """Rows in which only the judged step is response: it has the step id 0, its context has -1."""
-    end = encoder.special(END)
-    texts = [(*w.before, w.step if w.closes else w.step + "\n") for w in windows]
-    rows = encoder.many([w.prompt for w in windows], texts)
-    encoded = []
-    for window, row in zip(windows, rows, strict=True):
-        judged = len(window.before)
-        tokens, step_id = row.tokens, [0 if s == judged else -1 for s in row.step_id]
-        if not window.closes:
-            assert tokens[-1] == end
-            tokens, step_id = tokens[:-1], step_id[:-1]
-        encoded.append(EncodedTrace(tokens, step_id))
-    return encoded
+    texts = [(*window.before, window.step) for window in windows]
+    rows = encoder.many([window.prompt for window in windows], texts, [window.closes for window in windows])
+    return [
+        EncodedTrace(row.tokens, [0 if step == len(window.before) else -1 for step in row.step_id])
+        for window, row in zip(windows, rows, strict=True)
+    ]

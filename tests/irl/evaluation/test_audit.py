@@ -6,7 +6,14 @@ import re
 import numpy as np
 import pytest
 
-from irl.evaluation.audit import CriticAudit, Finding, audit
+from irl.evaluation.audit import (
+    CriticAudit,
+    Finding,
+    audit,
+    cut_after_each_step,
+    truncation_probe,
+    truncation_warnings,
+)
 
 PROMPTS, SAMPLES = 60, 8
 
@@ -19,6 +26,8 @@ def pool(critic, prompts=PROMPTS, seed=0):
     length = rng.integers(5, 50, len(sample))
     expert_scores = critic(np.ones(prompts), np.ones(prompts), rng.integers(5, 50, prompts), rng.normal(size=prompts))
     sample_scores = critic(np.zeros(len(sample)), correct, length, rng.normal(size=len(sample)))
+    cut = np.repeat(np.arange(prompts), 3)
+    cut_scores = critic(np.ones(len(cut)), np.zeros(len(cut)), np.full(len(cut), 4), rng.normal(size=len(cut))) - 10
     offset = rng.normal(size=prompts) * 100
     return {
         "expert_scores": expert_scores + offset,
@@ -27,6 +36,8 @@ def pool(critic, prompts=PROMPTS, seed=0):
         "sample_prompt": sample,
         "sample_correct": correct,
         "sample_length": length,
+        "cut_scores": cut_scores + offset[cut],
+        "cut_prompt": cut,
     }
 
 
@@ -59,8 +70,37 @@ def test_offsets_of_prompts_change_nothing():
     moved = data | {
         "expert_scores": data["expert_scores"] + shift,
         "sample_scores": data["sample_scores"] + shift[data["sample_prompt"]],
+        "cut_scores": data["cut_scores"] + shift[data["cut_prompt"]],
     }
     assert audit(**data) == audit(**moved)
+
+
+def test_a_reward_that_prefers_early_ends_is_named_first_and_loudly():
+    data = pool(lambda is_expert, correct, length, noise: correct + noise)
+    fooled = audit(**data | {"cut_scores": data["cut_scores"] + 20})
+    assert fooled.truncation_auc.mean < 0.01
+    assert fooled.warnings()[0].startswith("TRUNCATION: this reward fails the truncation probe (AUC 0.0")
+    assert audit(**data).truncation_auc.mean == 1.0
+
+
+def test_the_truncation_probe_compares_within_prompts_and_counts_ties_half():
+    finding = truncation_probe(
+        whole_scores=np.array([0.0, 100.0]),
+        whole_prompt=np.array([0, 1]),
+        cut_scores=np.array([-1.0, 1.0, 100.0]),
+        cut_prompt=np.array([0, 0, 1]),
+    )
+    assert finding.mean == 0.5 and finding.num_prompts == 2
+    assert truncation_warnings(finding) and not truncation_warnings(finding._replace(mean=0.96))
+    assert cut_after_each_step(("a", "b", "c")) == [("a",), ("a", "b")]
+    assert cut_after_each_step(("a",)) == []
+
+
+def test_demonstrations_of_one_step_leave_the_truncation_probe_undefined():
+    nothing = {"cut_scores": np.zeros(0), "cut_prompt": np.zeros(0, int)}
+    found = audit(**pool(lambda is_expert, correct, length, noise: correct + noise) | nothing)
+    assert found.truncation_auc.num_prompts == 0 and np.isnan(found.truncation_auc.mean)
+    assert any("truncation AUC is undefined" in sentence for sentence in found.warnings())
 
 
 def test_each_finding_counts_its_prompts():
@@ -90,6 +130,7 @@ def test_the_report_is_frozen_and_prints():
         correctness_auc=finding,
         expert_vs_correct_auc=finding,
         length_correlation=finding,
+        truncation_auc=finding,
         num_prompts=40,
     )
     with pytest.raises(dataclasses.FrozenInstanceError):

@@ -143,6 +143,25 @@ def test_equal_windows_and_equal_traces_reach_the_network_once(counting):
     assert len(rows) == len(set(rows)) == 4
 
 
+@pytest.mark.parametrize("states", [COUNTDOWN, None])
+def test_every_text_pays_once_for_ending_where_it_ends(states, advantage):
+    """log p(end token) in the place of log p(newline), in the last step alone; an unfinished text pays for neither."""
+    network, params, one = advantage
+    scorer, cut = scorer_of(network, params, states=states), "\n".join(TEXT.split("\n")[:2])
+    ended, growing, whole = (scorer([PROMPT], [text], [end]) for text, end in ((cut, True), (cut, False), (TEXT, True)))
+    assert growing.steps[0] == pytest.approx(whole.steps[0][:2], abs=1e-5)
+    assert ended.steps[0][0] == pytest.approx(growing.steps[0][0], abs=1e-5)
+    context = PROMPT if states is None else "5 6 6"
+    before = cut.split("\n")[:1] if states is None else []
+    rows = ENCODER.many([context] * 2, [[*before, cut.split("\n")[1]]] * 2, [True, False])
+    last = [float(one(row).step[0, len(before)]) for row in rows]
+    assert [ended.steps[0][1], growing.steps[0][1]] == pytest.approx(last, abs=1e-5)
+    assert abs(last[0] - last[1]) > 0.1, "the two ends differ"
+    both = scorer([PROMPT, PROMPT], [cut, cut], [True, False])
+    np.testing.assert_allclose(both.trace, [ended.trace[0], growing.trace[0]], atol=1e-5)
+    assert scorer([PROMPT], [cut]).trace[0] == ended.trace[0], "a text ends where it stops by default"
+
+
 @pytest.mark.parametrize("kind", ["windows", "whole"])
 def test_a_text_without_steps_scores_minus_infinity_and_reaches_no_network(kind, counting):
     model, windows, whole = counting

@@ -67,10 +67,37 @@ def test_where_no_state_can_be_named_the_window_is_the_trace_so_far():
     assert unreadable == (StepWindow(CHAIN, ("let me see",), "8 + 5 = 0", True),)
     tree = Tree(depth=3)
     assert step_windows(tree, "tree 0", ("a1", "b0")) == [
-        (StepWindow("tree 0", (), "a1", True),),
+        (StepWindow("tree 0", (), "a1", False),),
         (StepWindow("tree 0", ("a1",), "b0", True),),
     ]
     assert step_windows(COUNTDOWN, PROMPT, ()) == []
+
+
+@pytest.mark.parametrize("environment", [COUNTDOWN, MODCHAIN, Tree(depth=3)])
+def test_a_trace_closes_once_where_it_ends_and_an_unfinished_one_does_not(environment):
+    problem = environment.problems("train")[0]
+    steps = [step.text for step in environment.expert(problem, np.random.default_rng(0)).steps]
+    for count in range(1, len(steps) + 1):
+        own = [first for first, *_ in step_windows(environment, problem.prompt, steps[:count])]
+        assert [window.closes for window in own] == [False] * (count - 1) + [True]
+        growing = [first for first, *_ in step_windows(environment, problem.prompt, steps[:count], ended=False)]
+        assert not any(window.closes for window in growing)
+        assert [window._replace(closes=False) for window in own] == growing
+
+
+def test_a_step_that_ends_a_trace_early_has_the_end_token_in_the_place_of_its_newline():
+    early = step_windows(COUNTDOWN, PROMPT, STEPS[:1])
+    growing = step_windows(COUNTDOWN, PROMPT, STEPS[:1], ended=False)
+    ended, unfinished = encode_windows(ENCODER, flat(early + growing))
+    context = ids(PROMPT + "\n")
+    assert ended.tokens == [ENCODER.special(BEGIN), *context, *ids(STEPS[0]), ENCODER.special(END)]
+    assert unfinished.tokens == [ENCODER.special(BEGIN), *context, *ids(STEPS[0] + "\n")]
+    assert unfinished == encode_windows(ENCODER, flat(step_windows(COUNTDOWN, PROMPT, STEPS)))[0]
+
+
+def test_an_answer_that_is_not_the_last_step_does_not_close_the_trace():
+    after = flat(step_windows(COUNTDOWN, PROMPT, (*STEPS, "Answer: 24 = 24")))
+    assert [window.closes for window in after if not window.prompt.startswith(" (")] == [False] * 4 + [True]
 
 
 @pytest.mark.parametrize("prompt", ["6 30", "6 30 (target: 36)", " 30  6 "])
