@@ -13,8 +13,10 @@ import numpy as np
 from experiments.fit_claims import ClaimScorer, FitClaims
 from experiments.mistake_data import MistakeTraces
 from experiments.run_folder import RunFolder
-from experiments.step_evaluation import Row, Scored, Steps, location_rows, oracle_row
+from experiments.step_evaluation import Row, Scored, Steps, aggregate, location_rows, oracle_row
 from experiments.step_report import finish_steps
+from experiments.truncation import truncation_finding
+from irl.evaluation.audit import Finding
 from irl.evaluation.benchmarks.processbench import NO_ERROR
 from irl.traces.claims import MISTAKES
 from irl.traces.mistakes.claims import claims, holds
@@ -51,6 +53,7 @@ def run_claim_model(config: ClaimModel, folder: Path, command: str) -> Path:
         seeds=config.seeds,
         trained_on=trained_on,
         models=[folder / _name(seed) for seed in config.seeds],
+        truncation={CLAIMS: _truncation(config, members[0])},
         command=command,
         seconds=time.perf_counter() - begun,
     )
@@ -86,6 +89,15 @@ def _locations(config: ClaimModel, members: Sequence[ClaimScorer]) -> list[Row]:
         rows += location_rows(name, validation[held_out.threshold[name]], test, INFORMATION)
         rows.append(oracle_row(name, _true(held_out.test[name]), test.label))
     return rows
+
+
+def _truncation(config: ClaimModel, member: ClaimScorer) -> Finding:
+    """The truncation probe on right held-out traces."""
+    traces = [trace for test in config.data.held_out().test.values() for trace in test if trace.first_error is None]
+    return truncation_finding(
+        lambda written: aggregate(member(written), member.spec.aggregate),
+        [(trace.prompt, trace.steps) for trace in traces],
+    )
 
 
 def _scored(members: Sequence[ClaimScorer], traces: Sequence[LabelledSteps]) -> Scored:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import safetensors
 
-from irl.evaluation.audit import Finding
+from irl.evaluation.audit import TRUNCATION, Finding, truncation_warnings
 from irl.types import InputError
 from reward_models.checkpoint_folder import CARD, CONFIG, MANIFEST, WEIGHTS
 from reward_models.hugging_face_config import read_config
@@ -67,6 +67,7 @@ def write_model_card(
         raise InputError(f"{path / MANIFEST}: trained_on: missing; save it with the model or pass trained_on")
     sections = [
         f"# {path.resolve().name}\n\n{_summary(facts, _count_parameters(path))}",
+        *_warnings(metrics),
         f"## Trained on\n\n{_plain(trained_on)}\n\n{_information(facts)}",
         _metrics(metrics, facts.metrics),
         f"## Use\n\n{intended_use or INTENDED_USE}",
@@ -167,6 +168,12 @@ def _information(facts: Facts) -> str:
     domain = "" if facts.domain is None else f" Domain: {facts.domain}."
     seed = "" if facts.seed is None else f" Seed: {facts.seed}."
     return f"**Information level: {facts.information}.** {LEARNED_FROM.get(facts.information, '')}{domain}{seed}"
+
+
+def _warnings(held_out: Mapping[str, Finding]) -> list[str]:
+    """What to read first: a reward with which a candidate can win by stopping early."""
+    probes = {name: finding for name, finding in held_out.items() if name.endswith(TRUNCATION)}
+    return [f"**Warning ({name}).** {text}" for name, probe in probes.items() for text in truncation_warnings(probe)]
 
 
 def _metrics(held_out: Mapping[str, Finding], of_training: Mapping[str, Any]) -> str:

@@ -23,11 +23,12 @@ from experiments.pair_evaluation import Gaps, Row, pair_rows, reliability_panel
 from experiments.report import write_report
 from experiments.run_folder import RunFolder
 from experiments.text_model import Base, TextModel, encode_fitting
+from experiments.truncation import Written, truncation_finding, truncation_record
 from irl.algorithms.base import Algorithm, State
 from irl.algorithms.bradley_terry import BradleyTerry
 from irl.algorithms.optimiser import AdamW
-from irl.evaluation.audit import Finding
-from irl.traces.conversations import ConversationScorer
+from irl.evaluation.audit import TRUNCATION, Finding
+from irl.traces.conversations import Answer, ConversationScorer, Question, split_parts
 from irl.traces.encode import EncodedTrace
 from irl.traces.packed_pairs import PackedPairs
 from irl.train import Schedule
@@ -94,7 +95,8 @@ def run_preference_model(config: PreferenceModel, folder: Path, command: str) ->
     tests = {name: gaps(found, name) for name, found in config.data.tests().items()}
     headline = [row for name, test in tests.items() for row in pair_rows(name, validation, test)]
     panels = [reliability_panel(name, validation, test) for name, test in tests.items()]
-    return _finish(config, run, headline, panels, command, time.perf_counter() - begun)
+    truncation = _truncation(run, base, scorers[0], [pair for found in config.data.tests().values() for pair in found])
+    return _finish(config, run, headline, panels, truncation, command, time.perf_counter() - begun)
 
 
 def _check_adapters(config: PreferenceModel, base: Base) -> None:
@@ -185,10 +187,31 @@ def _gaps(
     )
 
 
+def _truncation(run: RunFolder, base: Base, scorer: ConversationScorer, pairs: Sequence[Pair]) -> Finding:
+    """The truncation probe of the first seed's score, on preferred answers of several paragraphs or lines."""
+    decided = [pair for pair in pairs if pair.share != 0.5]
+    sides = _sides(run, base, decided, "truncation probe").pairs
+    messages = {pair.question.prompt: pair.question.messages for pair in sides}
+    preferred = [pair.side(int(pair.share < 0.5)) for pair in sides]
+
+    def score(traces: Sequence[Written]) -> np.ndarray:
+        answers = [(prompt, Answer(0, "".join(parts).rstrip("\n"))) for prompt, parts in traces]
+        return scorer([Question("probe", prompt, messages[prompt], (answer,)) for prompt, answer in answers]).trace
+
+    return truncation_finding(score, [(q.prompt, split_parts(q.answers[0].text)) for q in preferred])
+
+
 def _finish(
-    config: PreferenceModel, run: RunFolder, headline: list[Row], panels: list, command: str, seconds: float
+    config: PreferenceModel,
+    run: RunFolder,
+    headline: list[Row],
+    panels: list,
+    truncation: Finding,
+    command: str,
+    seconds: float,
 ) -> Path:
-    findings = {}
+    findings = {TRUNCATION: truncation}
+    audit = truncation_record("preference model", truncation)
     for row in headline:
         low, high = (np.nan if row[end] is None else row[end] for end in ("low", "high"))
         findings[row["name"]] = Finding(row["value"], low, high, row.pop("count"))
@@ -204,9 +227,12 @@ def _finish(
         "created": time.strftime("%Y-%m-%d %H:%M"),
         "headline": headline,
         "train_time": panels,
+        "audit": [audit],
     }
     run.write_json("report.json", report)
     page = write_report(run.folder)
     run.show(headline)
+    for warning in audit["warnings"]:
+        run.say(f"warning: {warning}")
     run.say(f"{seconds:.0f} s; report: {page}")
     return page

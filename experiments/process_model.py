@@ -36,8 +36,10 @@ from experiments.step_evaluation import (
 )
 from experiments.step_report import finish_steps
 from experiments.text_model import Base, TextModel, encode_fitting
+from experiments.truncation import Written, truncation_finding
 from irl.algorithms.optimiser import AdamW
 from irl.algorithms.process import Process
+from irl.evaluation.audit import Finding
 from irl.evaluation.benchmarks.processbench import NO_ERROR
 from irl.traces.conversations import ConversationScorer, Question, steps_answer
 from irl.traces.packed_steps import LabelledRows, PackedSteps
@@ -115,6 +117,7 @@ def run_process_model(config: ProcessModel, folder: Path, command: str) -> Path:
         seeds=config.seeds,
         trained_on=config.data.about(),
         models=[folder / "model"],
+        truncation=_truncation(config, base, readers, run),
         command=command,
         seconds=time.perf_counter() - begun,
     )
@@ -191,6 +194,8 @@ def _baselines(base: Base, trunk: Params | None) -> dict[str, ConversationScorer
 
 
 LOG_PROBABILITY = "log-probability"
+TRUNCATED = 300
+"""Traces of the truncation probe."""
 
 
 def _text(trace: LabelledSteps) -> str:
@@ -259,6 +264,29 @@ def _scored(
         baselines={"length of the step": length}
         | {name: reading.scores(scorer) for name, scorer in readers.baselines.items()},
     )
+
+
+def _truncation(config: ProcessModel, base: Base, readers: Readers, run: RunFolder) -> dict[str, Finding]:
+    """The truncation probe of the first seed's scores, on right held-out traces."""
+    right = [t for test in config.data.held_out().test.values() for t in test if t.first_error is None]
+    kept, _ = _readable(config, base, right[:TRUNCATED], run, "truncation probe")
+    written = [(trace.prompt, trace.steps) for trace in kept]
+
+    def by_process(traces: Sequence[Written]) -> np.ndarray:
+        labelled = [
+            LabelledSteps(id="probe", prompt=prompt, steps=tuple(steps), labels=(None,) * len(steps))
+            for prompt, steps in traces
+        ]
+        _, reading = _readable(config, base, labelled, run, "truncation probe")
+        return aggregate(reading.scores(readers.processes[0]), config.aggregate)
+
+    def by_calculations(traces: Sequence[Written]) -> np.ndarray:
+        return aggregate(readers.calculations[0](traces), "min")
+
+    found = {PROCESS: truncation_finding(by_process, written)}
+    if readers.calculations:
+        found[CALCULATIONS] = truncation_finding(by_calculations, written)
+    return found
 
 
 def _readable(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from experiments.sampling import TextSamples, sample_texts
+from experiments.truncation import beginnings
 from experiments.workspace import Workspace
 from irl.evaluation.audit import CriticAudit, audit, cut_after_each_step
 from irl.evaluation.estimators import (
@@ -19,6 +20,7 @@ from irl.evaluation.estimators import (
 from irl.policies.language_model import LanguageModel
 from irl.traces.scoring import TextScorer, TextScores
 from irl.types import Problem
+from reward_models.config_json import plain
 
 NONE = "none"
 
@@ -33,6 +35,8 @@ class RerankPool:
     vote: int = 64
     shown: int = 12
     """Problems on the report's page of traces."""
+    beginnings: int = 50
+    """Candidates that stop early, added to each problem's samples to measure whether one wins."""
 
     def run(
         self, workspace: Workspace, policy: LanguageModel, scorer: TextScorer, outcome_model: TextScorer | None = None
@@ -60,7 +64,8 @@ class RerankPool:
             "audit": [self._audit(workspace, problems, pool, learned, correct, scorer)],
             "problems": shown_problems(problems, pool, scores, correct, self.shown),
         }
-        result["headline"] = self._headline(curves)
+        early_ends = self._with_beginnings(workspace, problems, pool, learned, correct, scorer)
+        result["headline"] = [*self._headline(curves), early_ends]
         np.savez_compressed(workspace.folder / "samples" / "test_scores.npz", learned=learned, correct=correct)
         workspace.write_json("evaluation.json", result)
         return result
@@ -86,6 +91,24 @@ class RerankPool:
             cut_prompt=np.array([i for i, _, _ in cuts]),
         )
         return audit_record("learned reward", found)
+
+    def _with_beginnings(self, workspace, problems, pool, learned, correct, scorer) -> dict[str, Any]:
+        """The headline row of the best of all samples and of beginnings of samples, which stop early."""
+        environment, rng = workspace.environment, workspace.rng("beginnings")
+        right = []
+        for problem, texts, scores, labels in zip(problems, pool.texts, learned, correct, strict=True):
+            early = beginnings(texts, environment.split_steps, self.beginnings, rng)
+            of_early = scorer([problem.prompt] * len(early), early).trace
+            best = int(np.argmax([*scores, *of_early]))
+            is_whole = best < len(texts)
+            right.append(labels[best] if is_whole else environment.verify(problem, early[best - len(texts)]).correct)
+        mean, low, high = bootstrap_interval(np.array(right, float))
+        return {
+            "name": f"rerank@{correct.shape[1]}, {self.beginnings} beginnings added",
+            **{"value": mean, "low": low, "high": high},
+            "information": scorer.spec.information,
+            "note": "learned reward, with candidates that stop early",
+        }
 
     def _headline(self, curves: dict[str, Any]) -> list[dict[str, Any]]:
         """The rows people look for first."""
@@ -200,7 +223,7 @@ def gold_and_proxy(learned: np.ndarray, correct: np.ndarray) -> dict[str, Any]:
 
 
 def audit_record(name: str, found: CriticAudit) -> dict[str, Any]:
-    findings = {key: dict(finding._asdict()) for key, finding in found.findings().items()}
+    findings = {key: plain(finding._asdict()) for key, finding in found.findings().items()}
     return {"name": name, "findings": findings, "warnings": found.warnings()}
 
 

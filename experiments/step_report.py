@@ -1,14 +1,15 @@
 """The end of a run that scores steps: model cards, report.json, the page, and the headline on the screen."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from experiments.model_card import write_model_card
 from experiments.report import write_report
 from experiments.run_folder import RunFolder
 from experiments.step_evaluation import Row
-from irl.evaluation.audit import Finding
+from experiments.truncation import truncation_record
+from irl.evaluation.audit import TRUNCATION, Finding
 
 
 def finish_steps(
@@ -20,11 +21,17 @@ def finish_steps(
     seeds: Sequence[int],
     trained_on: str,
     models: Sequence[Path],
+    truncation: Mapping[str, Finding],
     command: str,
     seconds: float,
 ) -> Path:
-    """`models` get a card each; returns the report."""
+    """Write the card of each of `models` and the report, and return the report's path.
+
+    `truncation` has the truncation probe of every learned score, on held-out right traces.
+    """
     findings = {row["name"]: Finding(row["value"], row["low"], row["high"], row.pop("count")) for row in headline}
+    findings |= {f"{name}: {TRUNCATION}": finding for name, finding in truncation.items()}
+    audits = [truncation_record(name, finding) for name, finding in truncation.items()]
     for model in models:
         write_model_card(model, findings, trained_on=trained_on)
     run.write_json(
@@ -36,9 +43,12 @@ def finish_steps(
             "seeds": list(seeds),
             "created": time.strftime("%Y-%m-%d %H:%M"),
             "headline": headline,
+            "audit": audits,
         },
     )
     page = write_report(run.folder)
     run.show(headline)
+    for warning in (sentence for each in audits for sentence in each["warnings"]):
+        run.say(f"warning: {warning}")
     run.say(f"{seconds:.0f} s; report: {page}")
     return page
