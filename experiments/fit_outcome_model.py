@@ -79,7 +79,7 @@ class FitOutcomeModel:
             for text, is_right in zip(texts, label, strict=True):
                 sides[bool(is_right)][text] = None
             bad = list(sides[False])
-            for text in sides[True]:
+            for text in sides[True] if bad else ():
                 early = cut_after_each_step(split(text))
                 worse = [bad[index] for index in rng.permutation(len(bad))[:2]]
                 worse += ["\n".join(early[index]) for index in rng.permutation(len(early))[:1]]

@@ -84,6 +84,8 @@ class Negatives:
         self, workspace: Workspace, policy: LanguageModel, traces: Sequence[Trace], rows, number: int
     ) -> list[Pair]:
         """The policy finishes steps of whole demonstrations; each is then put in the step's window."""
+        if not self.resets:
+            return []
         rng, demonstrated = workspace.rng(f"resets {number}"), {tuple(row.tokens) for row in rows}
         pairs: list[Pair] = []
         for index, temperature in enumerate(self.temperatures):

@@ -69,6 +69,8 @@ def test_right_stands_above_wrong_on_other_problems(workspace, policy):
     prompts = [problem.prompt for problem in problems]
     right, wrong = scorer(prompts, texts).trace, scorer(prompts, list(map(shouted, texts))).trace
     assert np.mean(right > wrong) > 0.9
+    cut = [text.rpartition("\n")[0] for text in texts]
+    assert np.mean(right > scorer(prompts, cut).trace) > 0.9, "a right trace that stops early is not right"
     again = STAGE.run(workspace, policy)
     np.testing.assert_array_equal(again(prompts, texts).trace, right)
 
