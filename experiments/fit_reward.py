@@ -12,7 +12,7 @@ No answer and no verifier is looked at, here or in choosing the checkpoint: the 
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import lru_cache, partial
 
 import jax
@@ -35,6 +35,8 @@ from reward_models.networks.base import Network, Params
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.ensemble import EnsembleConfig, stack_members
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
+from reward_models.ranges import Few, FewOrZero, Size, Tokens, Weight
+from reward_models.records import record
 from reward_models.types import PairBatch
 
 Observe = Callable[[int, TextScorer], None]
@@ -42,7 +44,7 @@ Look = Callable[[int, Params], None]
 RewardConfig = SoftAdvantageConfig | CriticConfig | EnsembleConfig
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class FitReward:
     """Likelihood, then rounds of the critic, for every member of an ensemble."""
 
@@ -50,28 +52,24 @@ class FitReward:
     demonstrations: Demonstrations = field(default_factory=lambda: Demonstrations(other_targets=30_000))
     warm_up: Sft = field(default_factory=Sft)
     warm_up_schedule: Schedule = Schedule(steps=1500)
-    warm_up_rows: int = 48
-    row_length: int = 96
-    whole_share: float = 0.3
+    warm_up_rows: Size = 48
+    row_length: Tokens = 96
+    whole_share: Weight = 0.3
     """Windows that are a whole trace (answers) per other window."""
     critic: PairwiseCritic | Airl | BradleyTerry = field(default_factory=PairwiseCritic)
     """What trains on the pairs of a round; the class chooses the algorithm."""
-    members: int = 1
+    members: Few = 1
     """Independently trained rewards whose mean is taken: two trainings do not make the same errors."""
-    rounds: int = 2
+    rounds: FewOrZero = 2
     round_schedule: Schedule = Schedule(steps=150)
     negatives: Negatives = field(default_factory=Negatives)
-    batch_size: int = 96
+    batch_size: Size = 96
     """Pairs of short windows per step; a third as many long ones (answers in their whole trace) go along."""
-    short: int = 40
+    short: Tokens = 40
     """Windows of up to this many tokens are short."""
 
-    looks: int = 4
+    looks: Few = 4
     """How often reranking is measured during the likelihood phase of a member, for the report."""
-
-    def __post_init__(self):
-        if self.members < 1:
-            raise InputError(f"reward.members: expected 1 or more, got {self.members}")
 
     def run(
         self, workspace: Workspace, policy: LanguageModel, name: str = "model", observe: Observe = lambda *_: None

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,8 @@ from irl.traces.pipeline import ArraySource, Json
 from irl.traces.scoring import TextScorer
 from irl.traces.tokenize import END
 from irl.train import Schedule, train
+from reward_models.ranges import Few, PositiveShare, Rows, Size
+from reward_models.records import record
 from reward_models.types import ScoreSpec
 
 
@@ -89,20 +91,20 @@ def grpo_for(steps: int) -> Grpo:
     return Grpo(optimiser=optimiser, samples_per_prompt=16, mle_steps=steps)
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class ImprovePolicy:
     """GRPO on the learned reward from the stage before, on training problems."""
 
     algorithm: Grpo = field(default_factory=lambda: grpo_for(100))
     demonstrations: Demonstrations = field(default_factory=lambda: Demonstrations(count=4000))
     schedule: Schedule = Schedule(steps=100, save_every=25)
-    prompts_per_step: int = 32
-    demonstration_rows: int = 8
-    level: float = 0.1
+    prompts_per_step: Size = 32
+    demonstration_rows: Size = 8
+    level: PositiveShare = 0.1
     """A trace that scores better than this share of demonstrations is as good as any."""
-    looks: int = 4
+    looks: Few = 4
     """How often pass@1 is measured on the way, for the report."""
-    samples: int = 32
+    samples: Rows = 32
     """Per test problem and look."""
 
     def run(self, workspace: Workspace, policy: LanguageModel, scorer: TextScorer) -> dict[str, Any]:
