@@ -34,13 +34,19 @@ class FitPolicy:
         if done is not None:
             return LanguageModel(done.network, done.params)
         traces = self.demonstrations.traces(workspace, name)
-        packed = workspace.encoder.pack(encode_traces(workspace, traces), self.row_length)
+        packed = workspace.encoder.pack(encode_traces(workspace, traces), self.row_length, option=f"{name}.row_length")
         checkpoints, start = workspace.checkpoints(name), time.perf_counter()
         whole = checkpoints.latest() is None  # a part of the steps would be no measurement
         with workspace.progress(f"{name}: likelihood of {len(traces)} traces", self.schedule.steps) as advance:
             state = train(
                 self.algorithm.make(self.network),
-                ArraySource(packed, self.batch_size, workspace.seed),
+                ArraySource(
+                    packed,
+                    self.batch_size,
+                    workspace.seed,
+                    of=f"rows of {len(traces)} demonstrations",
+                    option=f"{name}.batch_size",
+                ),
                 self.schedule,
                 workspace.key(name),
                 checkpoints=checkpoints,

@@ -29,7 +29,7 @@ from irl.policies.language_model import LanguageModel
 from irl.traces.encode import EncodedTrace, Encoder
 from irl.traces.pipeline import ArraySource, Source, Together
 from irl.traces.scoring import TextScorer
-from irl.train import Schedule, train
+from irl.train import Schedule, check_looks, train
 from irl.types import InputError
 from reward_models.networks.base import Network, Params
 from reward_models.networks.critic import CriticConfig
@@ -70,6 +70,9 @@ class FitReward:
 
     looks: Few = 4
     """How often reranking is measured during the likelihood phase of a member, for the report."""
+
+    def __post_init__(self):
+        check_looks("FitReward", self.looks, self.warm_up_schedule)
 
     def run(
         self, workspace: Workspace, policy: LanguageModel, name: str = "model", observe: Observe = lambda *_: None
@@ -134,13 +137,19 @@ class FitReward:
 
     def _likelihood(self, workspace: Workspace, rows: Sequence[EncodedTrace], stage: str, look: Look) -> Params:
         """Parameters whose trunk has learned to write the demonstrated steps."""
-        packed = workspace.encoder.pack(rows, self.row_length)
+        packed = workspace.encoder.pack(rows, self.row_length, option="reward.row_length")
         steps, seconds = self.warm_up_schedule.steps, 0.0
         algorithm = self.warm_up.make(self.network.decoder)
         checkpoints = workspace.checkpoints(f"{stage}-likelihood")
         whole = checkpoints.latest() is None  # a part of the steps would be no measurement
         fresh = self.network.make().init(workspace.key(f"{stage} critic"))
-        source = ArraySource(packed, self.warm_up_rows, int(workspace.rng(stage).integers(2**31)))
+        source = ArraySource(
+            packed,
+            self.warm_up_rows,
+            int(workspace.rng(stage).integers(2**31)),
+            of=f"rows of {len(rows)} demonstrated steps",
+            option="reward.warm_up_rows",
+        )
         for number in range(1, self.looks + 1):
             part, begun = replace(self.warm_up_schedule, steps=steps * number // self.looks), time.perf_counter()
             what = f"{stage}: likelihood of {len(rows)} steps {number}/{self.looks}"
@@ -187,16 +196,17 @@ class FitReward:
     def _source(self, workspace: Workspace, pairs: list[Pair], number: int) -> Source:
         """Batches of pairs as the algorithm wants them."""
         encoder, seed = replace(workspace.encoder, max_steps=1), workspace.seed + number
+        batches = "reward.batch_size"
         if not isinstance(self.critic, PairwiseCritic):
             arrays = _pair_arrays(self.critic, encoder, pairs, workspace.encoder.max_length)
-            return ArraySource(arrays, self.batch_size, seed)
+            return ArraySource(arrays, self.batch_size, seed, of=f"negatives of round {number + 1}", option=batches)
         groups: tuple[list[Pair], list[Pair]] = ([], [])
         for pair in pairs:
             groups[max(len(pair.expert.tokens), len(pair.negative.tokens)) > self.short].append(pair)
         ways = jax.device_count()  # a batch is divided over the devices
         sizes = (self.batch_size, max(self.batch_size // 3 // ways, 1) * ways)
         sources = [
-            ArraySource(_pair_arrays(self.critic, encoder, group, length), size, seed)
+            ArraySource(_pair_arrays(self.critic, encoder, group, length), size, seed, option=batches)
             for group, size, length in zip(groups, sizes, (self.short, workspace.encoder.max_length), strict=True)
             if len(group) >= size
         ]

@@ -23,7 +23,7 @@ from irl.policies.rollouts import newline_tokens, traces_of_samples
 from irl.traces.pipeline import ArraySource, Json
 from irl.traces.scoring import TextScorer
 from irl.traces.tokenize import END
-from irl.train import Schedule, train
+from irl.train import Schedule, check_looks, train
 from reward_models.ranges import Few, PositiveShare, Rows, Size
 from reward_models.records import record
 from reward_models.types import ScoreSpec
@@ -38,11 +38,23 @@ class Rollouts:
         self._problems = workspace.environment.problems("train")
         prompts, lengths = pad_prompts([encoder.prompt(problem.prompt) for problem in self._problems])
         index = np.arange(len(prompts))
-        self._prompts = ArraySource((index, prompts, lengths), config.prompts_per_step, workspace.seed)
+        self._prompts = ArraySource(
+            (index, prompts, lengths),
+            config.prompts_per_step,
+            workspace.seed,
+            of="training problems",
+            option="improvement.prompts_per_step",
+        )
         traces = config.demonstrations.traces(workspace, "improvement")
         self._demonstrated = scorer([t.prompt for t in traces], [t.text for t in traces]).trace
         packed = encoder.pack(encode_traces(workspace, traces), 2 * encoder.max_length)
-        self._demonstrations = ArraySource(packed, config.demonstration_rows, workspace.seed)
+        self._demonstrations = ArraySource(
+            packed,
+            config.demonstration_rows,
+            workspace.seed,
+            of=f"rows of {len(traces)} demonstrations",
+            option="improvement.demonstration_rows",
+        )
         self._key = workspace.key("rollouts")
         stops = step_stops(encoder)
         self._newline = newline_tokens(encoder.vocab_size, stops, stops[0])
@@ -106,6 +118,9 @@ class ImprovePolicy:
     """How often pass@1 is measured on the way, for the report."""
     samples: Rows = 32
     """Per test problem and look."""
+
+    def __post_init__(self):
+        check_looks("ImprovePolicy", self.looks, self.schedule)
 
     def run(self, workspace: Workspace, policy: LanguageModel, scorer: TextScorer) -> dict[str, Any]:
         saved = workspace.read_json("improvement.json")

@@ -22,7 +22,7 @@ from irl.policies.resets import choose_cuts, finish_steps
 from irl.traces.encode import EncodedTrace
 from irl.traces.scoring import TextScorer
 from irl.traces.windows import encode_windows, step_windows
-from irl.types import Trace
+from irl.types import InputError, Trace
 from reward_models.ranges import Rows, RowsOrZero, Scale, Share
 from reward_models.records import record
 
@@ -55,6 +55,11 @@ class Negatives:
     """Steps of demonstrations after which the trace ends although the demonstration continues."""
     replay: bool = True
     """Keep the negatives of earlier rounds."""
+
+    def __post_init__(self):
+        if self.resets < len(self.temperatures):
+            expected = f"at least {len(self.temperatures)}, one for each temperature"
+            raise InputError(f"Negatives.resets: expected {expected}, got {self.resets}")
 
     def sampled_pairs(self, workspace: Workspace, policy: LanguageModel, rows: Sequence[EncodedTrace]) -> list[Pair]:
         """Undemonstrated steps of the policy's traces on training problems, each with an expert's step in its state."""

@@ -114,7 +114,7 @@ class RerankPool:
     def _headline(self, curves: dict[str, Any]) -> list[dict[str, Any]]:
         """The rows people look for first."""
         ks = curves["ks"]
-        vote = min(self.vote, ks[-1])
+        vote = max(k for k in ks if k <= self.vote)
         wanted = [
             ("policy, one sample", "oracle", 1, "pass@1"),
             (f"majority of {vote}", "majority", vote, f"cons@{vote}"),

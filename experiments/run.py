@@ -21,6 +21,7 @@ from irl.environments.countdown import Countdown
 from irl.evaluation.audit import Finding
 from irl.traces.encode import Encoder
 from irl.traces.tokenize import number_tokenizer
+from irl.types import InputError
 from reward_models.ranges import Few, Seed, Tokens
 from reward_models.records import record
 
@@ -48,6 +49,13 @@ class Experiment:
     search: BeamSearch | None = field(default_factory=BeamSearch)
     improvement: ImprovePolicy | None = field(default_factory=ImprovePolicy)
     seed: Seed = 0
+
+    def __post_init__(self):
+        size = number_tokenizer().get_vocab_size()
+        for decoder in (self.policy.network, self.reward.network.decoder):
+            if decoder.vocab_size < size:
+                expected = f"at least {size}, the tokenizer's vocabulary"
+                raise InputError(f"DecoderConfig.vocab_size: expected {expected}, got {decoder.vocab_size}")
 
 
 def run_experiment(config: Experiment, folder: Path, command: str) -> Path:

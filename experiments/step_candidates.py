@@ -63,10 +63,10 @@ class SolutionCandidates:
             for _, row in read_json_lines(self.file):
                 yield row["id"], row["question"], [(s["output"], bool(s["correct"])) for s in row["samples"]]
             return
-        for row in read_records(self.file):
-            if not isinstance(row, Candidates) or any(c.correct is None for c in row.candidates):
-                raise InputError(f"{self.file}: expected candidates with `correct`, got {type(row).__name__}")
-            yield record.id, record.prompt, [(c.text, bool(c.correct)) for c in record.candidates]
+        for each in read_records(self.file):
+            if not isinstance(each, Candidates) or any(c.correct is None for c in each.candidates):
+                raise InputError(f"{self.file}: expected candidates with `correct`, got {type(each).__name__}")
+            yield each.id, each.prompt, [(c.text, bool(c.correct)) for c in each.candidates]
 
 
 def steps_of(text: str) -> tuple[str, ...]:

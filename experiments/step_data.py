@@ -206,7 +206,7 @@ class PlantedErrors:
         flawed = with_error(solution, self.kinds, rng) if rng.random() < self.flawed else None
         return _right(index, solution) if flawed is None else _wrong(index, flawed.solution, flawed.wrong, flawed.kind)
 
-    def _both(self, solutions: Sequence[Solution], kinds: Sequence[str], seed: int) -> list[LabelledSteps]:
+    def _both(self, solutions: Sequence[Solution], kinds: Sequence[Kind], seed: int) -> list[LabelledSteps]:
         """Every solution as it is, and with one error where one can be planted."""
         rng, out = np.random.default_rng(seed), []
         for index, solution in enumerate(solutions):

@@ -33,6 +33,12 @@ class Schedule:
     save_every: Count = 100
 
 
+def check_looks(stage: str, looks: int, schedule: Schedule) -> None:
+    """Raises InputError if a stage is to be evaluated more often than it has training steps."""
+    if looks > schedule.steps:
+        raise InputError(f"{stage}.looks: expected at most {schedule.steps}, the steps of its schedule, got {looks}")
+
+
 def train(
     algorithm: Algorithm,
     source: Source,

@@ -9,6 +9,7 @@ from typing import Annotated, TypeVar
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import AfterValidator
+from pydantic_core import PydanticCustomError
 
 Item = TypeVar("Item", bound=Hashable)
 
@@ -46,10 +47,9 @@ Real = Annotated[float, Ge(-1e6), Le(1e6)]
 
 
 def distinct(items: tuple[Item, ...]) -> tuple[Item, ...]:
-    """The items. Raises ValueError if one of them occurs twice."""
-    twice = next((item for item in items if items.count(item) > 1), None)
-    if twice is not None:
-        raise ValueError(f"expected distinct values, but {twice!r} occurs twice")
+    """The items. Raises PydanticCustomError if one of them occurs twice."""
+    if len(set(items)) < len(items):
+        raise PydanticCustomError("distinct", "expected distinct values")
     return items
 
 

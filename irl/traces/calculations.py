@@ -236,7 +236,7 @@ def _drilled(calc: Calculation, kinds: Sequence[Kind], flawed: float, rng: np.ra
 
 
 def _planted(
-    solution: Solution, number: int, calc: Calculation, kind: str, rng: np.random.Generator
+    solution: Solution, number: int, calc: Calculation, kind: Kind, rng: np.random.Generator
 ) -> tuple[str, str, str] | None:
     """(line, old result, new result) with the error, None where the calculation has no room for it."""
     line, old = solution.lines[number], calc.result.replace(",", "")
