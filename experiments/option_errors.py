@@ -12,7 +12,9 @@ _CHOICE = re.compile(r"invalid choice '(.*?)' for argument '(--[\w.-]+)'. Expect
 
 
 def naming_option(error: InputError, arguments: Sequence[str], parse: Callable[[list[str]], Any]) -> InputError:
-    """The error with an option in place of "Class.field", where one of the options alone causes the same error.
+    """The error with the option that causes it, where one of the options alone causes the same error.
+
+    The option replaces "Class.field" if it sets that field, and precedes the message if it sets another one.
 
     Args:
         error: From a record: "Class.field: expected ..., got ...".
@@ -22,16 +24,20 @@ def naming_option(error: InputError, arguments: Sequence[str], parse: Callable[[
     place = _FIELD.match(str(error))
     if place is None:
         return error
-    for option in _each(arguments):
-        name = option[0].split("=")[0]
-        if name.replace("-", "_").split(".")[-1].strip("_") != place[1]:
-            continue
+    for option in sorted(_each(arguments), key=lambda option: _field(option) != place[1]):
         try:
             parse(option)
         except InputError as alone:
             if str(alone) == str(error):
-                return InputError(name + str(error)[place.end() :])
+                name = option[0].partition("=")[0]
+                same = _field(option) == place[1]
+                return InputError(name + str(error)[place.end() :] if same else f"{' '.join(option)}: {error}")
     return error
+
+
+def _field(option: list[str]) -> str:
+    """The name of the field that an option sets."""
+    return option[0].partition("=")[0].replace("-", "_").split(".")[-1].strip("_")
 
 
 def unreadable_option(box: str, arguments: Sequence[str]) -> InputError:

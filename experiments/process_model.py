@@ -67,8 +67,8 @@ class ProcessModel:
     """A second score of steps, of what they calculate alone: for annotated demonstrations. None: without."""
     algorithm: Process = field(default_factory=lambda: Process(optimiser=AdamW(learning_rate=1e-3, total_steps=2000)))
     schedule: Schedule = Schedule(steps=2000)
-    aggregate: Literal["min", "sum", "mean", "last"] = "min"
-    """How the score of a trace follows from its steps': min, sum, mean or last."""
+    aggregate: Literal["min", "sum", "mean", "prod", "last"] = "min"
+    """How the score of a trace follows from its steps': minimum, sum, mean, product or last."""
     rows: Size = 8
     length: Tokens = 512
     slots: Size = 64

@@ -69,8 +69,12 @@ def load_config(name: str) -> Run:
         module = importlib.util.module_from_spec(spec)
         try:
             spec.loader.exec_module(module)
-        except (ImportError, NameError, AttributeError, TypeError, ValueError, SyntaxError) as error:
-            lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        except (ImportError, NameError, AttributeError, TypeError, ValueError, SyntaxError, InputError) as error:
+            lines = [
+                frame.lineno
+                for frame in traceback.extract_tb(error.__traceback__)
+                if frame.filename == str(path.absolute())
+            ]
             raise InputError(f"{path}{''.join(f', line {line}' for line in lines[-1:])}: {error}") from error
         return _run(vars(module).get("config"), path)
     known = sorted(p.stem for p in Path(configs.__path__[0]).glob("*.py") if p.stem != "__init__")
@@ -87,7 +91,7 @@ def read_config(path: Path) -> Run:
         raise InputError(f"{path}: no such file")
     try:
         config = decode(json.loads(path.read_text(encoding="utf-8")), CONFIG_CLASSES, "config")
-    except ValueError as error:
+    except (ValueError, InputError) as error:
         raise InputError(f"{path}: {error}") from error
     return _run(config, path)
 
@@ -203,11 +207,9 @@ def prepare_folder(folder: Path, config: Run, overwrite: bool) -> bool:
 
 def release_folder(folder: Path) -> None:
     """Remove the folder of a new run that was refused before it produced anything."""
-    names = {path.name for path in folder.iterdir()}
-    if names <= {"config.json", "log.txt"}:
-        for name in names:
-            (folder / name).unlink()
-        folder.rmdir()
+    files = {path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir()}
+    if files <= {Path("config.json"), Path("log.txt")}:
+        shutil.rmtree(folder)
 
 
 def _run_in(config: Path) -> dict[str, Any] | None:
