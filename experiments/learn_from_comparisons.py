@@ -79,13 +79,15 @@ class LearnFromComparisons:
 
     def __post_init__(self):
         asking, length = len(self.comparisons.counts()), self.comparisons.length
+        name = type(self).__name__
         if self.seeds != 1 and not isinstance(self.answers, Synthetic):
-            raise InputError(f"seeds: {type(self.answers).__name__} are of one training; set it to 1, not {self.seeds}")
+            kind = type(self.answers).__name__
+            raise InputError(f"{name}.seeds: {kind} are of one training; set it to 1, not {self.seeds}")
         if self.time < length:
-            raise InputError(f"time: expected {length} or more, the length of a fragment; got {self.time}")
+            raise InputError(f"{name}.time: expected at least {length}, the length of a fragment, got {self.time}")
         if self.schedule.steps < asking:
             told = f"expected {asking} or more, as the initial round and {asking - 1} others ask"
-            raise InputError(f"schedule.steps: {told}; got {self.schedule.steps}")
+            raise InputError(f"{name}.schedule.steps: {told}; got {self.schedule.steps}")
 
     def rounds(self, steps: int | None = None) -> Rounds:
         schedule = self.schedule if steps is None else replace(self.schedule, steps=steps)

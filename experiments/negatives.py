@@ -51,7 +51,7 @@ class Negatives:
     """Steps of those traces, in demonstrated states."""
     hard: Share = 0.5
     """Share of the sampled steps that are the reward's highest-scored; the rest is drawn at random."""
-    early_ends: int = 1_000
+    early_ends: RowsOrZero = 1_000
     """Steps of demonstrations after which the trace ends although the demonstration continues."""
     replay: bool = True
     """Keep the negatives of earlier rounds."""
