@@ -7,10 +7,11 @@ both is ever rounded.
 
 import datetime
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal, get_args
 
 import jax
+from annotated_types import MinLen
 
 from irl.algorithms.base import Algorithm
 from irl.algorithms.frozen_base import FrozenBaseState, with_frozen_base
@@ -21,26 +22,23 @@ from reward_models.hugging_face import load_hugging_face
 from reward_models.hugging_face_tensors import json_object
 from reward_models.networks.base import Network, Params
 from reward_models.networks.heads import HeadedDecoderConfig, MLPHead, StepEnds
-from reward_models.networks.low_rank import TARGETS, LowRankConfig
+from reward_models.networks.low_rank import LowRankConfig
 from reward_models.peft import CONFIG, load_peft
+from reward_models.ranges import Distinct, Positive, Size
+from reward_models.records import record
+
+Target = Literal["query", "key", "value", "output", "gate", "up", "down"]
+"""A matrix of a layer: one of TARGETS."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Adapters:
     """Adapters on the `targets` of every layer, and a head that is trained whole (networks/low_rank.py)."""
 
-    rank: int = 8
-    alpha: float = 16.0
-    targets: tuple[str, ...] = TARGETS
+    rank: Size = 8
+    alpha: Positive = 16.0
+    targets: Annotated[tuple[Target, ...], MinLen(1), Distinct] = get_args(Target)
     rank_stabilised: bool = False
-
-    def __post_init__(self):
-        if self.rank < 1:
-            raise InputError(f"adapters.rank: expected 1 or more, got {self.rank}")
-        unknown = [name for name in self.targets if name not in TARGETS]
-        if unknown or not self.targets:
-            found = repr(unknown[0]) if unknown else "none"
-            raise InputError(f"adapters.targets: expected some of {', '.join(TARGETS)}, got {found}")
 
     def on(self, network: HeadedDecoderConfig) -> LowRankConfig:
         """The network of base, adapters and head."""

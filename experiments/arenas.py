@@ -33,6 +33,8 @@ from irl.control.types import Rollout, Transitions
 from irl.sharding import make_mesh
 from irl.train import Schedule
 from irl.types import InputError
+from reward_models.ranges import Count, Few, Name
+from reward_models.records import record
 
 
 class Rounds(NamedTuple):
@@ -94,28 +96,28 @@ class Arena(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class PureJax:
     """An environment as pure functions: rollouts and learning are one program."""
 
-    id: str = "seals/CartPole-v0"
+    id: Name = "seals/CartPole-v0"
     """Of classic control, a fixed-horizon variant (seals/CartPole-v0, seals/MountainCar-v0), gymnax, or brax/NAME."""
 
     def arena(self) -> "InGraph":
         return InGraph(jax_environment(self.id))
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class OfGymnasium:
     """A registered environment of Gymnasium, stepped on the host."""
 
-    id: str
+    id: Name
     """Of `gymnasium.make`; "seals:seals/CartPole-v0" imports seals first, traceward/... are reasoning environments."""
-    workers: int = 1
+    workers: Few = 1
     """Threads that share the environments: two and more pay where a step is slow outside Python, as MuJoCo's."""
     overlap: bool = True
     """Environments step while the learner learns, with the policy of one round before."""
-    max_episode_steps: int | None = None
+    max_episode_steps: Count | None = None
     """Another time limit than the registered one."""
 
     def arena(self) -> "OnHost":

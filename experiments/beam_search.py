@@ -1,7 +1,6 @@
 """Stage: step beam search guided by the learned reward, at the budget of a published tree search."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,17 +12,19 @@ from irl.policies.language_model import LanguageModel, log_prob
 from irl.traces.encode import EncodedTrace, Encoder
 from irl.traces.scoring import TextScorer
 from irl.traces.tokenize import END
+from reward_models.ranges import Rows, Weight
+from reward_models.records import record
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class BeamSearch:
     """Width and expansions; Tree of Thoughts keeps 5 states and looks at about a dozen continuations of each."""
 
     settings: BeamSettings = BeamSettings()
-    log_prob_weight: float = 0.5
+    log_prob_weight: Weight = 0.5
     """A beam's score is the learned reward plus this much of the policy's log-probability, in nats: the reward knows
     what a right step is, the policy where experts are heading."""
-    problems: int | None = None
+    problems: Rows | None = None
 
     def run(self, workspace: Workspace, policy: LanguageModel, scorer: TextScorer) -> list[dict]:
         """Rows for the report: is the best beam right, is any."""

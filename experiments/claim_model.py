@@ -5,7 +5,7 @@ It sees no wrong step. How low is wrong is set on labelled validation problems; 
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 import numpy as np
@@ -22,21 +22,23 @@ from irl.traces.claims import MISTAKES
 from irl.traces.mistakes.claims import claims, holds
 from irl.traces.windows import StepWindow
 from irl.types import LabelledSteps
+from reward_models.ranges import Rows, Seeds
+from reward_models.records import record
 
 INFORMATION = "demonstrations"
 CLAIMS = "claims"
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class ClaimModel:
     """A run: a soft Q-function of claims per seed, and where it finds the first mistakes of held-out traces."""
 
     title: str
     data: MistakeTraces
     claims: FitClaims = field(default_factory=FitClaims)
-    per_trace: int = 6
+    per_trace: Rows = 6
     """Claims that an epoch learns from each trace, of different steps: traces differ much in length."""
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: Seeds = (0, 1, 2)
 
 
 def run_claim_model(config: ClaimModel, folder: Path, command: str) -> Path:

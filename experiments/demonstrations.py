@@ -1,28 +1,31 @@
 """Where expert traces come from: an environment's expert, or a file of one's own."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge, Le, MinLen
 
 from experiments.workspace import Workspace
 from irl.traces.encode import EncodedTrace
 from irl.traces.formats import read_traces
 from irl.traces.windows import StepWindow, encode_windows, step_windows
 from irl.types import InputError, Problem, Trace
+from reward_models.ranges import Name, Rows, RowsOrZero
+from reward_models.records import record
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Demonstrations:
     """Expert traces on training problems; none of them is of a test problem."""
 
-    count: int = 20_000
+    count: Rows = 20_000
     """Traces of the environment's own task, going round the training problems."""
-    other_targets: int = 0
+    other_targets: RowsOrZero = 0
     """Further traces that pursue other targets, where the environment has them (Countdown)."""
-    sizes: tuple[int, ...] = (3, 4)
+    sizes: Annotated[tuple[Annotated[int, Ge(2), Le(4)], ...], MinLen(1)] = (3, 4)
     """How many numbers the hands of those have."""
-    file: str | None = None
+    file: Name | None = None
     """JSON lines of your own traces, instead of all the above: {"prompt", "steps": [text, ...]}."""
 
     def traces(self, workspace: Workspace, name: str) -> list[Trace]:

@@ -1,6 +1,6 @@
 """Where demonstrations in control come from: a file of trajectories, or an expert trained on the true reward."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
 import jax
@@ -19,6 +19,8 @@ from irl.control.trajectory_files import load_trajectories, read_trajectories, s
 from irl.control.types import Rollout
 from irl.train import Schedule
 from irl.types import InputError
+from reward_models.ranges import Name, Rows, Size
+from reward_models.records import record
 
 
 class Expert(NamedTuple):
@@ -41,12 +43,12 @@ class Demonstrated(NamedTuple):
         return np.array(earned) if len(earned) == len(self.trajectories) else None
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class DemonstrationFile:
     """Trajectories in any format that is read (irl/control/trajectory_files.py)."""
 
-    path: str
-    episodes: int | None = None
+    path: Name
+    episodes: Rows | None = None
     """The first so many; None: all."""
 
     def run(self, run: RunFolder, arena: Arena) -> Demonstrated:
@@ -54,15 +56,15 @@ class DemonstrationFile:
         return _demonstrated(read_trajectories(self.path)[: self.episodes], arena, None)
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class TrainedExpert:
     """A learner on the environment's own reward, and `episodes` of what it does."""
 
     learner: Ppo | Sac | Dqn = Ppo(learning_rate=1e-3, normalise=True)
-    envs: int = 8
-    time: int = 256
+    envs: Size = 8
+    time: Size = 256
     schedule: Schedule = field(default_factory=lambda: Schedule(steps=100, log_every=5, save_every=100))
-    episodes: int = 64
+    episodes: Rows = 64
     greedy: bool = False
     """Demonstrated is what it thinks best, not what it does while it explores."""
 
@@ -79,11 +81,11 @@ class TrainedExpert:
         return _demonstrated(load_trajectories(file), arena, Expert(agent, state))
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class PushingExpert:
     """MountainCar's, by hand: it pushes the way it moves, so that every push adds to its energy."""
 
-    episodes: int = 64
+    episodes: Rows = 64
 
     def run(self, run: RunFolder, arena: Arena) -> Demonstrated:
         """InputError: the environment's actions are not three, or its observations no position and velocity."""

@@ -5,7 +5,6 @@ A step is as good as its worst digit in either reading of its calculations; the 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,15 +15,17 @@ from irl.traces.equations import equation_windows
 from irl.traces.exercises import drawn, exercises
 from irl.traces.windows import StepWindow
 from irl.types import InputError
+from reward_models.ranges import Rows, Share
+from reward_models.records import record
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class FitCalculations(FitClaims):
     """Likelihood of the results of right calculations, in both orders of their digits."""
 
-    epoch: int = 40_000
+    epoch: Rows = 40_000
     """Calculations of an epoch; every epoch has others."""
-    renumber: float = 0.85
+    renumber: Share = 0.85
     """Share of the calculations that are carried over to other numbers."""
 
     def run(self, folder: RunFolder, lines: Iterable[str], trained_on: str) -> ClaimScorer:

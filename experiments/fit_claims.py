@@ -6,7 +6,7 @@ folder that is left is read again by `load_claims`.
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 import jax
@@ -28,6 +28,8 @@ from reward_models.checkpoint_folder import MANIFEST, load_folder, save_folder
 from reward_models.networks.base import Params
 from reward_models.networks.decoder import DecoderConfig, RopeScaling
 from reward_models.networks.regret import RegretConfig
+from reward_models.ranges import Size, Tokens
+from reward_models.records import record
 from reward_models.tensor_file import check_params
 
 _CLASSES: dict[str, type] = {c.__name__: c for c in (RegretConfig, DecoderConfig, RopeScaling)}
@@ -35,7 +37,7 @@ _READING = "windows"
 """Where the manifest of a folder names its reading."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class FitClaims:
     """Likelihood of true claims."""
 
@@ -45,8 +47,8 @@ class FitClaims:
     """Its vocabulary is that of the reading."""
     algorithm: Sft = field(default_factory=lambda: Sft(optimiser=Muon(learning_rate=4e-3, total_steps=1500)))
     schedule: Schedule = Schedule(steps=1500)
-    rows: int = 48
-    length: int = 96
+    rows: Size = 48
+    length: Tokens = 96
 
     def fit(
         self, folder: RunFolder, name: str, reading: Reading, draw: Callable[[int], list[StepWindow]], trained_on: str

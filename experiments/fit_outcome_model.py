@@ -6,7 +6,7 @@ step. Whole traces, one score at the end. Its information level is *outcome labe
 demonstrations, and never used by it.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 
 import jax
@@ -24,10 +24,12 @@ from irl.traces.scoring import TextScorer
 from irl.train import Schedule, train
 from irl.types import InputError
 from reward_models.networks.critic import CriticConfig
+from reward_models.ranges import Rows, Size
+from reward_models.records import record
 from reward_models.types import PairBatch
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class FitOutcomeModel:
     """Right over wrong samples of training problems."""
 
@@ -35,8 +37,8 @@ class FitOutcomeModel:
         default_factory=lambda: BradleyTerry(optimiser=AdamW(learning_rate=1e-3, total_steps=400))
     )
     schedule: Schedule = Schedule(steps=400)
-    samples_per_problem: int = 32
-    batch_size: int = 48
+    samples_per_problem: Rows = 32
+    batch_size: Size = 48
     """Pairs."""
 
     def run(self, workspace: Workspace, policy: LanguageModel, name: str = "outcome-model") -> TextScorer:

@@ -1,7 +1,7 @@
 """Stage: a policy by maximum likelihood on expert traces."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 
 import numpy as np
@@ -13,10 +13,12 @@ from irl.policies.language_model import LanguageModel
 from irl.traces.pipeline import ArraySource
 from irl.train import Schedule, train
 from reward_models.networks.decoder import DecoderConfig
+from reward_models.ranges import Size, Tokens
+from reward_models.records import record
 from reward_models.types import ScoreSpec
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class FitPolicy:
     """Supervised fine-tuning from scratch. Rows are packed, `batch_size` counts rows."""
 
@@ -24,21 +26,27 @@ class FitPolicy:
     demonstrations: Demonstrations = field(default_factory=Demonstrations)
     algorithm: Sft = field(default_factory=Sft)
     schedule: Schedule = Schedule(steps=1000)
-    batch_size: int = 48
-    row_length: int = 128
+    batch_size: Size = 48
+    row_length: Tokens = 128
 
     def run(self, workspace: Workspace, name: str = "policy") -> LanguageModel:
         done = workspace.load_model(name)
         if done is not None:
             return LanguageModel(done.network, done.params)
         traces = self.demonstrations.traces(workspace, name)
-        packed = workspace.encoder.pack(encode_traces(workspace, traces), self.row_length)
+        packed = workspace.encoder.pack(encode_traces(workspace, traces), self.row_length, option=f"{name}.row_length")
         checkpoints, start = workspace.checkpoints(name), time.perf_counter()
         whole = checkpoints.latest() is None  # a part of the steps would be no measurement
         with workspace.progress(f"{name}: likelihood of {len(traces)} traces", self.schedule.steps) as advance:
             state = train(
                 self.algorithm.make(self.network),
-                ArraySource(packed, self.batch_size, workspace.seed),
+                ArraySource(
+                    packed,
+                    self.batch_size,
+                    workspace.seed,
+                    of=f"rows of {len(traces)} demonstrations",
+                    option=f"{name}.batch_size",
+                ),
                 self.schedule,
                 workspace.key(name),
                 checkpoints=checkpoints,

@@ -12,7 +12,7 @@ No answer and no verifier is looked at, here or in choosing the checkpoint: the 
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import lru_cache, partial
 
 import jax
@@ -29,12 +29,14 @@ from irl.policies.language_model import LanguageModel
 from irl.traces.encode import EncodedTrace, Encoder
 from irl.traces.pipeline import ArraySource, Source, Together
 from irl.traces.scoring import TextScorer
-from irl.train import Schedule, train
+from irl.train import Schedule, check_looks, train
 from irl.types import InputError
 from reward_models.networks.base import Network, Params
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.ensemble import EnsembleConfig, stack_members
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
+from reward_models.ranges import Few, FewOrZero, Size, Tokens, Weight
+from reward_models.records import record
 from reward_models.types import PairBatch
 
 Observe = Callable[[int, TextScorer], None]
@@ -42,7 +44,7 @@ Look = Callable[[int, Params], None]
 RewardConfig = SoftAdvantageConfig | CriticConfig | EnsembleConfig
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class FitReward:
     """Likelihood, then rounds of the critic, for every member of an ensemble."""
 
@@ -50,28 +52,27 @@ class FitReward:
     demonstrations: Demonstrations = field(default_factory=lambda: Demonstrations(other_targets=30_000))
     warm_up: Sft = field(default_factory=Sft)
     warm_up_schedule: Schedule = Schedule(steps=1500)
-    warm_up_rows: int = 48
-    row_length: int = 96
-    whole_share: float = 0.3
+    warm_up_rows: Size = 48
+    row_length: Tokens = 96
+    whole_share: Weight = 0.3
     """Windows that are a whole trace (answers) per other window."""
     critic: PairwiseCritic | Airl | BradleyTerry = field(default_factory=PairwiseCritic)
     """What trains on the pairs of a round; the class chooses the algorithm."""
-    members: int = 1
+    members: Few = 1
     """Independently trained rewards whose mean is taken: two trainings do not make the same errors."""
-    rounds: int = 2
+    rounds: FewOrZero = 2
     round_schedule: Schedule = Schedule(steps=150)
     negatives: Negatives = field(default_factory=Negatives)
-    batch_size: int = 96
+    batch_size: Size = 96
     """Pairs of short windows per step; a third as many long ones (answers in their whole trace) go along."""
-    short: int = 40
+    short: Tokens = 40
     """Windows of up to this many tokens are short."""
 
-    looks: int = 4
+    looks: Few = 4
     """How often reranking is measured during the likelihood phase of a member, for the report."""
 
     def __post_init__(self):
-        if self.members < 1:
-            raise InputError(f"reward.members: expected 1 or more, got {self.members}")
+        check_looks("FitReward", self.looks, self.warm_up_schedule)
 
     def run(
         self, workspace: Workspace, policy: LanguageModel, name: str = "model", observe: Observe = lambda *_: None
@@ -136,13 +137,19 @@ class FitReward:
 
     def _likelihood(self, workspace: Workspace, rows: Sequence[EncodedTrace], stage: str, look: Look) -> Params:
         """Parameters whose trunk has learned to write the demonstrated steps."""
-        packed = workspace.encoder.pack(rows, self.row_length)
+        packed = workspace.encoder.pack(rows, self.row_length, option="reward.row_length")
         steps, seconds = self.warm_up_schedule.steps, 0.0
         algorithm = self.warm_up.make(self.network.decoder)
         checkpoints = workspace.checkpoints(f"{stage}-likelihood")
         whole = checkpoints.latest() is None  # a part of the steps would be no measurement
         fresh = self.network.make().init(workspace.key(f"{stage} critic"))
-        source = ArraySource(packed, self.warm_up_rows, int(workspace.rng(stage).integers(2**31)))
+        source = ArraySource(
+            packed,
+            self.warm_up_rows,
+            int(workspace.rng(stage).integers(2**31)),
+            of=f"rows of {len(rows)} demonstrated steps",
+            option="reward.warm_up_rows",
+        )
         for number in range(1, self.looks + 1):
             part, begun = replace(self.warm_up_schedule, steps=steps * number // self.looks), time.perf_counter()
             what = f"{stage}: likelihood of {len(rows)} steps {number}/{self.looks}"
@@ -189,16 +196,17 @@ class FitReward:
     def _source(self, workspace: Workspace, pairs: list[Pair], number: int) -> Source:
         """Batches of pairs as the algorithm wants them."""
         encoder, seed = replace(workspace.encoder, max_steps=1), workspace.seed + number
+        batches = "reward.batch_size"
         if not isinstance(self.critic, PairwiseCritic):
             arrays = _pair_arrays(self.critic, encoder, pairs, workspace.encoder.max_length)
-            return ArraySource(arrays, self.batch_size, seed)
+            return ArraySource(arrays, self.batch_size, seed, of=f"negatives of round {number + 1}", option=batches)
         groups: tuple[list[Pair], list[Pair]] = ([], [])
         for pair in pairs:
             groups[max(len(pair.expert.tokens), len(pair.negative.tokens)) > self.short].append(pair)
         ways = jax.device_count()  # a batch is divided over the devices
         sizes = (self.batch_size, max(self.batch_size // 3 // ways, 1) * ways)
         sources = [
-            ArraySource(_pair_arrays(self.critic, encoder, group, length), size, seed)
+            ArraySource(_pair_arrays(self.critic, encoder, group, length), size, seed, option=batches)
             for group, size, length in zip(groups, sizes, (self.short, workspace.encoder.max_length), strict=True)
             if len(group) >= size
         ]

@@ -1,7 +1,7 @@
 """Stage: a language model on demonstrations, the trunk that heads are put on and the log-probability beside them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import jax
 
@@ -14,16 +14,18 @@ from irl.traces.packed_steps import PackedTexts
 from irl.train import Schedule
 from irl.types import InputError
 from reward_models.networks.base import Params
+from reward_models.ranges import Size, Tokens
+from reward_models.records import record
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class FitTrunk:
     """Likelihood of whole texts, question included; texts of more than `length` tokens are left out."""
 
     algorithm: Sft = field(default_factory=lambda: Sft(optimiser=AdamW(learning_rate=2e-3, total_steps=1000)))
     schedule: Schedule = Schedule(steps=1000)
-    rows: int = 8
-    length: int = 512
+    rows: Size = 8
+    length: Tokens = 512
 
     def run(self, folder: RunFolder, base: Base, draw: Callable[[int], list[EncodedTrace]]) -> Params:
         """Learn from the texts that `draw(epoch)` gives, from the base's weights where it has any."""

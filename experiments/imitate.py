@@ -8,7 +8,7 @@ reward is never shown to an imitator: it is counted for the report alone.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,11 +45,13 @@ from irl.control.trajectories import Trajectory, to_transitions
 from irl.control.types import Transitions
 from irl.train import Schedule
 from irl.types import InputError
+from reward_models.ranges import CountOrZero, Few, Rows, Size
+from reward_models.records import record
 
 Imitator = Gail | TransitionAirl | Sqil | IqLearn | Density | BehaviouralCloning | Dagger
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Imitate:
     """One imitator in one environment."""
 
@@ -59,10 +61,10 @@ class Imitate:
     imitator: Imitator = Gail()
     learner: Ppo | Sac | Dqn = Ppo()
     """What GAIL, AIRL and density train, and the policy of behavioural cloning and DAgger."""
-    warm_start: int = 0
+    warm_start: CountOrZero = 0
     """Epochs of behavioural cloning that the policy of GAIL, AIRL, density or DAgger begins with."""
-    envs: int = 8
-    time: int = 256
+    envs: Size = 8
+    time: Size = 256
     """Steps of a rollout in each environment: a step of the schedule is `envs * time` steps of the environment.
 
     SQIL and IQ-Learn train a fixed number of minibatches a rollout: give them rollouts of 8 steps, or more updates.
@@ -72,11 +74,11 @@ class Imitate:
     """Observations in the units of the demonstrations."""
     absorbing: bool = False
     """What comes after the end is imitated, too: for tasks that may end before their horizon."""
-    retrain: int = 0
+    retrain: CountOrZero = 0
     """Rounds that a fresh policy is trained for on the frozen reward; 0: none is."""
-    episodes: int = 100
+    episodes: Rows = 100
     """Of each seed, for its return."""
-    seeds: int = 5
+    seeds: Few = 5
 
     def rounds(self) -> Rounds:
         return Rounds(self.envs, self.time, self.schedule)

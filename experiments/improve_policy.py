@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,9 @@ from irl.policies.rollouts import newline_tokens, traces_of_samples
 from irl.traces.pipeline import ArraySource, Json
 from irl.traces.scoring import TextScorer
 from irl.traces.tokenize import END
-from irl.train import Schedule, train
+from irl.train import Schedule, check_looks, train
+from reward_models.ranges import Few, PositiveShare, Rows, Size
+from reward_models.records import record
 from reward_models.types import ScoreSpec
 
 
@@ -36,11 +38,23 @@ class Rollouts:
         self._problems = workspace.environment.problems("train")
         prompts, lengths = pad_prompts([encoder.prompt(problem.prompt) for problem in self._problems])
         index = np.arange(len(prompts))
-        self._prompts = ArraySource((index, prompts, lengths), config.prompts_per_step, workspace.seed)
+        self._prompts = ArraySource(
+            (index, prompts, lengths),
+            config.prompts_per_step,
+            workspace.seed,
+            of="training problems",
+            option="improvement.prompts_per_step",
+        )
         traces = config.demonstrations.traces(workspace, "improvement")
         self._demonstrated = scorer([t.prompt for t in traces], [t.text for t in traces]).trace
         packed = encoder.pack(encode_traces(workspace, traces), 2 * encoder.max_length)
-        self._demonstrations = ArraySource(packed, config.demonstration_rows, workspace.seed)
+        self._demonstrations = ArraySource(
+            packed,
+            config.demonstration_rows,
+            workspace.seed,
+            of=f"rows of {len(traces)} demonstrations",
+            option="improvement.demonstration_rows",
+        )
         self._key = workspace.key("rollouts")
         stops = step_stops(encoder)
         self._newline = newline_tokens(encoder.vocab_size, stops, stops[0])
@@ -89,21 +103,24 @@ def grpo_for(steps: int) -> Grpo:
     return Grpo(optimiser=optimiser, samples_per_prompt=16, mle_steps=steps)
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class ImprovePolicy:
     """GRPO on the learned reward from the stage before, on training problems."""
 
     algorithm: Grpo = field(default_factory=lambda: grpo_for(100))
     demonstrations: Demonstrations = field(default_factory=lambda: Demonstrations(count=4000))
     schedule: Schedule = Schedule(steps=100, save_every=25)
-    prompts_per_step: int = 32
-    demonstration_rows: int = 8
-    level: float = 0.1
+    prompts_per_step: Size = 32
+    demonstration_rows: Size = 8
+    level: PositiveShare = 0.1
     """A trace that scores better than this share of demonstrations is as good as any."""
-    looks: int = 4
+    looks: Few = 4
     """How often pass@1 is measured on the way, for the report."""
-    samples: int = 32
+    samples: Rows = 32
     """Per test problem and look."""
+
+    def __post_init__(self):
+        check_looks("ImprovePolicy", self.looks, self.schedule)
 
     def run(self, workspace: Workspace, policy: LanguageModel, scorer: TextScorer) -> dict[str, Any]:
         saved = workspace.read_json("improvement.json")

@@ -7,7 +7,7 @@ random and of the same learner on the true reward, how learned and true reward o
 """
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,13 @@ from irl.control.rewarded import rewarded_by
 from irl.control.types import Transitions
 from irl.train import Schedule
 from irl.types import InputError
+from reward_models.ranges import CountOrZero, Few, Rows, Size
+from reward_models.records import record
 
 STAGE, TRUTH, FRESH = "comparisons", "true reward", "frozen reward"
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class AnswerFiles:
     """Somebody writes answers_*.jsonl beside the queries_*.jsonl in the folder `queries` of the run."""
 
@@ -42,18 +44,18 @@ class AnswerFiles:
         return from_files(folder)
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class AnswersAtPrompt:
     """A person at the command line; what was answered is kept in the folder `queries` of the run."""
 
-    rows: int = 10
+    rows: Rows = 10
     """Steps of a fragment that are shown."""
 
     def gatherer(self, folder: Path) -> Gatherer:
         return from_command_line(folder, rows=self.rows)
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class LearnFromComparisons:
     """Preference comparisons in one pure-JAX environment."""
 
@@ -62,31 +64,30 @@ class LearnFromComparisons:
     comparisons: PreferenceComparisons = PreferenceComparisons()
     answers: Synthetic | AnswerFiles | AnswersAtPrompt = Synthetic()
     learner: Ppo = Ppo()
-    envs: int = 8
-    time: int = 250
+    envs: Size = 8
+    time: Size = 250
     """Steps of a rollout in each environment: a step of the schedule is `envs * time` steps of the environment."""
     schedule: Schedule = Schedule(steps=61, log_every=1, save_every=61)
     """Its first steps are the rounds that ask, the initial one included; the policy may go on after them."""
     truth: bool = True
     """The same learner is trained on the true reward, for comparison."""
-    retrain: int = 0
+    retrain: CountOrZero = 0
     """Rounds that a fresh policy is trained for on the frozen reward; 0: none is."""
-    episodes: int = 500
+    episodes: Rows = 500
     """Of each seed, for its return."""
-    seeds: int = 5
+    seeds: Few = 5
 
     def __post_init__(self):
         asking, length = len(self.comparisons.counts()), self.comparisons.length
+        name = type(self).__name__
         if self.seeds != 1 and not isinstance(self.answers, Synthetic):
-            raise InputError(f"seeds: {type(self.answers).__name__} are of one training; set it to 1, not {self.seeds}")
-        for name in ("envs", "episodes", "seeds"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}: expected 1 or more, got {getattr(self, name)}")
+            kind = type(self.answers).__name__
+            raise InputError(f"{name}.seeds: {kind} are of one training; set it to 1, not {self.seeds}")
         if self.time < length:
-            raise InputError(f"time: expected {length} or more, the length of a fragment; got {self.time}")
+            raise InputError(f"{name}.time: expected at least {length}, the length of a fragment, got {self.time}")
         if self.schedule.steps < asking:
             told = f"expected {asking} or more, as the initial round and {asking - 1} others ask"
-            raise InputError(f"schedule.steps: {told}; got {self.schedule.steps}")
+            raise InputError(f"{name}.schedule.steps: {told}; got {self.schedule.steps}")
 
     def rounds(self, steps: int | None = None) -> Rounds:
         schedule = self.schedule if steps is None else replace(self.schedule, steps=steps)

@@ -6,18 +6,20 @@ are real traces only.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from experiments.step_data import VALIDATION, HeldOut, StepFiles
+from experiments.step_data import VALIDATION, HeldOut, StepFiles, check_shares
 from irl.traces.mistakes import dyck, tracking, word_sorting
 from irl.traces.mistakes.planted import Planted
 from irl.traces.mistakes.states import state_before
 from irl.types import InputError, LabelledSteps
+from reward_models.ranges import Files, OpenShare, RowsOrZero, Share, Size
+from reward_models.records import record
 
 Random = np.random.Generator
 
@@ -41,29 +43,29 @@ class Task(NamedTuple):
 _NAMES = ("dyck_languages", "tracking_shuffled_objects", "word_sorting")
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class MistakeTraces:
     """Real traces with the place of their first mistake, and fresh ones; one test set and one threshold per task.
 
     Files are named after their tasks: dyck_languages, tracking_shuffled_objects, word_sorting.
     """
 
-    files: tuple[str, ...]
-    test: float = 0.5
+    files: Files
+    test: OpenShare = 0.5
     """Share of the problems that is reported."""
-    validation: float = 0.15
+    validation: OpenShare = 0.15
     """Share of the problems that sets the threshold of their task."""
-    generated: int = 1000
+    generated: RowsOrZero = 1000
     """Fresh traces of each task in an epoch."""
-    flawed: float = 0.6
+    flawed: Share = 0.6
     """Share of the fresh traces that have a mistake."""
-    invented: float = 0.5
+    invented: Share = 0.5
     """Share of the words to be sorted that are made up; the others are of problems trained on."""
 
-    right_steps: int = 4
+    right_steps: RowsOrZero = 4
     """Right steps of a trace that an epoch learns from, drawn at random beside its wrong one: most steps are right."""
 
-    longest: int = 64
+    longest: Size = 64
     """Steps of the longest trace that is trained on: a row of a batch has room for no more."""
 
     information = "step labels"
@@ -71,12 +73,8 @@ class MistakeTraces:
     def __post_init__(self):
         for file in self.files:
             if _task_name(file) not in _NAMES:
-                raise InputError(f"data.files: no task {_task_name(file)!r}; there are {', '.join(_NAMES)}")
-        if self.test + self.validation >= 1:
-            raise InputError(
-                f"data.test, data.validation: expected shares that leave problems to train on, got {self.test} and "
-                f"{self.validation}; lower one of them"
-            )
+                raise InputError(f"MistakeTraces.files: no task {_task_name(file)!r}; there are {', '.join(_NAMES)}")
+        check_shares("MistakeTraces.test", self.test, self.validation)
 
     def about(self) -> str:
         names = ", ".join(_task_name(file) for file in self.files)

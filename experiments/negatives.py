@@ -7,11 +7,11 @@ although the demonstration continues. A step that was demonstrated is never a ne
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import numpy as np
+from annotated_types import MinLen
 
 from experiments.demonstrations import encode_traces
 from experiments.sampling import sample_texts
@@ -22,7 +22,9 @@ from irl.policies.resets import choose_cuts, finish_steps
 from irl.traces.encode import EncodedTrace
 from irl.traces.scoring import TextScorer
 from irl.traces.windows import encode_windows, step_windows
-from irl.types import Trace
+from irl.types import InputError, Trace
+from reward_models.ranges import Rows, RowsOrZero, Scale, Share
+from reward_models.records import record
 
 
 class Pair(NamedTuple):
@@ -34,25 +36,30 @@ class Pair(NamedTuple):
     negative_log_prob: float = float("nan")
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Negatives:
     """Negative examples per round. Counts are of steps before those that agree with the expert are left out."""
 
-    resets: int = 12_000
+    resets: Rows = 12_000
     """Steps begun by an expert and finished by the policy."""
-    temperatures: tuple[float, ...] = (1.0, 1.5)
-    begun: float = 0.3
+    temperatures: Annotated[tuple[Scale, ...], MinLen(1)] = (1.0, 1.5)
+    begun: Share = 0.3
     """At least this share of the step's tokens is the expert's."""
-    samples_per_problem: int = 8
+    samples_per_problem: Rows = 8
     """Traces of the policy per training problem, drawn once."""
-    sampled: int = 6_000
+    sampled: RowsOrZero = 6_000
     """Steps of those traces, in demonstrated states."""
-    hard: float = 0.5
+    hard: Share = 0.5
     """Share of the sampled steps that are the reward's highest-scored; the rest is drawn at random."""
-    early_ends: int = 1_000
+    early_ends: RowsOrZero = 1_000
     """Steps of demonstrations after which the trace ends although the demonstration continues."""
     replay: bool = True
     """Keep the negatives of earlier rounds."""
+
+    def __post_init__(self):
+        if self.resets < len(self.temperatures):
+            expected = f"at least {len(self.temperatures)}, one for each temperature"
+            raise InputError(f"Negatives.resets: expected {expected}, got {self.resets}")
 
     def sampled_pairs(self, workspace: Workspace, policy: LanguageModel, rows: Sequence[EncodedTrace]) -> list[Pair]:
         """Undemonstrated steps of the policy's traces on training problems, each with an expert's step in its state."""

@@ -7,14 +7,16 @@ both): Bradley-Terry's loss on them is the cross-entropy to the share of votes. 
 import itertools
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from experiments.step_data import check_shares
 from irl.traces.conversations import Question, question_of
 from irl.traces.reward_data import read_records
 from irl.types import Comparison, InputError, Preference, RankedResponses
+from reward_models.ranges import Files, Name, OpenShare, Share
+from reward_models.records import record
 
 PARTS = ("train", "validation", "test")
 
@@ -35,17 +37,20 @@ class Pair(NamedTuple):
         return self.question._replace(answers=(self.question.answers[index],))
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class PairFiles:
     """Files of pairs in any format (irl/traces/reward_data)."""
 
-    train: tuple[str, ...]
+    train: Files
     """Part of their prompts is held out: for temperature and width of ties, and for the report."""
     test: tuple[str, ...] = ()
     """Reported whole, never trained on."""
-    format: str | None = None
-    validation: float = 0.15
-    held_out: float = 0.25
+    format: Name | None = None
+    validation: OpenShare = 0.15
+    held_out: Share = 0.25
+
+    def __post_init__(self):
+        check_shares("PairFiles.held_out", self.held_out, self.validation)
 
     def about(self) -> str:
         """A sentence for the model card."""

@@ -7,7 +7,7 @@ held-out prompts: accuracy, calibration before and after a temperature, ties, co
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -37,9 +37,11 @@ from reward_models.networks.base import Params
 from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead
 from reward_models.networks.low_rank import LowRankConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
+from reward_models.ranges import Seeds, Size, Tokens
+from reward_models.records import record
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class PreferenceModel:
     """A reward model from preference pairs."""
 
@@ -54,9 +56,9 @@ class PreferenceModel:
         default_factory=lambda: BradleyTerry(optimiser=AdamW(learning_rate=3e-4, total_steps=500), centering=0.01)
     )
     schedule: Schedule = Schedule(steps=500)
-    rows: int = 8
-    length: int = 1024
-    seeds: tuple[int, ...] = (0, 1, 2)
+    rows: Size = 8
+    length: Tokens = 1024
+    seeds: Seeds = (0, 1, 2)
     """One head and order of data each, on one trunk; the first also draws the trunk."""
 
 

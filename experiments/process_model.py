@@ -8,10 +8,10 @@ problem.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -50,9 +50,11 @@ from reward_models.networks.base import Params
 from reward_models.networks.heads import HeadedDecoderConfig, LinearHead, StepEnds
 from reward_models.networks.regret import RegretConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
+from reward_models.ranges import Seeds, Size, Tokens
+from reward_models.records import record
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class ProcessModel:
     """A process reward model from labelled steps."""
 
@@ -65,14 +67,14 @@ class ProcessModel:
     """A second score of steps, of what they calculate alone: for annotated demonstrations. None: without."""
     algorithm: Process = field(default_factory=lambda: Process(optimiser=AdamW(learning_rate=1e-3, total_steps=2000)))
     schedule: Schedule = Schedule(steps=2000)
-    aggregate: str = "min"
-    """How the score of a trace follows from its steps': min, sum, mean or last."""
-    rows: int = 8
-    length: int = 512
-    slots: int = 64
+    aggregate: Literal["min", "sum", "mean", "prod", "last"] = "min"
+    """How the score of a trace follows from its steps': minimum, sum, mean, product or last."""
+    rows: Size = 8
+    length: Tokens = 512
+    slots: Size = 64
     """Steps that a row has room for."""
     candidates: tuple[SolutionCandidates, ...] = ()
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: Seeds = (0, 1, 2)
     """One head and order of data each, on one trunk; the first also draws the trunk."""
 
 

@@ -1,7 +1,6 @@
 """Stage: choose among N samples of the policy by every scorer there is, and audit the learned one."""
 
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,21 +20,23 @@ from irl.policies.language_model import LanguageModel
 from irl.traces.scoring import TextScorer, TextScores
 from irl.types import Problem
 from reward_models.config_json import plain
+from reward_models.ranges import Rows, RowsOrZero
+from reward_models.records import record
 
 NONE = "none"
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class RerankPool:
     """Evaluation on problems nobody trained on. The verifier is used here, after all learning, to report."""
 
-    samples: int = 1000
-    problems: int | None = None
+    samples: Rows = 1000
+    problems: Rows | None = None
     """Of the test split; all of them by default."""
-    vote: int = 64
-    shown: int = 12
+    vote: Rows = 64
+    shown: RowsOrZero = 12
     """Problems on the report's page of traces."""
-    beginnings: int = 50
+    beginnings: RowsOrZero = 50
     """Candidates that stop early, added to each problem's samples to measure whether one wins."""
 
     def run(
@@ -113,7 +114,7 @@ class RerankPool:
     def _headline(self, curves: dict[str, Any]) -> list[dict[str, Any]]:
         """The rows people look for first."""
         ks = curves["ks"]
-        vote = min(self.vote, ks[-1])
+        vote = max(k for k in ks if k <= self.vote)
         wanted = [
             ("policy, one sample", "oracle", 1, "pass@1"),
             (f"majority of {vote}", "majority", vote, f"cons@{vote}"),

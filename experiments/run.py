@@ -1,7 +1,7 @@
 """`traceward run CONFIG`: the stages of an experiment one after another, into one folder, resumable."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +21,21 @@ from irl.environments.countdown import Countdown
 from irl.evaluation.audit import Finding
 from irl.traces.encode import Encoder
 from irl.traces.tokenize import number_tokenizer
+from irl.types import InputError
+from reward_models.ranges import Few, Seed, Tokens
+from reward_models.records import record
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Encoding:
     """Limits of a trace, prompt included."""
 
-    max_length: int = 96
+    max_length: Tokens = 96
     """Tokens."""
-    max_steps: int = 8
+    max_steps: Few = 8
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Experiment:
     """A policy and a reward from demonstrations, what the reward is worth, and what can be done with it."""
 
@@ -45,7 +48,14 @@ class Experiment:
     rerank: RerankPool = field(default_factory=RerankPool)
     search: BeamSearch | None = field(default_factory=BeamSearch)
     improvement: ImprovePolicy | None = field(default_factory=ImprovePolicy)
-    seed: int = 0
+    seed: Seed = 0
+
+    def __post_init__(self):
+        size = number_tokenizer().get_vocab_size()
+        for decoder in (self.policy.network, self.reward.network.decoder):
+            if decoder.vocab_size < size:
+                expected = f"at least {size}, the tokenizer's vocabulary"
+                raise InputError(f"DecoderConfig.vocab_size: expected {expected}, got {decoder.vocab_size}")
 
 
 def run_experiment(config: Experiment, folder: Path, command: str) -> Path:

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from dataclasses import fields, is_dataclass, replace
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -19,6 +20,7 @@ import tyro
 import configs
 from experiments.compilation_cache import keep_compiled_programs
 from experiments.config_classes import CONFIG_CLASSES, RUNS, Run
+from experiments.option_errors import naming_option, unreadable_option
 from irl.sharding import initialise_distributed
 from irl.types import InputError
 from reward_models.config_json import decode, encode
@@ -44,8 +46,13 @@ def main(arguments: Sequence[str]) -> int:
     output, rest = _take_option(rest, "--output")
     config = override(load_config(name), rest)
     folder = Path(output or Path("runs") / Path(name).stem)
-    prepare_folder(folder, config, overwrite)
-    RUNS[type(config)](config, folder, f"traceward run {' '.join(arguments)}")
+    new = prepare_folder(folder, config, overwrite)
+    try:
+        RUNS[type(config)](config, folder, f"traceward run {' '.join(arguments)}")
+    except InputError:
+        if new:
+            release_folder(folder)
+        raise
     return 0
 
 
@@ -62,8 +69,12 @@ def load_config(name: str) -> Run:
         module = importlib.util.module_from_spec(spec)
         try:
             spec.loader.exec_module(module)
-        except (ImportError, NameError, AttributeError, TypeError, ValueError, SyntaxError) as error:
-            lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        except (ImportError, NameError, AttributeError, TypeError, ValueError, SyntaxError, InputError) as error:
+            lines = [
+                frame.lineno
+                for frame in traceback.extract_tb(error.__traceback__)
+                if frame.filename == str(path.absolute())
+            ]
             raise InputError(f"{path}{''.join(f', line {line}' for line in lines[-1:])}: {error}") from error
         return _run(vars(module).get("config"), path)
     known = sorted(p.stem for p in Path(configs.__path__[0]).glob("*.py") if p.stem != "__init__")
@@ -80,7 +91,7 @@ def read_config(path: Path) -> Run:
         raise InputError(f"{path}: no such file")
     try:
         config = decode(json.loads(path.read_text(encoding="utf-8")), CONFIG_CLASSES, "config")
-    except ValueError as error:
+    except (ValueError, InputError) as error:
         raise InputError(f"{path}: {error}") from error
     return _run(config, path)
 
@@ -110,6 +121,13 @@ def override(config: Run, arguments: Sequence[str]) -> Run:
                 near = difflib.get_close_matches(given, names, n=3, cutoff=0.5)
                 advice = f"did you mean --{' or --'.join(near)}?" if near else "--help lists the fields"
                 raise InputError(f"unknown option {argument}: {advice}")
+    try:
+        return _parse(config, arguments)
+    except InputError as error:
+        raise naming_option(error, arguments, partial(_parse, config)) from None
+
+
+def _parse(config: Run, arguments: Sequence[str]) -> Run:
     errors = StringIO()
     try:
         with redirect_stderr(errors):
@@ -118,13 +136,14 @@ def override(config: Run, arguments: Sequence[str]) -> Run:
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise InputError(f"options {' '.join(arguments)}: {_plain(errors.getvalue())}") from stop
+        raise unreadable_option(errors.getvalue(), arguments) from None
 
 
 def _optional_stages(config: Run) -> list[str]:
     """The fields that hold a stage of the run, or None."""
     hints = get_type_hints(type(config))
-    return [item.name for item in fields(config) if {type(None)} < {*get_args(hints[item.name])}]
+    kinds = {item.name: get_args(hints[item.name]) for item in fields(config)}
+    return [name for name, each in kinds.items() if type(None) in each and any(map(is_dataclass, each))]
 
 
 def _dotted(value: Any, prefix: str = "") -> list[str]:
@@ -142,11 +161,6 @@ def _dotted(value: Any, prefix: str = "") -> list[str]:
     return names
 
 
-def _plain(box: str) -> str:
-    """tyro's boxed message as one line."""
-    return " ".join("".join(c for c in box if c.isascii()).split())
-
-
 def _take_option(arguments: list[str], name: str) -> tuple[str | None, list[str]]:
     for at, argument in enumerate(arguments):
         if argument.startswith(f"{name}="):
@@ -158,8 +172,8 @@ def _take_option(arguments: list[str], name: str) -> tuple[str | None, list[str]
     return None, arguments
 
 
-def prepare_folder(folder: Path, config: Run, overwrite: bool) -> None:
-    """Make the folder and write config.json; refuse to go on with another config."""
+def prepare_folder(folder: Path, config: Run, overwrite: bool) -> bool:
+    """Create the folder and write config.json, or check that it has the same one; whether the run is new."""
     folder = folder.resolve()
     written, wanted = folder / "config.json", encode(config, "config")
     new = written.with_suffix(".json.new")
@@ -182,12 +196,20 @@ def prepare_folder(folder: Path, config: Run, overwrite: bool) -> None:
             advice = "start anew with --overwrite, or take another --output"
             raise InputError(f"{folder}: holds a run of another config ({different}); {advice}")
         print(f"{folder}: going on with the run that is there", file=sys.stderr)
-        return
+        return False
     if held:
         raise InputError(f"{folder}: is not empty and holds no run; take another --output")
     folder.mkdir(parents=True, exist_ok=True)
     new.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
     new.rename(written)
+    return True
+
+
+def release_folder(folder: Path) -> None:
+    """Remove the folder of a new run that was refused before it produced anything."""
+    files = {path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir()}
+    if files <= {Path("config.json"), Path("log.txt")}:
+        shutil.rmtree(folder)
 
 
 def _run_in(config: Path) -> dict[str, Any] | None:

@@ -7,7 +7,6 @@ Answers are brought to the shape of the human solutions: calculations in << >> a
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +17,8 @@ from irl.traces.json_lines import read_json_lines
 from irl.traces.reward_data import read_records
 from irl.traces.reward_data.gsm8k import without_calculations
 from irl.types import Candidates, InputError
+from reward_models.ranges import Name, Rows
+from reward_models.records import record
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z(])|\n+")
 _FINAL = re.compile(r"^(A:|####|\**(the )?(final )?answer)", re.IGNORECASE)
@@ -33,12 +34,12 @@ class Pool(NamedTuple):
     correct: np.ndarray
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class SolutionCandidates:
     """A file of candidates with labels: any format that reads as such, or ZeroEval's (its key is `samples`)."""
 
-    file: str
-    problems: int | None = None
+    file: Name
+    problems: Rows | None = None
     """The first so many; None: all."""
 
     def pool(self) -> Pool:
@@ -62,10 +63,10 @@ class SolutionCandidates:
             for _, row in read_json_lines(self.file):
                 yield row["id"], row["question"], [(s["output"], bool(s["correct"])) for s in row["samples"]]
             return
-        for record in read_records(self.file):
-            if not isinstance(record, Candidates) or any(c.correct is None for c in record.candidates):
-                raise InputError(f"{self.file}: expected candidates with `correct`, got {type(record).__name__}")
-            yield record.id, record.prompt, [(c.text, bool(c.correct)) for c in record.candidates]
+        for each in read_records(self.file):
+            if not isinstance(each, Candidates) or any(c.correct is None for c in each.candidates):
+                raise InputError(f"{self.file}: expected candidates with `correct`, got {type(each).__name__}")
+            yield each.id, each.prompt, [(c.text, bool(c.correct)) for c in each.candidates]
 
 
 def steps_of(text: str) -> tuple[str, ...]:

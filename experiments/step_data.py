@@ -2,17 +2,19 @@
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Annotated, NamedTuple, Protocol
 
 import numpy as np
+from annotated_types import MinLen
 
-from irl.traces.calculations import KINDS, Drilled, Solution, drill, renumbered, with_error
+from irl.traces.calculations import Drilled, Kind, Solution, drill, renumbered, with_error
 from irl.traces.reward_data import read_records
 from irl.traces.reward_data.gsm8k import final_answer
 from irl.types import InputError, LabelledSteps, Trace
+from reward_models.ranges import Distinct, Files, Name, OpenShare, RowsOrZero, Share
+from reward_models.records import record
 
 VALIDATION = "validation"
 PART = 10
@@ -61,21 +63,33 @@ class StepData(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True)
+def check_shares(data: str, test: float, validation: float) -> None:
+    """Raises InputError unless the held-out shares leave problems to train on."""
+    if test + validation >= 1:
+        raise InputError(
+            f"{data}: expected shares for testing and validation that leave problems to train on, got {test} and "
+            f"{validation}; lower one of them"
+        )
+
+
+@record
 class StepFiles:
     """Files of labelled steps in any format (irl/traces/reward_data); part of their problems is held out.
 
     Every file is reported by itself, with one threshold from validation problems of all files.
     """
 
-    files: tuple[str, ...]
-    format: str | None = None
-    validation: float = 0.1
+    files: Files
+    format: Name | None = None
+    validation: OpenShare = 0.1
     """Share of the problems that sets the threshold."""
-    test: float = 0.2
+    test: OpenShare = 0.2
     """Share of the problems that is reported."""
 
     information = "step labels"
+
+    def __post_init__(self):
+        check_shares("StepFiles.test", self.test, self.validation)
 
     def about(self) -> str:
         return f"labelled steps of {', '.join(Path(file).name for file in self.files)}"
@@ -112,7 +126,7 @@ def _labelled(file: str, format: str | None) -> list[LabelledSteps]:
     return [record for record in records if isinstance(record, LabelledSteps)]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class PlantedErrors:
     """GSM8K's human solutions, and the same with one planted error (irl/traces/calculations.py).
 
@@ -120,29 +134,26 @@ class PlantedErrors:
     trained on and set the threshold; those of `held_out_kinds` are only ever tested on. Only demonstrations are used.
     """
 
-    train: str
-    test: str
-    kinds: tuple[str, ...] = ("slip", "digit", "operation", "operand")
-    held_out_kinds: tuple[str, ...] = ("transposed", "magnitude", "carry")
-    flawed: float = 0.7
+    train: Name
+    test: Name
+    kinds: Annotated[tuple[Kind, ...], MinLen(1), Distinct] = ("slip", "digit", "operation", "operand")
+    held_out_kinds: Annotated[tuple[Kind, ...], Distinct] = ("transposed", "magnitude", "carry")
+    flawed: Share = 0.7
     """Share of the traces of an epoch that have an error."""
-    renumber: float = 0.8
+    renumber: Share = 0.8
     """Share of the training solutions that are carried over to other numbers."""
 
-    drills: int = 12000
+    drills: RowsOrZero = 12000
     """Further traces of an epoch: calculations of the training solutions one a line, each right or wrong for itself."""
-    demonstrated_drills: int = 12000
+    demonstrated_drills: RowsOrZero = 12000
     """The same among the demonstrations, all right: a language model learns to calculate from them."""
 
     information = "demonstrations"
 
     def __post_init__(self):
-        for kind in (*self.kinds, *self.held_out_kinds):
-            if kind not in KINDS:
-                raise InputError(f"data.kinds: no kind of error {kind!r}; there are {', '.join(KINDS)}")
         if shared := set(self.kinds) & set(self.held_out_kinds):
             raise InputError(
-                f"data.held_out_kinds: {', '.join(sorted(shared))} is trained on; take it out of one of them"
+                f"PlantedErrors.held_out_kinds: {', '.join(sorted(shared))} is in kinds too; remove it from one of them"
             )
 
     def about(self) -> str:
@@ -195,7 +206,7 @@ class PlantedErrors:
         flawed = with_error(solution, self.kinds, rng) if rng.random() < self.flawed else None
         return _right(index, solution) if flawed is None else _wrong(index, flawed.solution, flawed.wrong, flawed.kind)
 
-    def _both(self, solutions: Sequence[Solution], kinds: Sequence[str], seed: int) -> list[LabelledSteps]:
+    def _both(self, solutions: Sequence[Solution], kinds: Sequence[Kind], seed: int) -> list[LabelledSteps]:
         """Every solution as it is, and with one error where one can be planted."""
         rng, out = np.random.default_rng(seed), []
         for index, solution in enumerate(solutions):
@@ -210,11 +221,11 @@ class PlantedErrors:
 def _solutions(file: str, part: int) -> tuple[list[Solution], list[Solution]]:
     """(all but every `part`-th, every `part`-th) solution of a file; all of them for part 0."""
     found: tuple[list[Solution], list[Solution]] = ([], [])
-    for number, record in enumerate(read_records(file, "gsm8k")):
-        assert isinstance(record, Trace)
-        lines = tuple(step.text for step in record.steps if final_answer(step.text) is None)
+    for number, trace in enumerate(read_records(file, "gsm8k")):
+        assert isinstance(trace, Trace)
+        lines = tuple(step.text for step in trace.steps if final_answer(step.text) is None)
         if lines:
-            found[bool(part) and number % part == 0].append(Solution(record.prompt, lines))
+            found[bool(part) and number % part == 0].append(Solution(trace.prompt, lines))
     if not found[0]:
         raise InputError(f"{file}: has no solution of several lines; give GSM8K's format, with a last line '#### ...'")
     return found

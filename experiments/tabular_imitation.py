@@ -15,7 +15,7 @@ Reported of the soft-optimal policy of each learned reward, in the true dynamics
 """
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,12 +49,14 @@ from irl.control.tabular_demonstrations import Trajectories, empirical_transitio
 from irl.control.tabular_rewards import LinearReward, MlpReward, TabularReward
 from irl.evaluation.reward_distance import Dynamics, epic_distance, minimal, starc_distance
 from irl.types import InputError
+from reward_models.ranges import Count, Few, Positive, Rows, Size
+from reward_models.records import record
 
 Row = dict[str, Any]
 INFORMATION = "demonstrations"
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class TabularImitation:
     """MCE-IRL, and MaxEnt IRL beside it, in one tabular world."""
 
@@ -66,15 +68,15 @@ class TabularImitation:
     mce: MceIrl = MceIrl(l2=1e-3)
     maxent: MaxEntIrl | None = MaxEntIrl(l2=1e-3)
     """None: left out, as it has to be where the horizon is infinite."""
-    demonstrations: int = 100
+    demonstrations: Rows = 100
     """Trajectories of each seed."""
-    episode: int | None = None
+    episode: Size | None = None
     """Their steps where the horizon is infinite."""
-    steps: int = 1000
+    steps: Count = 1000
     """Of the optimiser, at most."""
-    tolerance: float = 1e-8
+    tolerance: Positive = 1e-8
     """Of the gradient's norm, in visits."""
-    seeds: int = 5
+    seeds: Few = 5
 
 
 class Expert(NamedTuple):

@@ -7,9 +7,9 @@ either case: `traceward score` reads it, and so does transformers. Adapters are 
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from irl.traces.chat import ChatTemplate, load_chat_template
 from irl.traces.conversations import ConversationEncoder, Question, has_chat_template, read_tokenizer
@@ -23,6 +23,8 @@ from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.heads import HeadedDecoderConfig
 from reward_models.networks.low_rank import LowRankConfig
 from reward_models.peft import save_peft
+from reward_models.ranges import Name, Tokens
+from reward_models.records import record
 
 ROLES = ("system", "user", "assistant")
 _MARKS = tuple(f"<|{role}|>" for role in ROLES)
@@ -63,19 +65,19 @@ class Base(NamedTuple):
         save_peft(folder, network=network, params=params, base_model=str(self.folder.resolve()), files=files)
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class TextModel:
     """The decoder of a reward model of text."""
 
-    base: str | None = None
+    base: Name | None = None
     """A Hugging Face folder to start from; None: a fresh decoder and tokenizer."""
     decoder: DecoderConfig = DecoderConfig(
         vocab_size=2048, num_layers=4, dim=128, num_heads=4, num_kv_heads=2, head_dim=32, hidden_dim=352
     )
     """Shape of a fresh decoder; its vocabulary is learned from the training texts."""
-    dtype: str = "float32"
+    dtype: Literal["float32", "bfloat16"] = "float32"
     """What a decoder from a folder computes in."""
-    context: int = 512
+    context: Tokens = 512
     """Tokens of the longest text; longer ones are left out, and counted."""
 
     def start(self, texts: Iterable[str], *, by_step: bool) -> Base:

@@ -6,7 +6,6 @@ the device never waits for the host.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -19,17 +18,25 @@ from irl.checkpoint import Checkpoints
 from irl.sharding import keep_in_place, make_in_place, make_mesh, place, shard_batch
 from irl.traces.pipeline import Source
 from irl.types import InputError
+from reward_models.ranges import Count
+from reward_models.records import record
 
 Record = Callable[[int, Mapping[str, float]], None]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Schedule:
     """How long to train, and how often to look and to save."""
 
-    steps: int
-    log_every: int = 10
-    save_every: int = 100
+    steps: Count
+    log_every: Count = 10
+    save_every: Count = 100
+
+
+def check_looks(stage: str, looks: int, schedule: Schedule) -> None:
+    """Raises InputError if a stage is to be evaluated more often than it has training steps."""
+    if looks > schedule.steps:
+        raise InputError(f"{stage}.looks: expected at most {schedule.steps}, the steps of its schedule, got {looks}")
 
 
 def train(

@@ -9,6 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from reward_models.records import InputError
+
 
 def encode(value: Any, where: str) -> Any:
     """Plain JSON values; a dataclass becomes {"class": name, fields...}. ValueError names the field."""
@@ -46,6 +48,8 @@ def build(make: type, fields: Sequence[str], given: Any, where: str) -> Any:
         raise ValueError(f"{where}: unexpected field {name!r} of {make.__name__}; {advice}")
     try:
         return make(**given)
+    except InputError as error:
+        raise ValueError(f"{where}: {error}") from error
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where}: no {make.__name__} can be made of it: {error}") from error
 

@@ -48,6 +48,9 @@ _EXPECTED = {
     "dataclass_exact_type": "an object",
     "none_required": "null",
     "literal_error": "{expected}",
+    "too_short": "at least {min_length} values",
+    "too_long": "at most {max_length} values",
+    "string_too_short": "at least {min_length} characters",
 }
 
 

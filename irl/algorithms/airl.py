@@ -17,8 +17,7 @@ f - log pi is what the policy is trained on. Information level: demonstrations. 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,9 +25,10 @@ import optax
 from jaxtyping import Bool, Float
 
 from irl.algorithms.base import Algorithm, Info
-from irl.types import InputError
 from reward_models.losses import discriminator_loss, weighted_mean
 from reward_models.networks.base import Network, Params
+from reward_models.ranges import Positive, Rate, ShareBelowOne, Weight
+from reward_models.records import record
 from reward_models.types import Array, Scores, TraceBatch
 
 
@@ -68,23 +68,19 @@ def trace_logits(
 LEVELS = {"step": step_logits, "trace": trace_logits}
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Airl:
     """Settings of the discriminator."""
 
-    level: str = "trace"
+    level: Literal["trace", "step"] = "trace"
     """trace | step: what a logit judges."""
-    learning_rate: float = 1e-3
-    label_smoothing: float = 0.0
-    logit_clip: float = 20.0
+    learning_rate: Rate = 1e-3
+    label_smoothing: ShareBelowOne = 0.0
+    logit_clip: Positive = 20.0
     """In nats."""
-    l2: float = 0.0
+    l2: Weight = 0.0
     """Adds l2/2 * |params|^2."""
-    max_grad_norm: float = 1.0
-
-    def __post_init__(self):
-        if self.level not in LEVELS:
-            raise InputError(f"Airl.level: expected one of {', '.join(LEVELS)}, got {self.level!r}")
+    max_grad_norm: Positive = 1.0
 
     def make(self, network: Network) -> Algorithm:
         optimizer = optax.chain(optax.clip_by_global_norm(self.max_grad_norm), optax.adam(self.learning_rate))

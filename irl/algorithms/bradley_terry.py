@@ -8,7 +8,7 @@ Differences: (1) the reward of a trace is the network's declared aggregate of st
 margins; (3) pairs may share packed rows, where every sequence is one step and its reward that step's score.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
 import jax
@@ -20,6 +20,8 @@ from irl.algorithms.base import Algorithm, Info
 from irl.algorithms.optimiser import AdamW, Optimiser
 from reward_models.losses import bradley_terry_loss, weighted_mean
 from reward_models.networks.base import Network, Params
+from reward_models.ranges import ShareBelowOne, Weight
+from reward_models.records import record
 from reward_models.types import Array, PackedPairBatch, PairBatch
 
 Pairs = PairBatch | PackedPairBatch
@@ -30,13 +32,13 @@ class BradleyTerryState(NamedTuple):
     opt_state: optax.OptState
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class BradleyTerry:
     """Batches are `PairBatch`es (row i of chosen and of rejected answer the same prompt) or `PackedPairBatch`es."""
 
     optimiser: Optimiser = field(default_factory=AdamW)
-    label_smoothing: float = 0.0
-    centering: float = 0.0
+    label_smoothing: ShareBelowOne = 0.0
+    centering: Weight = 0.0
 
     def make(self, network: Network) -> Algorithm:
         optimiser = self.optimiser.make()

@@ -14,12 +14,13 @@ Shao et al. 2024 (arXiv 2402.03300), eq. 3. Nothing in this file knows whether a
 5. Whoever draws the samples also scores them (a `Source` of rollouts), so any reward can be learned from.
 """
 
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import field
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from annotated_types import Ge, Le
 from jaxtyping import Float, Int
 
 from irl.algorithms.base import Algorithm, Info
@@ -27,6 +28,8 @@ from irl.algorithms.optimiser import AdamW, Optimiser
 from irl.algorithms.sft import next_token_loss
 from reward_models.networks.base import Params
 from reward_models.networks.decoder import DecoderConfig
+from reward_models.ranges import Count, Size, Weight
+from reward_models.records import record
 from reward_models.types import Array, TraceBatch
 
 
@@ -46,18 +49,18 @@ class GrpoState(NamedTuple):
     """Frozen start of the policy."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Grpo:
     """Settings of the update."""
 
     optimiser: Optimiser = field(default_factory=lambda: AdamW(learning_rate=3e-4, weight_decay=0.0))
-    samples_per_prompt: int = 8
-    kl: float = 0.02
+    samples_per_prompt: Annotated[int, Ge(2), Le(2**16)] = 8
+    kl: Weight = 0.02
     """Per token, in units of the standardised advantage per nat."""
-    mle: float = 0.1
+    mle: Weight = 0.1
     """Weight of the likelihood term at the first step; it falls linearly to 0 at `mle_steps`."""
-    mle_steps: int = 200
-    rows_at_once: int = 64
+    mle_steps: Count = 200
+    rows_at_once: Size = 64
     """Samples whose gradients are computed together."""
 
     def make(self, policy: DecoderConfig, start: Params) -> Algorithm:

@@ -18,7 +18,6 @@ energy: it does not fade as the policy improves, and serves any policy. Differen
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -29,6 +28,8 @@ from jaxtyping import Array, Float, Int
 from irl.algorithms.base import Algorithm, Info
 from reward_models.losses import weighted_mean
 from reward_models.networks.base import Network, Params
+from reward_models.ranges import Positive, Rate, Weight
+from reward_models.records import record
 from reward_models.types import Scores, TraceBatch
 
 
@@ -49,14 +50,14 @@ class State(NamedTuple):
     opt_state: optax.OptState
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class MaxEnt:
     """Settings of MaxEnt IRL."""
 
-    learning_rate: float = 1e-3
-    l2: float = 0.0
+    learning_rate: Rate = 1e-3
+    l2: Weight = 0.0
     """Adds l2/2 * |params|^2."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: Positive = 1.0
 
     def make(self, network: Network) -> Algorithm:
         optimizer = optax.chain(optax.clip_by_global_norm(self.max_grad_norm), optax.adam(self.learning_rate))

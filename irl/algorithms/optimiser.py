@@ -4,39 +4,35 @@ With `accumulate` = k the parameters move at every k-th batch, by the mean of k 
 over equal parts, that of one batch k times as large. Warm-up, schedule and decay count updates, not batches.
 """
 
-from dataclasses import dataclass
-
 import jax
 import optax
 from optax import contrib
 
-from irl.types import InputError
+from reward_models.ranges import Count, CountOrZero, Positive, Rate, Share, ShareBelowOne, Weight
+from reward_models.records import record
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class AdamW:
     """Loshchilov and Hutter 2019 (arXiv 1711.05101). Norm scales and biases do not decay."""
 
-    learning_rate: float = 1e-3
-    warmup_steps: int = 50
-    total_steps: int = 1000
+    learning_rate: Rate = 1e-3
+    warmup_steps: CountOrZero = 50
+    total_steps: Count = 1000
     """Updates until the learning rate has fallen to `final_fraction` of its peak."""
-    final_fraction: float = 0.05
-    weight_decay: float = 0.1
-    clip_norm: float = 1.0
-    b2: float = 0.98
-    accumulate: int = 1
+    final_fraction: Share = 0.05
+    weight_decay: Weight = 0.1
+    clip_norm: Positive = 1.0
+    b2: ShareBelowOne = 0.98
+    accumulate: Count = 1
     """Batches to an update."""
-
-    def __post_init__(self):
-        _check(self)
 
     def make(self) -> optax.GradientTransformation:
         inner = optax.adamw(_schedule(self), b2=self.b2, weight_decay=self.weight_decay, mask=_decays)
         return _accumulated(self, optax.chain(optax.clip_by_global_norm(self.clip_norm), inner))
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Muon:
     """Orthogonalised momentum for the layers' matrices, Nesterov's Adam for all else (Jordan et al. 2024).
 
@@ -44,18 +40,15 @@ class Muon:
     learning rates of AdamW serve. In one pilot it needed about four fifths of AdamW's steps (see LOG.md).
     """
 
-    learning_rate: float = 2e-3
-    warmup_steps: int = 50
-    total_steps: int = 1000
-    final_fraction: float = 0.05
-    weight_decay: float = 0.01
-    clip_norm: float = 1.0
-    rms: float = 0.2
-    accumulate: int = 1
+    learning_rate: Rate = 2e-3
+    warmup_steps: CountOrZero = 50
+    total_steps: Count = 1000
+    final_fraction: Share = 0.05
+    weight_decay: Weight = 0.01
+    clip_norm: Positive = 1.0
+    rms: Positive = 0.2
+    accumulate: Count = 1
     """Batches to an update."""
-
-    def __post_init__(self):
-        _check(self)
 
     def make(self) -> optax.GradientTransformation:
         inner = contrib.muon(
@@ -68,11 +61,6 @@ class Muon:
 
 
 Optimiser = AdamW | Muon
-
-
-def _check(config: Optimiser) -> None:
-    if config.accumulate < 1:
-        raise InputError(f"accumulate: expected 1 batch to an update, or more; got {config.accumulate}")
 
 
 def _accumulated(config: Optimiser, inner: optax.GradientTransformation) -> optax.GradientTransformation:

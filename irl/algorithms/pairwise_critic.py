@@ -11,7 +11,7 @@ often experts and policies visit a state; (2) the likelihood of the expert's sid
 network (for a soft advantage it is the log-likelihood); (3) the constant of a context is fixed by `centre`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
 import jax
@@ -24,6 +24,8 @@ from irl.algorithms.optimiser import AdamW, Optimiser
 from reward_models.aggregation import sum_by_step
 from reward_models.losses import bradley_terry_loss, weighted_mean
 from reward_models.networks.base import Network, Params
+from reward_models.ranges import Scale, ShareBelowOne, Weight
+from reward_models.records import record
 from reward_models.types import Array, TraceBatch
 
 
@@ -41,15 +43,15 @@ class CriticState(NamedTuple):
     opt_state: optax.OptState
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class PairwiseCritic:
     """Weights of the terms. A batch is a tuple of `CriticBatch`es, which may differ in width."""
 
     optimiser: Optimiser = field(default_factory=AdamW)
-    mle: float = 1.0
-    centre: float = 0.0
-    label_smoothing: float = 0.0
-    temperature: float = 1.0
+    mle: Weight = 1.0
+    centre: Weight = 0.0
+    label_smoothing: ShareBelowOne = 0.0
+    temperature: Scale = 1.0
 
     def make(self, network: Network) -> Algorithm:
         optimiser = self.optimiser.make()

@@ -8,7 +8,7 @@ labels are unknown and count nowhere. Information level: step labels. Difference
 a packed row; (2) `per_trace` gives every row the same say however many steps it has.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
 import jax
@@ -20,6 +20,7 @@ from irl.algorithms.base import Algorithm, Info
 from irl.algorithms.optimiser import AdamW, Optimiser
 from reward_models.losses import per_trace, weighted_mean
 from reward_models.networks.base import Network, Params
+from reward_models.records import record
 from reward_models.types import Array, LabelledBatch
 
 SMALLEST = 1e-6
@@ -31,7 +32,7 @@ class ProcessState(NamedTuple):
     opt_state: optax.OptState
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Process:
     """Batches are `LabelledBatch`es; `outcome` is not looked at."""
 

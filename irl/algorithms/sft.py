@@ -7,7 +7,7 @@ This is inverse RL without a regulariser: the logits are a soft Q-function defin
 that reward models start from.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
 import jax
@@ -18,6 +18,7 @@ from irl.algorithms.base import Algorithm, Info
 from irl.algorithms.optimiser import AdamW, Optimiser
 from reward_models.networks.base import Params
 from reward_models.networks.decoder import Decoder, DecoderConfig
+from reward_models.records import record
 from reward_models.types import TraceBatch
 
 
@@ -26,7 +27,7 @@ class SftState(NamedTuple):
     opt_state: optax.OptState
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Sft:
     """Batches are `TraceBatch`es of demonstrations, packed or not. Information level: demonstrations."""
 

@@ -6,7 +6,6 @@ logit and what the policy is paid: see gail.py and airl.py.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -19,8 +18,9 @@ from irl.control.agent import Agent, AgentState, ImitationBatch
 from irl.control.networks import Params
 from irl.control.rewards import RewardNetwork
 from irl.control.types import Transitions, flat
-from irl.types import InputError
 from reward_models.losses import discriminator_loss
+from reward_models.ranges import Rate, Rows, ShareBelowOne, Weight
+from reward_models.records import record
 from reward_models.types import Array
 
 
@@ -31,23 +31,19 @@ class State(NamedTuple):
     learner: AgentState
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Discriminator:
     """Training of the discriminator in a round."""
 
-    learning_rate: float = 1e-3
-    updates: int = 8
-    batch: int = 1024
+    learning_rate: Rate = 1e-3
+    updates: Rows = 8
+    batch: Rows = 1024
     """Steps of either side in an update, drawn with replacement."""
-    gradient_penalty: float = 0.0
+    gradient_penalty: Weight = 0.0
     """lambda of E[(|grad_x l| - 1)^2] between expert and policy (Gulrajani et al. 2017, arXiv 1704.00028)."""
-    label_smoothing: float = 0.0
-    entropy: float = 0.0
+    label_smoothing: ShareBelowOne = 0.0
+    entropy: Weight = 0.0
     """Weight of the entropy of D, which keeps logits small (as OpenAI's GAIL does)."""
-
-    def __post_init__(self):
-        if self.updates < 1 or self.batch < 1:
-            raise InputError(f"Discriminator: expected updates and batch from 1 on, got {self.updates}, {self.batch}")
 
 
 OfSteps = Callable[[Params, Transitions, Float[Array, " batch"]], Float[Array, " batch"]]

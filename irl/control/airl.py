@@ -12,7 +12,7 @@ carried to other dynamics (`RewardNetwork.portable`). Information level: demonst
 3. Options of later work: gradient penalty, spectral normalisation, label smoothing.
 """
 
-from dataclasses import dataclass
+from typing import Literal
 
 from jaxtyping import Array, Float
 
@@ -22,21 +22,17 @@ from irl.control.networks import Params
 from irl.control.rewards import RewardConfig, ShapedReward
 from irl.control.spaces import Space
 from irl.control.types import Transitions
-from irl.types import InputError
+from reward_models.records import record
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class TransitionAirl:
     """Settings of AIRL."""
 
     discriminator: Discriminator = Discriminator()
     network: RewardConfig = ShapedReward()
-    pay: str = "logit"
+    pay: Literal["logit", "f"] = "logit"
     """logit | f: what the policy earns, l or the shaped reward f."""
-
-    def __post_init__(self):
-        if self.pay not in ("logit", "f"):
-            raise InputError(f"TransitionAirl.pay: expected logit or f, got {self.pay!r}")
 
     def make(self, learner: Agent, observation: Space, action: Space) -> Agent:
         network = self.network.make(observation, action)

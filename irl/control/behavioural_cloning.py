@@ -12,7 +12,6 @@ theorem 2.1): see dagger.py. Differences from the paper:
 3. The penalty is on all parameters of the agent, those of a critic included, which the likelihood leaves alone.
 """
 
-from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -29,6 +28,8 @@ from irl.control.networks import Params
 from irl.control.spaces import Discrete, Space, features
 from irl.control.types import Transitions
 from irl.types import InputError
+from reward_models.ranges import Rate, Weight
+from reward_models.records import record
 from reward_models.types import Array
 
 
@@ -51,22 +52,15 @@ class State(NamedTuple):
         return self.rest._replace(params=self.params)
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class BehaviouralCloning:
     """Settings of behavioural cloning. Batches are `Transitions` or `Labelled`."""
 
-    learning_rate: float = 1e-3
-    entropy: float = 0.0
+    learning_rate: Rate = 1e-3
+    entropy: Weight = 0.0
     """k_H."""
-    l2: float = 0.0
+    l2: Weight = 0.0
     """k_2."""
-
-    def __post_init__(self):
-        if not self.learning_rate > 0:
-            raise InputError(f"BehaviouralCloning.learning_rate: expected more than 0, got {self.learning_rate}")
-        for name in ("entropy", "l2"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"BehaviouralCloning.{name}: expected 0 or more, got {getattr(self, name)}")
 
     def make(self, agent: Agent, action: Space) -> Algorithm:
         optimiser = optax.flatten(optax.adam(self.learning_rate))

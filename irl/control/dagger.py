@@ -13,7 +13,6 @@ state. Differences from the paper:
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -28,35 +27,29 @@ from irl.control.networks import Params
 from irl.control.spaces import Space
 from irl.control.types import Rollout, flat
 from irl.types import InputError
+from reward_models.ranges import Count, Rows, Share
+from reward_models.records import record
 from reward_models.types import Array
 
 Expert = Callable[[Params, Num[Array, "batch ..."]], Array]
 """(params, observations) -> actions, pure"""
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class ExponentialBeta:
     """beta_i = decay^i. With 0 the expert acts in the first round only: the paper's parameter-free choice."""
 
-    decay: float = 0.0
-
-    def __post_init__(self):
-        if not 0 <= self.decay <= 1:
-            raise InputError(f"ExponentialBeta.decay: expected 0 to 1, got {self.decay}")
+    decay: Share = 0.0
 
     def at(self, done: Int[Array, ""]) -> Float[Array, ""]:
         return jnp.where(done == 0, 1.0, self.decay ** done.astype(jnp.float32))
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class LinearBeta:
     """beta_i = 1 - i / rounds, and 0 from then on."""
 
-    rounds: int = 15
-
-    def __post_init__(self):
-        if self.rounds < 1:
-            raise InputError(f"LinearBeta.rounds: expected 1 or more, got {self.rounds}")
+    rounds: Count = 15
 
     def at(self, done: Int[Array, ""]) -> Float[Array, ""]:
         return jnp.maximum(0.0, 1 - done / self.rounds)
@@ -89,22 +82,17 @@ class GuidedState(NamedTuple):
         return self.learner.params
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Dagger:
     """Settings of DAgger."""
 
     cloning: BehaviouralCloning = BehaviouralCloning()
     beta: Beta = ExponentialBeta()
-    updates: int = 200
+    updates: Rows = 200
     """Batches in a round."""
-    batch: int = 64
-    capacity: int = 100_000
+    batch: Rows = 64
+    capacity: Rows = 100_000
     """Labels that are kept."""
-
-    def __post_init__(self):
-        for name in ("updates", "batch", "capacity"):
-            if getattr(self, name) < 1:
-                raise InputError(f"Dagger.{name}: expected 1 or more, got {getattr(self, name)}")
 
     def make(self, agent: Agent, observation: Space, action: Space) -> Algorithm:
         """(init, step) on `Labelled` rows of one round, wherever they were gathered and labelled."""

@@ -15,12 +15,13 @@ Differences from the baseline:
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge, Le
 from jaxtyping import Bool, Float, Int
 
 from irl.control.behavioural_cloning import number_of_steps
@@ -28,6 +29,8 @@ from irl.control.environments.timed import steps_taken
 from irl.control.spaces import Space, features
 from irl.control.types import Transitions
 from irl.types import InputError
+from reward_models.ranges import Positive, Scale, Size
+from reward_models.records import record
 from reward_models.types import Array
 
 LogDensity = Callable[[Transitions], Float[Array, " batch"]]
@@ -36,27 +39,20 @@ OF_LEVEL = 1000
 """Demonstrated steps, evenly spread, whose mean log density is the level."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Density:
     """Settings of density-based imitation."""
 
-    bandwidth: float = 0.4
+    bandwidth: Scale = 0.4
     """h, in standard deviations of the demonstrations."""
     action: bool = True
     next_observation: bool = False
-    horizon: int | None = None
+    horizon: Size | None = None
     """One density per time step of a `timed` environment of that horizon, instead of one for all."""
-    floor: float = 100.0
+    floor: Positive = 100.0
     """Nats below the level from which on it is all the same."""
-    pairs: int = 1 << 20
+    pairs: Annotated[int, Ge(1), Le(2**30)] = 1 << 20
     """Distances computed at a time: memory, whatever the sizes (but at least one per demonstrated step)."""
-
-    def __post_init__(self):
-        for name in ("bandwidth", "floor", "pairs"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"Density.{name}: expected more than 0, got {getattr(self, name)}")
-        if self.horizon is not None and self.horizon < 1:
-            raise InputError(f"Density.horizon: expected 1 or more, or None, got {self.horizon}")
 
     def make(self, observation: Space, action: Space, demonstrations: Transitions) -> LogDensity:
         """The reward r of transitions, for `rewarded`."""

@@ -13,8 +13,6 @@ Information level: rewards, of whatever kind the rollout holds. Differences from
    log softmax(Q): the true one is zero, and behavioural cloning would teach nothing.
 """
 
-from dataclasses import dataclass
-
 import jax
 import jax.numpy as jnp
 import optax
@@ -23,32 +21,32 @@ from jaxtyping import Array, Float, Int
 from irl.algorithms.base import Info
 from irl.control.agent import Agent
 from irl.control.networks import Params, perceptron
-from irl.control.off_policy import Learner, OffPolicy, check_discount, learning
+from irl.control.off_policy import Learner, OffPolicy, learning
 from irl.control.replay import Experience
 from irl.control.spaces import Discrete, Space
 from irl.types import InputError
+from reward_models.ranges import Count, Share, Widths
+from reward_models.records import record
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Dqn:
     """Settings of DQN."""
 
-    discount: float = 0.99
+    discount: Share = 0.99
     double: bool = True
     """Q' values the action that Q, not Q' itself, thinks best."""
-    first_epsilon: float = 1.0
-    last_epsilon: float = 0.05
-    epsilon_steps: int = 10_000
+    first_epsilon: Share = 1.0
+    last_epsilon: Share = 0.05
+    epsilon_steps: Count = 10_000
     """Environment steps from the first epsilon to the last."""
-    hidden: tuple[int, ...] = (64, 64)
+    hidden: Widths = (64, 64)
     training: OffPolicy = OffPolicy()
 
     def __post_init__(self):
-        check_discount("Dqn", self.discount)
-        if not 0 <= self.last_epsilon <= self.first_epsilon <= 1 or self.epsilon_steps < 1:
+        if self.last_epsilon > self.first_epsilon:
             raise InputError(
-                "Dqn: expected 0 <= last_epsilon <= first_epsilon <= 1 over epsilon_steps of 1 or more, got "
-                f"{self.first_epsilon} to {self.last_epsilon} over {self.epsilon_steps}"
+                f"Dqn.last_epsilon: expected at most first_epsilon, {self.first_epsilon}, got {self.last_epsilon}"
             )
 
     def make(self, observation: Space, action: Space) -> Agent:

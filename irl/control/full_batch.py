@@ -5,7 +5,6 @@ tens of steps; Adam is for rewards whose loss is rough.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,30 +16,32 @@ from jaxtyping import Array, Float, Int
 
 from irl.algorithms.base import Algorithm, Info
 from irl.types import InputError
+from reward_models.ranges import Few, Rate
+from reward_models.records import record
 
 Params = Any
 Loss = Callable[[Params, Any], tuple[Array, Info]]
 """(params, batch) -> (loss, info)"""
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Lbfgs:
     """No learning rate: a line search finds every step's."""
 
-    memory: int = 50
+    memory: Few = 50
     """Steps whose curvature is remembered; rewards of rarely visited states need many."""
-    line_search_steps: int = 30
+    line_search_steps: Few = 30
 
     def make(self) -> optax.GradientTransformationExtraArgs:
         search = optax.scale_by_zoom_linesearch(self.line_search_steps, initial_guess_strategy="one")
         return optax.lbfgs(memory_size=self.memory, linesearch=search)
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Adam:
     """Kingma & Ba 2015 (arXiv 1412.6980)."""
 
-    learning_rate: float = 0.05
+    learning_rate: Rate = 0.05
 
     def make(self) -> optax.GradientTransformationExtraArgs:
         return optax.with_extra_args_support(optax.adam(self.learning_rate))

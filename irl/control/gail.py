@@ -11,28 +11,24 @@ see airl.py for that. Information level: demonstrations. Differences from the pa
 3. Options of later work: gradient penalty, spectral normalisation, label smoothing.
 """
 
-from dataclasses import dataclass
+from typing import Literal
 
 from irl.control.adversarial import Discriminator, adversarial_agent
 from irl.control.agent import Agent
 from irl.control.rewards import RewardConfig, RewardMlp
 from irl.control.spaces import Space
-from irl.types import InputError
+from reward_models.records import record
 from reward_models.reward_maps import REWARD_MAPS
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Gail:
     """Settings of GAIL."""
 
     discriminator: Discriminator = Discriminator()
     network: RewardConfig = RewardMlp()
-    reward_map: str = "gail"
+    reward_map: Literal["gail", "gail_loss", "airl", "fkl"] = "gail"
     """gail | gail_loss | airl | fkl: what the policy is paid for a logit."""
-
-    def __post_init__(self):
-        if self.reward_map not in REWARD_MAPS:
-            raise InputError(f"Gail.reward_map: expected one of {', '.join(REWARD_MAPS)}, got {self.reward_map!r}")
 
     def make(self, learner: Agent, observation: Space, action: Space) -> Agent:
         network, reward_map = self.network.make(observation, action), REWARD_MAPS[self.reward_map]

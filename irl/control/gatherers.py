@@ -19,7 +19,6 @@ A round that was asked before is read back, not asked again, so a program that s
 import json
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +31,8 @@ from irl.control.fragments import Fragments, discounted_sum, take
 from irl.control.types import Transitions
 from irl.traces.json_lines import FilePath, read_json_lines, write_json_lines
 from irl.types import InputError
+from reward_models.ranges import Few, Share, Weight
+from reward_models.records import record
 
 
 class Answered(NamedTuple):
@@ -49,22 +50,18 @@ class Unanswered(InputError):
     """Queries that wait for somebody; the same call after that goes on."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Synthetic:
     """Answers by the environment's own reward."""
 
-    temperature: float = 1.0
+    temperature: Weight = 1.0
     """In units of return; 0 always prefers the higher return."""
-    discount: float = 1.0
-    noise: float = 0.0
+    discount: Share = 1.0
+    noise: Share = 0.0
     """Share of answers that are given at random."""
-    tie: float = 0.0
+    tie: Weight = 0.0
     """Returns no further apart are called equal."""
-    judges: int = 1
-
-    def __post_init__(self):
-        if self.temperature < 0 or self.tie < 0 or not 0 <= self.noise <= 1 or self.judges < 1:
-            raise InputError(f"Synthetic: expected temperature, tie >= 0, noise in [0, 1], judges >= 1, got {self}")
+    judges: Few = 1
 
     def answers(self, queries: Fragments, key: jax.Array) -> Float[Array, "queries items"]:
         """As a pure function."""

@@ -22,7 +22,6 @@ learner's own steps they also say what not to do. Information level: demonstrati
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -37,33 +36,25 @@ from irl.control.sac import Sac
 from irl.control.soft_q import SoftCritic, SoftQ
 from irl.control.spaces import Box, Space
 from irl.control.types import Transitions
-from irl.types import InputError
+from reward_models.ranges import Scale, Share, Weight
+from reward_models.records import record
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class IqLearn:
     """Settings of IQ-Learn."""
 
     learner: SoftQ | Sac = SoftQ(discount=0.97)
-    alpha: float = 0.5
+    alpha: Scale = 0.5
     """Of the regulariser; the larger, the larger rewards may be."""
-    value_share: float = 0.5
+    value_share: Share = 0.5
     """Of mu, on own steps."""
-    penalty_share: float = 0.5
+    penalty_share: Share = 0.5
     """Of the regulariser, on own steps."""
     absorbing: bool = True
     """The value of what is after the end of a task is learned, not 0."""
-    gradient_penalty: float = 0.0
+    gradient_penalty: Weight = 0.0
     """lambda of E[(|grad Q| - 1)^2]."""
-
-    def __post_init__(self):
-        if self.alpha <= 0:
-            raise InputError(f"IqLearn.alpha: expected above 0, got {self.alpha}")
-        for name in ("value_share", "penalty_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"IqLearn.{name}: expected 0 (expert alone) to 1, got {getattr(self, name)}")
-        if self.gradient_penalty < 0:
-            raise InputError(f"IqLearn.gradient_penalty: expected 0 or more, got {self.gradient_penalty}")
 
     def make(self, observation: Space, action: Space) -> Agent:
         """An agent whose step takes an `ImitationBatch`; `learner.training.batch` is the size of either half."""

@@ -23,7 +23,6 @@ discounts entropy as well. Differences from the paper:
 3. L-BFGS on the exact loss; a discount; a reward of any shape.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -37,6 +36,8 @@ from irl.control.tabular import TabularMdp, check, discounts, start_value, trans
 from irl.control.tabular_demonstrations import check_occupancy
 from irl.control.tabular_rewards import TabularReward
 from irl.types import InputError
+from reward_models.ranges import Weight
+from reward_models.records import record
 
 Transitions = Float[Array, "states actions states"]
 
@@ -81,7 +82,7 @@ def path_distribution(mdp: TabularMdp, reward: Float[Array, "..."]) -> PathDistr
     return PathDistribution(value, policy, counts)
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class MaxEntIrl:
     """Settings of MaxEnt IRL; the batch of a step is the expert's counts of transitions [states, actions, states].
 
@@ -89,7 +90,7 @@ class MaxEntIrl:
     """
 
     optimiser: FullBatchOptimiser = Lbfgs()
-    l2: float = 0.0
+    l2: Weight = 0.0
     """Adds l2/2 * |params|^2."""
 
     def make(self, mdp: TabularMdp, reward: TabularReward) -> Algorithm:

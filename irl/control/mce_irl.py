@@ -19,8 +19,6 @@ Information level: demonstrations, and the dynamics. Differences from the papers
 4. An expert that never takes some action has its reward at infinity; `l2` makes the minimum finite.
 """
 
-from dataclasses import dataclass
-
 import jax
 import jax.numpy as jnp
 import optax
@@ -40,16 +38,18 @@ from irl.control.tabular import (
 from irl.control.tabular_demonstrations import check_occupancy
 from irl.control.tabular_rewards import TabularReward
 from irl.types import InputError
+from reward_models.ranges import Positive, Weight
+from reward_models.records import record
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class MceIrl:
     """Settings of MCE-IRL; the batch of a step is the expert's occupancy [states, actions]."""
 
     optimiser: FullBatchOptimiser = Lbfgs()
-    l2: float = 0.0
+    l2: Weight = 0.0
     """Adds l2/2 * |params|^2."""
-    planning_tolerance: float = 1e-10
+    planning_tolerance: Positive = 1e-10
     """Error of values over an infinite horizon, in nats."""
 
     def make(self, mdp: TabularMdp, reward: TabularReward) -> Algorithm:

@@ -11,7 +11,6 @@ Observations reach a learner as vectors, brought to one scale if `normalise` is 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -26,7 +25,8 @@ from irl.control.networks import Params
 from irl.control.replay import Experience, Replay, balanced, empty, experience, insert, sample
 from irl.control.spaces import Space, features
 from irl.control.types import Rollout, flat
-from irl.types import InputError
+from reward_models.ranges import Count, PositiveShare, Rate, Rows
+from reward_models.records import record
 
 Inputs = Float[Array, "batch width"]
 """Observations as vectors."""
@@ -59,36 +59,21 @@ class State(NamedTuple):
     """Of observations."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class OffPolicy:
     """How a learner is trained."""
 
-    learning_rate: float = 1e-3
-    capacity: int = 50_000
+    learning_rate: Rate = 1e-3
+    capacity: Rows = 50_000
     """Steps that the memory holds."""
-    batch: int = 64
+    batch: Rows = 64
     """Steps of a minibatch; of imitators, of either side."""
-    updates: int = 16
+    updates: Rows = 16
     """Gradient steps on each rollout."""
-    target_rate: float = 0.01
-    target_period: int = 1
+    target_rate: PositiveShare = 0.01
+    target_period: Count = 1
     normalise: bool = False
     """Observations by their running mean and variance."""
-
-    def __post_init__(self):
-        for name in ("capacity", "batch", "updates", "target_period"):
-            if getattr(self, name) < 1:
-                raise InputError(f"OffPolicy.{name}: expected 1 or more, got {getattr(self, name)}")
-        if not self.learning_rate > 0:
-            raise InputError(f"OffPolicy.learning_rate: expected above 0, got {self.learning_rate}")
-        if not 0 < self.target_rate <= 1:
-            raise InputError(f"OffPolicy.target_rate: expected above 0 and at most 1, got {self.target_rate}")
-
-
-def check_discount(name: str, discount: float) -> None:
-    """InputError: not from 0 to 1."""
-    if not 0 <= discount <= 1:
-        raise InputError(f"{name}.discount: expected 0 to 1, got {discount}")
 
 
 def learning(config: OffPolicy, learner: Learner, observation: Space, action: Space) -> Agent:

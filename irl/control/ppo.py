@@ -12,12 +12,12 @@ paper:
 4. Adam moves all parameters as one vector: one update instead of one per array.
 """
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from annotated_types import Ge, Le
 from jaxtyping import Bool, Float, Int
 
 from irl.algorithms.base import Info
@@ -26,7 +26,8 @@ from irl.control.moments import Moments, no_moments, normalised, updated
 from irl.control.networks import Distribution, Params, Perceptron, distribution, perceptron
 from irl.control.spaces import Space, features
 from irl.control.types import Rollout, flat
-from irl.types import InputError
+from reward_models.ranges import CountOrZero, Positive, Rate, Rows, Share, Weight, Widths
+from reward_models.records import record
 from reward_models.types import Array
 
 
@@ -36,32 +37,26 @@ class State(NamedTuple):
     moments: Moments
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Ppo:
     """Settings of PPO."""
 
-    learning_rate: float = 3e-4
-    decay: int = 0
+    learning_rate: Rate = 3e-4
+    decay: CountOrZero = 0
     """Rollouts over which the learning rate falls to 0, in a line; 0: it stays."""
-    discount: float = 0.99
-    trace_decay: float = 0.95
+    discount: Share = 0.99
+    trace_decay: Share = 0.95
     """lambda of the advantages."""
-    clip: float = 0.2
-    entropy: float = 0.0
-    value: float = 0.5
-    epochs: int = 10
-    minibatch: int = 256
-    max_grad_norm: float = 0.5
-    hidden: tuple[int, ...] = (64, 64)
+    clip: Positive = 0.2
+    entropy: Weight = 0.0
+    value: Weight = 0.5
+    epochs: Rows = 10
+    minibatch: Rows = 256
+    max_grad_norm: Positive = 0.5
+    hidden: Widths = (64, 64)
     normalise: bool = False
     """Observations by their running mean and variance."""
-    initial_log_std: float = 0.0
-
-    def __post_init__(self):
-        if self.epochs < 1 or self.minibatch < 1:
-            raise InputError(f"Ppo: expected epochs and minibatch of at least 1, got {self.epochs}, {self.minibatch}")
-        if self.decay < 0:
-            raise InputError(f"Ppo: expected decay of 0 rollouts or more, got {self.decay}")
+    initial_log_std: Annotated[float, Ge(-20), Le(20)] = 0.0
 
     def optimiser(self, updates: int = 1) -> optax.GradientTransformation:
         """Of `updates` in each rollout."""

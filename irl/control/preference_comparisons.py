@@ -19,13 +19,13 @@ on the mean of its normalised members. Information level: preferences. Differenc
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from annotated_types import Ge, Le
 from jaxtyping import Array, Float, Int
 
 from irl.algorithms.base import Info
@@ -47,13 +47,15 @@ from irl.control.spaces import Box, Space
 from irl.control.types import Rollout, Transitions
 from irl.types import InputError
 from reward_models.losses import FIRST, SECOND, TIE, bradley_terry_loss, davidson_loss, plackett_luce_loss
+from reward_models.ranges import CountOrZero, Few, Positive, PositiveShare, Rate, Rows, Share, ShareBelowOne, Size
+from reward_models.records import record
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class BradleyTerryAnswers:
     """Pairs; a tie, or judges who differ, are soft labels."""
 
-    label_smoothing: float = 0.0
+    label_smoothing: ShareBelowOne = 0.0
 
     def loss(self, returns: Float[Array, "queries items"], answers: Float[Array, "queries items"]) -> Array:
         return bradley_terry_loss(
@@ -61,11 +63,11 @@ class BradleyTerryAnswers:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class DavidsonAnswers:
     """Pairs with ties as an outcome of their own."""
 
-    log_tie: float = 0.0
+    log_tie: Annotated[float, Ge(-20), Le(20)] = 0.0
 
     def loss(self, returns: Float[Array, "queries items"], answers: Float[Array, "queries items"]) -> Array:
         first, second = answers.T
@@ -73,11 +75,11 @@ class DavidsonAnswers:
         return davidson_loss(returns[:, 0], returns[:, 1], outcome, log_tie=self.log_tie)
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class PlackettLuceAnswers:
     """Rankings; equal ones count in either order, half each."""
 
-    top_k: int | None = None
+    top_k: Size | None = None
 
     def loss(self, returns: Float[Array, "queries items"], answers: Float[Array, "queries items"]) -> Array:
         orders = jnp.argsort(-answers, axis=-1), jnp.argsort(answers, axis=-1)[:, ::-1]
@@ -133,40 +135,40 @@ class Parts(NamedTuple):
     """(state, rollout, queries, answers, how many of them count, key) -> (state, info)"""
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class PreferenceComparisons:
     """Settings; the defaults are those measured on Pendulum-v1."""
 
-    rounds: int = 60
+    rounds: Rows = 60
     """Beside the initial one. Later rounds ask nothing."""
-    comparisons: int = 1000
+    comparisons: Rows = 1000
     """Queries in all."""
-    initial: float = 0.1
+    initial: PositiveShare = 0.1
     """Share of the queries that is asked in the initial round."""
-    schedule: str = "hyperbolic"
+    schedule: Literal["constant", "hyperbolic", "inverse_quadratic"] = "hyperbolic"
     """constant | hyperbolic | inverse_quadratic"""
-    length: int = 100
+    length: Size = 100
     """Steps of a fragment."""
-    items: int = 2
+    items: Annotated[int, Ge(2), Le(1000)] = 2
     """Fragments of a query."""
-    acquisition: str = "random"
+    acquisition: Literal["random", "disagreement", "information_gain"] = "random"
     """random | disagreement | information_gain"""
-    candidates: int = 4
+    candidates: Size = 4
     """Queries drawn for each that the largest of the later rounds asks, unless at random; every round draws as many."""
-    exploration: float = 0.125
+    exploration: ShareBelowOne = 0.125
     model: AnswerModel = BradleyTerryAnswers()
-    discount: float = 1.0
+    discount: Share = 1.0
     """Of the returns that are compared."""
     network: RewardConfig = RewardMlp()
-    members: int = 3
-    learning_rate: float = 1e-3
-    decay: int = 0
+    members: Few = 3
+    learning_rate: Rate = 1e-3
+    decay: CountOrZero = 0
     """Rounds over which the learning rate falls to 0, in a line; 0: it stays."""
-    updates: int = 32
+    updates: Rows = 32
     """Steps of the reward's optimiser in a round."""
-    batch: int = 32
+    batch: Rows = 32
     """Queries in a step."""
-    memory: float = 10.0
+    memory: Positive = 10.0
     """Rollouts that the running moments of rewards remember."""
 
     def __post_init__(self):
@@ -366,24 +368,12 @@ def _random_actions(space: Space, key: jax.Array, like: Array) -> Array:
 
 
 def _check(config: PreferenceComparisons) -> None:
-    for name, choices in (("schedule", SCHEDULES), ("acquisition", ACQUISITIONS)):
-        value = getattr(config, name)
-        if value not in choices:
-            raise InputError(f"PreferenceComparisons.{name}: expected one of {', '.join(choices)}, got {value!r}")
-    for name in ("rounds", "comparisons", "length", "candidates", "members", "updates", "batch"):
-        value = getattr(config, name)
-        if value < 1:
-            raise InputError(f"PreferenceComparisons.{name}: expected 1 or more, got {value}")
-    if config.decay < 0:
-        raise InputError(f"PreferenceComparisons.decay: expected 0 rounds or more, got {config.decay}")
-    if not 0 <= config.exploration < 1:
-        raise InputError(f"PreferenceComparisons.exploration: expected a share below 1, got {config.exploration}")
-    if not 0 < config.initial <= 1 or round(config.initial * config.comparisons) < 1:
+    if round(config.initial * config.comparisons) < 1:
         raise InputError(
             f"PreferenceComparisons.initial: expected a share that is at least 1 of {config.comparisons} comparisons, "
             f"got {config.initial}; the reward needs one before the first round"
         )
     pairs = not isinstance(config.model, PlackettLuceAnswers)
-    if config.items < 2 or (pairs and config.items > 2):
-        expected = "2; give PlackettLuceAnswers() as model to rank more" if pairs else "2 or more"
+    if pairs and config.items > 2:
+        expected = "2; give PlackettLuceAnswers() as model to rank more"
         raise InputError(f"PreferenceComparisons.items: expected {expected}, got {config.items}")

@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +15,8 @@ from irl.control.networks import Params, perceptron
 from irl.control.spaces import Space, features
 from irl.control.types import Transitions
 from irl.types import InputError
+from reward_models.ranges import Share, Weight, Widths
+from reward_models.records import record
 from reward_models.types import Array
 
 
@@ -32,18 +33,18 @@ class RewardNetwork(NamedTuple):
     """(params, transitions) -> params with moments that have seen them."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class RewardMlp:
     """r(s, a, s', terminated) by a perceptron on those of them that it is to read."""
 
-    hidden: tuple[int, ...] = (32, 32)
+    hidden: Widths = (32, 32)
     observation: bool = True
     action: bool = True
     next_observation: bool = False
     terminated: bool = False
     normalise: bool = True
     spectral_norm: bool = False
-    head_scale: float = 1.0
+    head_scale: Weight = 1.0
     """Of the last layer's first weights: near 0 all steps are worth the same before anything is learned."""
 
     def __post_init__(self):
@@ -80,7 +81,7 @@ class RewardMlp:
         return RewardNetwork(init, apply, apply, observe)
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class ShapedReward:
     """f(s, a, s') = g(s, a) + discount h(s') - h(s), h = 0 once terminated: Fu et al. 2018 (arXiv 1710.11248), eq. 4.
 
@@ -90,7 +91,7 @@ class ShapedReward:
 
     base: RewardMlp = RewardMlp()
     potential: RewardMlp = RewardMlp(action=False)
-    discount: float = 0.99
+    discount: Share = 0.99
 
     def make(self, observation: Space, action: Space) -> RewardNetwork:
         if self.potential.action or self.potential.next_observation or self.potential.terminated:

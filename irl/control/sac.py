@@ -15,7 +15,6 @@ of whatever kind the rollout holds. Differences from the paper:
 5. Learning starts with the first rollout: no steps by chance before (see off_policy.py).
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -25,31 +24,28 @@ from jaxtyping import Array, Float
 from irl.algorithms.base import Info
 from irl.control.agent import Agent
 from irl.control.networks import Params, Perceptron, perceptron
-from irl.control.off_policy import Learner, OffPolicy, check_discount, learning
+from irl.control.off_policy import Learner, OffPolicy, learning
 from irl.control.soft_q import SoftCritic, soft_loss
 from irl.control.spaces import Box, Space
 from irl.types import InputError
+from reward_models.ranges import Real, Scale, Share, Widths
+from reward_models.records import record
 
 LOG_STD = (-5.0, 2.0)
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Sac:
     """Settings of SAC."""
 
-    discount: float = 0.99
-    temperature: float = 1.0
+    discount: Share = 0.99
+    temperature: Scale = 1.0
     """alpha, to begin with."""
     learn_temperature: bool = True
-    target_entropy: float | None = None
+    target_entropy: Real | None = None
     """H in nats; None: minus one per coordinate of an action."""
-    hidden: tuple[int, ...] = (64, 64)
+    hidden: Widths = (64, 64)
     training: OffPolicy = OffPolicy(batch=128)
-
-    def __post_init__(self):
-        check_discount("Sac", self.discount)
-        if self.temperature <= 0:
-            raise InputError(f"Sac.temperature: expected above 0, got {self.temperature}")
 
     def make(self, observation: Space, action: Space) -> Agent:
         return learning(self.training, self.build(observation, action), observation, action)

@@ -13,7 +13,6 @@ IQ-Learn have in common. Information level: rewards, of whatever kind the rollou
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -24,10 +23,12 @@ from irl.algorithms.base import Info
 from irl.control.agent import Agent
 from irl.control.dqn import at
 from irl.control.networks import Params, distribution, perceptron
-from irl.control.off_policy import Inputs, Learner, OffPolicy, check_discount, learning
+from irl.control.off_policy import Inputs, Learner, OffPolicy, learning
 from irl.control.replay import Experience
 from irl.control.spaces import Discrete, Space
 from irl.types import InputError
+from reward_models.ranges import Scale, Share, Widths
+from reward_models.records import record
 
 
 class SoftCritic(NamedTuple):
@@ -56,20 +57,15 @@ def soft_loss(critic: SoftCritic, discount: float) -> Callable[..., tuple[Float[
     return loss
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class SoftQ:
     """Settings of soft Q-learning."""
 
-    discount: float = 0.99
-    temperature: float = 0.3
+    discount: Share = 0.99
+    temperature: Scale = 0.3
     """T: what a nat of entropy is worth, in rewards."""
-    hidden: tuple[int, ...] = (64, 64)
+    hidden: Widths = (64, 64)
     training: OffPolicy = OffPolicy()
-
-    def __post_init__(self):
-        check_discount("SoftQ", self.discount)
-        if self.temperature <= 0:
-            raise InputError(f"SoftQ.temperature: expected above 0, got {self.temperature}")
 
     def make(self, observation: Space, action: Space) -> Agent:
         return learning(self.training, self.build(observation, action), observation, action)

@@ -12,17 +12,16 @@ level: demonstrations. Differences from the paper:
 4. After the end of a task the value is 0, so that an expert who ends it is imitated in all but that: going on is paid.
 """
 
-from dataclasses import dataclass
-
 from irl.control.agent import Agent
 from irl.control.dqn import Dqn
 from irl.control.off_policy import imitating
 from irl.control.sac import Sac
 from irl.control.soft_q import SoftQ
 from irl.control.spaces import Space
+from reward_models.records import record
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Sqil:
     """Settings of SQIL: those of what learns."""
 

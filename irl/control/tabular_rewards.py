@@ -5,7 +5,6 @@ gives every state, or every pair, a number of its own. The table that comes out 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -15,6 +14,8 @@ from jaxtyping import Array, Float, Shaped
 
 from irl.control.networks import Params, perceptron
 from irl.types import InputError
+from reward_models.ranges import Weight, Widths
+from reward_models.records import record
 
 
 class TabularReward(NamedTuple):
@@ -26,11 +27,11 @@ class TabularReward(NamedTuple):
     """params -> r[s], r[s, a] or r[s, a, s']"""
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class LinearReward:
     """r = theta . phi, the reward of Ziebart et al. 2008: the exact losses are convex in theta."""
 
-    init_scale: float = 0.0
+    init_scale: Weight = 0.0
     """Standard deviation of the first theta; at 0 the reward starts at 0."""
 
     def make(self, features: Shaped[Array, "..."]) -> TabularReward:
@@ -42,11 +43,11 @@ class LinearReward:
         return TabularReward(init, lambda theta: jnp.dot(features, theta, precision="highest"))
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class MlpReward:
     """A perceptron with tanh on phi: smooth, as a line search wants it."""
 
-    hidden: tuple[int, ...] = (32, 32)
+    hidden: Widths = (32, 32)
 
     def make(self, features: Shaped[Array, "..."]) -> TabularReward:
         _check(features)

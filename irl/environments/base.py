@@ -1,13 +1,14 @@
 """What a reasoning domain offers. One domain, one file, one class with these methods."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from irl.types import Problem, Trace, Verdict
 
 
+@runtime_checkable
 class Environment(Protocol):
     """A source of problems with experts and an exact checker.
 

@@ -16,10 +16,11 @@ the target.
 import itertools
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge, Le
 
 from irl.environments.countdown_solver import (
     Number,
@@ -34,6 +35,8 @@ from irl.environments.countdown_solver import (
 )
 from irl.environments.countdown_verifier import canonical_answer, verify_text
 from irl.types import InputError, Problem, Step, Trace, Verdict
+from reward_models.ranges import Seed
+from reward_models.records import record
 
 # Ranks 901 to 1000 of the public list of the 1,362 solvable hands; one character a number, A to D are 10 to 13.
 _TEST_HANDS = """
@@ -74,13 +77,13 @@ def problem_of(hand: State, target: Number = TARGET) -> Problem:
     return Problem(id=prompt, prompt=prompt)
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Countdown:
     """Environment of the Game of 24. `train` is every solvable hand outside the published test of 100."""
 
-    held_out: int = 0
+    held_out: Annotated[int, Ge(0), Le(1261)] = 0
     """This many training hands are kept aside as the split `validation` (drawn by `seed`)."""
-    seed: int = 0
+    seed: Seed = 0
 
     def problems(self, split: str) -> tuple[Problem, ...]:
         match split:

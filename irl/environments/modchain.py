@@ -14,12 +14,14 @@ Operands and start come from 1 .. modulus-1, so with a prime modulus a wrong val
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
+from annotated_types import Ge, Le
 
 from irl.types import InputError, Problem, Step, StepVerdict, Trace, Verdict
+from reward_models.ranges import Few, RowsOrZero, Seed
+from reward_models.records import record
 
 OPERATIONS = {"+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b}
 _NUMBER = r"([0-9]{1,9})"
@@ -106,19 +108,15 @@ def _calculates(claim: Claim, modulus: int) -> bool:
     return claim.symbol == "=" or OPERATIONS[claim.symbol](claim.left, claim.right) % modulus == claim.value
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class ModChain:
     """Problems of `num_ops` operations modulo `modulus`; the hash of a prompt decides its split."""
 
-    num_ops: int = 5
-    modulus: int = 13
-    train_size: int = 1000
-    test_size: int = 200
-    seed: int = 0
-
-    def __post_init__(self):
-        if self.num_ops < 1 or self.modulus < 2 or min(self.train_size, self.test_size) < 0:
-            raise InputError(f"ModChain: expected num_ops >= 1, modulus >= 2 and sizes >= 0, got {self}")
+    num_ops: Few = 5
+    modulus: Annotated[int, Ge(2), Le(10**6)] = 13
+    train_size: RowsOrZero = 1000
+    test_size: RowsOrZero = 200
+    seed: Seed = 0
 
     def problems(self, split: str) -> Sequence[Problem]:
         """Distinct prompts, the same for the same settings; a longer list begins with the shorter one."""

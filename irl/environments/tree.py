@@ -14,14 +14,17 @@ Leaves are numbered in lexicographic order: leaf n passes through node n // bran
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated
 
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge, Le
 from jaxtyping import Bool, Float, Int
 
 from irl.types import InputError, Problem, Step, StepVerdict, Trace, Verdict
+from reward_models.ranges import Rows, Seed, Share, Weight
+from reward_models.records import record
 from reward_models.types import TraceBatch
 
 PAD, END, FIRST_SYMBOL = 0, 1, 2
@@ -68,7 +71,7 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Tree:
     """The world of the module docstring, as arrays for exact tests and as an `Environment` of texts.
 
@@ -77,20 +80,15 @@ class Tree:
     does), so the expert, who explores, is correct about one time in ten. One prompt in four is for testing.
     """
 
-    depth: int = 6
-    branching: int = 4
-    num_prompts: int = 8
-    position_scale: float = 0.7
-    bigram_scale: float = 0.7
-    leaf_scale: float = 0.0
+    depth: Annotated[int, Ge(1), Le(26)] = 6
+    branching: Annotated[int, Ge(2), Le(64)] = 4
+    num_prompts: Rows = 8
+    position_scale: Weight = 0.7
+    bigram_scale: Weight = 0.7
+    leaf_scale: Weight = 0.0
     """Standard deviations of the planted weights; with leaf_scale alone each leaf has a reward of its own."""
-    solved_quantile: float = 0.9
-    seed: int = 0
-
-    def __post_init__(self):
-        if not (1 <= self.depth <= 26 and self.branching >= 2 and self.num_prompts >= 1):
-            expected = "Tree: expected 1 <= depth <= 26, branching >= 2 and num_prompts >= 1, got"
-            raise InputError(f"{expected} {self.depth}, {self.branching} and {self.num_prompts}")
+    solved_quantile: Share = 0.9
+    seed: Seed = 0
 
     # The exact world
 

@@ -8,7 +8,6 @@ traces keep their place in the beam and compete with unfinished ones by the same
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -19,6 +18,8 @@ from irl.traces.encode import EncodedTrace, Encoder
 from irl.traces.tokenize import END
 from reward_models.networks.base import Params
 from reward_models.networks.decoder import DecoderConfig
+from reward_models.ranges import Few, Scale, Size
+from reward_models.records import record
 
 ScoreRows = Callable[[Sequence[EncodedTrace]], np.ndarray]
 """Encoded traces, finished or not -> their trace scores."""
@@ -37,13 +38,13 @@ class Cost(NamedTuple):
     scored_traces: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class BeamSettings:
-    width: int = 5
-    expansions: int = 24
-    max_steps: int = 6
-    max_step_tokens: int = 40
-    temperature: float = 1.0
+    width: Size = 5
+    expansions: Size = 24
+    max_steps: Few = 6
+    max_step_tokens: Size = 40
+    temperature: Scale = 1.0
 
 
 def step_beam_search(

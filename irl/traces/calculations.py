@@ -19,6 +19,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal
 
 import numpy as np
 
@@ -37,6 +38,10 @@ _SPACES, _UNITS = ("", " ", " "), ("", "", "$")
 _LARGEST = 10**9
 _PLACES = 4
 """Decimals that a result may have; others are not written in this text."""
+
+
+Kind = Literal["slip", "digit", "transposed", "magnitude", "carry", "operation", "operand"]
+"""Kind of a planted error."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +197,7 @@ def _results(lines: Sequence[str]) -> list[str]:
     return [calc.result for line in lines for calc in calculations(line)]
 
 
-def with_error(solution: Solution, kinds: Sequence[str], rng: np.random.Generator) -> Flawed | None:
+def with_error(solution: Solution, kinds: Sequence[Kind], rng: np.random.Generator) -> Flawed | None:
     """The solution with one error, of a kind and in a calculation drawn at random; None where none can be planted."""
     places = [(i, calc) for i, line in enumerate(solution.lines) for calc in calculations(line)]
     options = [(place, kind) for place in places for kind in kinds]
@@ -208,7 +213,7 @@ def with_error(solution: Solution, kinds: Sequence[str], rng: np.random.Generato
 
 
 def drill(
-    solutions: Sequence[Solution], kinds: Sequence[str], flawed: float, rng: np.random.Generator
+    solutions: Sequence[Solution], kinds: Sequence[Kind], flawed: float, rng: np.random.Generator
 ) -> list[Drilled]:
     """Every calculation of the solutions for itself, in a random way of writing, a share `flawed` of them wrong."""
     drilled = []
@@ -219,7 +224,7 @@ def drill(
     return [found for found in drilled if found is not None]
 
 
-def _drilled(calc: Calculation, kinds: Sequence[str], flawed: float, rng: np.random.Generator) -> Drilled | None:
+def _drilled(calc: Calculation, kinds: Sequence[Kind], flawed: float, rng: np.random.Generator) -> Drilled | None:
     old, true = calc.result.replace(",", ""), evaluate(calc.expression)
     if true is None or written(true) != old:
         return None
@@ -231,7 +236,7 @@ def _drilled(calc: Calculation, kinds: Sequence[str], flawed: float, rng: np.ran
 
 
 def _planted(
-    solution: Solution, number: int, calc: Calculation, kind: str, rng: np.random.Generator
+    solution: Solution, number: int, calc: Calculation, kind: Kind, rng: np.random.Generator
 ) -> tuple[str, str, str] | None:
     """(line, old result, new result) with the error, None where the calculation has no room for it."""
     line, old = solution.lines[number], calc.result.replace(",", "")
@@ -317,7 +322,7 @@ def _no_result(old: str, expression: str, rng: np.random.Generator) -> str | Non
     return None
 
 
-KINDS: dict[str, Callable[[str, str, np.random.Generator], str | None]] = {
+KINDS: dict[Kind, Callable[[str, str, np.random.Generator], str | None]] = {
     "slip": _slip,
     "digit": _digit,
     "transposed": _transposed,

@@ -121,11 +121,15 @@ class Encoder:
         position = np.broadcast_to(np.arange(length, dtype=np.int32), size) * segment
         return TraceBatch(tokens, segment, position, step_id, step_mask, np.asarray(prompt_id, np.int32))
 
-    def pack(self, rows: Sequence[EncodedTrace], length: int) -> TraceBatch:
+    def pack(self, rows: Sequence[EncodedTrace], length: int, *, option: str = "row_length") -> TraceBatch:
         """Several traces per row, as segments that do not see each other: little padding, same losses.
 
-        Step s of the k-th trace of a row has the id k * max_steps + s; prompt_id counts rows.
+        Step s of the k-th trace of a row has the id k * max_steps + s; prompt_id counts rows. Raises InputError that
+        names the `option` for a length that the longest trace exceeds.
         """
+        longest = max(len(row.tokens) for row in rows)
+        if longest > length:
+            raise InputError(f"{option}: expected at least {longest}, the tokens of the longest trace, got {length}")
         bins = _bins([len(row.tokens) for row in rows], length)
         most = max(map(len, bins))
         size = (len(bins), length)

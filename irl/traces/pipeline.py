@@ -44,12 +44,23 @@ class ArraySource:
     `batch_size / count` rows, and the shards of a step put together are the batch of a single process.
     An epoch is a fresh permutation of all rows, cut into `steps_per_epoch` whole batches; the few rows left
     over are others in every epoch. A batch holds no row twice. The state is the same in every process.
+
+    Messages name the rows `of` and the `option` that sets the batch size.
     """
 
-    def __init__(self, arrays: PyTree, batch_size: int, seed: int, shard: tuple[int, int] = (0, 1)):
+    def __init__(
+        self,
+        arrays: PyTree,
+        batch_size: int,
+        seed: int,
+        shard: tuple[int, int] = (0, 1),
+        *,
+        of: str = "rows",
+        option: str = "batch_size",
+    ):
         self._arrays = jax.tree.map(np.asarray, arrays)
         rows = number_of_rows(self._arrays)
-        _check_settings(rows, batch_size, seed, shard)
+        _check_settings(rows, batch_size, seed, shard, of, option)
         index, count = shard
         share = batch_size // count
         self.steps_per_epoch = rows // batch_size
@@ -105,14 +116,14 @@ def number_of_rows(arrays: PyTree) -> int:
     return len(reference)
 
 
-def _check_settings(rows: int, batch_size: int, seed: int, shard: tuple[int, int]) -> None:
+def _check_settings(rows: int, batch_size: int, seed: int, shard: tuple[int, int], of: str, option: str) -> None:
     index, count = shard
     if not 0 <= index < count:
         raise InputError(f"shard: expected (index, count) with 0 <= index < count, got {shard}")
     if batch_size < 1 or batch_size % count:
-        raise InputError(f"batch_size: expected a positive multiple of {count} processes, got {batch_size}")
+        raise InputError(f"{option}: expected a positive multiple of {count} processes, got {batch_size}")
     if batch_size > rows:
-        raise InputError(f"batch_size: {batch_size} exceeds the {rows} rows of the data; make it smaller")
+        raise InputError(f"{option}: {batch_size} exceeds the {rows} {of}; lower it or give more data")
     if seed < 0:
         raise InputError(f"seed: expected 0 or more, got {seed}")
 

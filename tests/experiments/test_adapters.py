@@ -185,9 +185,9 @@ def test_peft_loads_the_folder(trained, downloaded):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"rank": 0}, r"adapters\.rank: expected 1 or more, got 0"),
-        ({"targets": ("query", "head")}, r"adapters\.targets: expected some of query, .*, got 'head'"),
-        ({"targets": ()}, r"adapters\.targets: expected some of query, .*, got none"),
+        ({"rank": 0}, r"Adapters\.rank: expected at least 1, got 0"),
+        ({"targets": ("query", "head")}, r"Adapters\.targets\.1: expected 'query', .*, got 'head'"),
+        ({"targets": ()}, r"Adapters\.targets: expected at least 1 values, got \(\)"),
     ],
 )
 def test_adapters_that_are_none(given, message):

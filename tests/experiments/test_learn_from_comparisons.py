@@ -142,10 +142,10 @@ def test_answers_of_somebody(tmp_path, monkeypatch):
             r"schedule.steps: expected 2 or more, .* initial round and 1 others ask; got 1",
         ),
         ({"answers": AnswerFiles()}, "seeds: AnswerFiles are of one training; set it to 1, not 2"),
-        ({"answers": AnswersAtPrompt(), "seeds": 0}, "seeds: AnswersAtPrompt are of one training; set it to 1, not 0"),
-        ({"seeds": 0}, "seeds: expected 1 or more, got 0"),
-        ({"envs": 0}, "envs: expected 1 or more, got 0"),
-        ({"time": 2}, "time: expected 3 or more, the length of a fragment; got 2"),
+        ({"answers": AnswersAtPrompt(), "seeds": 3}, "seeds: AnswersAtPrompt are of one training; set it to 1, not 3"),
+        ({"seeds": 0}, "seeds: expected at least 1, got 0"),
+        ({"envs": 0}, "envs: expected at least 1, got 0"),
+        ({"time": 2}, "time: expected at least 3, the length of a fragment, got 2"),
     ],
 )
 def test_bad_settings(changes, told):

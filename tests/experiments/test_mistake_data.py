@@ -72,12 +72,12 @@ def test_a_task_has_its_threshold_from_its_own_problems(data: MistakeTraces, tmp
 
 
 def test_another_task_is_refused() -> None:
-    with pytest.raises(InputError, match=r"data\.files: no task 'chess'; there are dyck_languages"):
+    with pytest.raises(InputError, match=r"MistakeTraces\.files: no task 'chess'; there are dyck_languages"):
         MistakeTraces(files=("chess.jsonl",))
 
 
 def test_shares_must_leave_something_to_train_on() -> None:
-    with pytest.raises(InputError, match=r"data.test, data.validation: .* got 0.8 and 0.2; lower one"):
+    with pytest.raises(InputError, match=r"MistakeTraces.test: .* got 0.8 and 0.2; lower one"):
         MistakeTraces(files=(), test=0.8, validation=0.2)
 
 

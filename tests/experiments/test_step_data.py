@@ -116,11 +116,11 @@ def test_about_planted_errors(planted):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"kinds": ("slip", "typo")}, "data.kinds: no kind of error 'typo'; there are slip, digit, transposed"),
-        ({"held_out_kinds": ("typo",)}, "no kind of error 'typo'"),
+        ({"kinds": ("slip", "typo")}, "PlantedErrors.kinds.1: expected 'slip', 'digit', .* got 'typo'"),
+        ({"held_out_kinds": ("typo",)}, "PlantedErrors.held_out_kinds.0: expected 'slip'"),
         (
             {"kinds": ("slip", "carry"), "held_out_kinds": ("carry", "slip")},
-            "data.held_out_kinds: carry, slip is trained on; take it out of one of them",
+            "PlantedErrors.held_out_kinds: carry, slip is in kinds too; remove it from one of them",
         ),
     ],
 )

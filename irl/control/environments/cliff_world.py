@@ -8,36 +8,32 @@ probability `wind`, one row more towards the cliff; walls stop both. Rewards bel
 at the goal or in the cliff. In the manner of CliffWorld in seals, not a copy of it: numbers need not agree.
 """
 
-from dataclasses import dataclass
+from typing import Annotated
 
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge, Le
 
 from irl.control.tabular import TabularMdp, TabularWorld
-from irl.types import InputError
+from reward_models.ranges import Real, Share, Size
+from reward_models.records import record
 
 MOVES = ((0, 1), (0, -1), (-1, 0), (1, 0))
 """(rows, columns) of the actions: right, left, towards the cliff, away from it."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class CliffWorld:
     """Features of a state are its row and column, each from 0 to 1."""
 
-    width: int = 7
-    height: int = 4
-    horizon: int | None = 8
-    discount: float = 1.0
-    wind: float = 0.3
-    step_reward: float = -1.0
-    cliff_reward: float = -10.0
-    goal_reward: float = 10.0
-
-    def __post_init__(self):
-        if self.width < 3 or self.height < 2:
-            raise InputError(f"CliffWorld: expected width >= 3 and height >= 2, got {self.width} and {self.height}")
-        if not 0 <= self.wind <= 1:
-            raise InputError(f"CliffWorld.wind: expected a probability, got {self.wind}")
+    width: Annotated[int, Ge(3), Le(64)] = 7
+    height: Annotated[int, Ge(2), Le(64)] = 4
+    horizon: Size | None = 8
+    discount: Share = 1.0
+    wind: Share = 0.3
+    step_reward: Real = -1.0
+    cliff_reward: Real = -10.0
+    goal_reward: Real = 10.0
 
     def make(self) -> TabularWorld:
         row, column = np.divmod(np.arange(self.width * self.height), self.width)

@@ -4,32 +4,32 @@ Every action in every state leads to `branching` different states with probabili
 Features and theta are normal; reward = features . theta, of scale `reward_scale`. Episodes begin anywhere.
 """
 
-from dataclasses import dataclass
+from typing import Annotated
 
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge, Le
 
 from irl.control.tabular import TabularMdp, TabularWorld
 from irl.types import InputError
+from reward_models.ranges import Few, Seed, Share, Size, Weight
+from reward_models.records import record
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class RandomMdp:
     """At a branching of 1 the dynamics are deterministic."""
 
-    states: int = 16
-    actions: int = 3
-    branching: int = 3
-    features: int = 4
-    horizon: int | None = 10
-    discount: float = 1.0
-    reward_scale: float = 1.0
-    seed: int = 0
+    states: Annotated[int, Ge(1), Le(4096)] = 16
+    actions: Few = 3
+    branching: Annotated[int, Ge(1), Le(4096)] = 3
+    features: Annotated[int, Ge(1), Le(4096)] = 4
+    horizon: Size | None = 10
+    discount: Share = 1.0
+    reward_scale: Weight = 1.0
+    seed: Seed = 0
 
     def __post_init__(self):
-        sizes = (self.states, self.actions, self.branching, self.features)
-        if min(sizes) < 1:
-            raise InputError(f"RandomMdp: expected states, actions, branching and features of 1 or more, got {sizes}")
         if self.branching > self.states:
             raise InputError(f"RandomMdp.branching: expected at most {self.states} states, got {self.branching}")
 

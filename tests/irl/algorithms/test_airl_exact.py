@@ -157,5 +157,5 @@ def test_clip_stops_the_right_side_only():
 
 
 def test_unknown_level_is_named():
-    with pytest.raises(InputError, match="step, trace, got 'token'"):
+    with pytest.raises(InputError, match="expected 'trace' or 'step', got 'token'"):
         Airl(level="token")

@@ -158,11 +158,11 @@ def test_a_knowing_agent_normalises_by_the_demonstrations():
 
 
 def test_bad_settings_are_named():
-    with pytest.raises(InputError, match=r"learning_rate: expected more than 0, got 0"):
+    with pytest.raises(InputError, match=r"learning_rate: expected more than 0.0, got 0"):
         BehaviouralCloning(learning_rate=0)
-    with pytest.raises(InputError, match=r"entropy: expected 0 or more, got -1"):
+    with pytest.raises(InputError, match=r"entropy: expected at least 0.0, got -1"):
         BehaviouralCloning(entropy=-1)
-    with pytest.raises(InputError, match=r"l2: expected 0 or more, got nan"):
+    with pytest.raises(InputError, match=r"l2: expected a finite number, got nan"):
         BehaviouralCloning(l2=float("nan"))
     _, cloning, data = tabular()
     with pytest.raises(InputError, match=r"epochs and batch of at least 1, got 0, 32"):

@@ -124,11 +124,11 @@ def test_continuous_experts_are_mixed_and_labelled():
 
 
 def test_bad_settings_are_named():
-    with pytest.raises(InputError, match=r"Dagger.updates: expected 1 or more, got 0"):
+    with pytest.raises(InputError, match=r"Dagger.updates: expected at least 1, got 0"):
         Dagger(updates=0)
-    with pytest.raises(InputError, match=r"decay: expected 0 to 1, got 1.5"):
+    with pytest.raises(InputError, match=r"decay: expected at most 1.0, got 1.5"):
         ExponentialBeta(decay=1.5)
-    with pytest.raises(InputError, match=r"rounds: expected 1 or more, got 0"):
+    with pytest.raises(InputError, match=r"rounds: expected at least 1, got 0"):
         LinearBeta(rounds=0)
 
 

@@ -153,9 +153,9 @@ def test_ppo_follows_the_density_of_steps_to_the_right():
 
 
 def test_bad_input_is_named():
-    with pytest.raises(InputError, match=r"Density.bandwidth: expected more than 0, got 0"):
+    with pytest.raises(InputError, match=r"Density.bandwidth: expected at least 1e-06, got 0"):
         Density(bandwidth=0)
-    with pytest.raises(InputError, match=r"Density.horizon: expected 1 or more, or None, got 0"):
+    with pytest.raises(InputError, match=r"Density.horizon: expected at least 1, got 0"):
         Density(horizon=0)
     with pytest.raises(InputError, match=r"demonstrations: empty; expected at least one step"):
         Density().make(Box((1,)), Discrete(2), steps_of(np.zeros((0, 1))))

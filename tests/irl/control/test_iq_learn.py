@@ -209,10 +209,10 @@ def test_imitates_with_boxes():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"alpha": 0.0}, "IqLearn.alpha: expected above 0, got 0.0"),
-        ({"value_share": 1.5}, r"IqLearn.value_share: expected 0 \(expert alone\) to 1, got 1.5"),
-        ({"penalty_share": -0.5}, r"IqLearn.penalty_share: expected 0 \(expert alone\) to 1, got -0.5"),
-        ({"gradient_penalty": -1.0}, "IqLearn.gradient_penalty: expected 0 or more, got -1.0"),
+        ({"alpha": 0.0}, "IqLearn.alpha: expected at least 1e-06, got 0.0"),
+        ({"value_share": 1.5}, r"IqLearn.value_share: expected at most 1.0, got 1.5"),
+        ({"penalty_share": -0.5}, r"IqLearn.penalty_share: expected at least 0.0, got -0.5"),
+        ({"gradient_penalty": -1.0}, "IqLearn.gradient_penalty: expected at least 0.0, got -1.0"),
     ],
 )
 def test_bad_settings(settings, message):

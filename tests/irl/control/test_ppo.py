@@ -125,8 +125,8 @@ def test_the_learning_rate_falls_in_a_line():
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"epochs": 0}, "expected epochs and minibatch of at least 1, got 0, 256"),
-        ({"decay": -1}, "expected decay of 0 rollouts or more, got -1"),
+        ({"epochs": 0}, "Ppo.epochs: expected at least 1, got 0"),
+        ({"decay": -1}, "Ppo.decay: expected at least 0, got -1"),
     ],
 )
 def test_bad_settings(settings, told):

@@ -270,15 +270,15 @@ def test_explorers_act_at_random_and_teach_no_policy():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schedule": "linear"}, "schedule: expected one of constant, hyperbolic, inverse_quadratic, got 'linear'"),
-        ({"acquisition": "best"}, "acquisition: expected one of random, disagreement, information_gain, got 'best'"),
-        ({"members": 0}, "members: expected 1 or more, got 0"),
-        ({"decay": -1}, "decay: expected 0 rounds or more, got -1"),
-        ({"exploration": 1.0}, "exploration: expected a share below 1, got 1.0"),
-        ({"initial": 0.0}, "initial: expected a share that is at least 1 of 1000 comparisons, got 0.0"),
+        ({"schedule": "linear"}, "schedule: expected 'constant', 'hyperbolic' or 'inverse_quadratic', got 'linear'"),
+        ({"acquisition": "best"}, "acquisition: expected 'random', 'disagreement' or 'information_gain', got 'best'"),
+        ({"members": 0}, "members: expected at least 1, got 0"),
+        ({"decay": -1}, "decay: expected at least 0, got -1"),
+        ({"exploration": 1.0}, "exploration: expected less than 1.0, got 1.0"),
+        ({"initial": 0.0}, "initial: expected more than 0.0, got 0.0"),
         ({"initial": 0.4, "comparisons": 1}, "initial: .* at least 1 of 1 comparisons, got 0.4"),
         ({"items": 3}, r"items: expected 2; give PlackettLuceAnswers\(\) as model to rank more, got 3"),
-        ({"items": 1, "model": PlackettLuceAnswers()}, "items: expected 2 or more, got 1"),
+        ({"items": 1, "model": PlackettLuceAnswers()}, "items: expected at least 2, got 1"),
     ],
 )
 def test_bad_settings(changes, message):

@@ -111,8 +111,8 @@ def test_learns_to_aim_from_several_seeds_at_once():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"discount": 2.0}, "Sac.discount: expected 0 to 1, got 2.0"),
-        ({"temperature": -1.0}, "Sac.temperature: expected above 0, got -1.0"),
+        ({"discount": 2.0}, "Sac.discount: expected at most 1.0, got 2.0"),
+        ({"temperature": -1.0}, "Sac.temperature: expected at least 1e-06, got -1.0"),
     ],
 )
 def test_bad_settings(settings, message):

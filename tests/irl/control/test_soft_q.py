@@ -83,8 +83,8 @@ def test_cloning_by_log_prob_finds_the_expert():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"discount": -0.1}, "SoftQ.discount: expected 0 to 1, got -0.1"),
-        ({"temperature": 0.0}, "SoftQ.temperature: expected above 0, got 0.0"),
+        ({"discount": -0.1}, "SoftQ.discount: expected at least 0.0, got -0.1"),
+        ({"temperature": 0.0}, "SoftQ.temperature: expected at least 1e-06, got 0.0"),
     ],
 )
 def test_bad_settings(settings, message):

@@ -50,9 +50,9 @@ def test_only_in_calm_air_the_best_way_follows_the_edge():
 
 
 def test_bad_cliff_worlds_are_named():
-    with pytest.raises(InputError, match="expected width >= 3 and height >= 2, got 2 and 4"):
+    with pytest.raises(InputError, match="width: expected at least 3, got 2"):
         CliffWorld(width=2)
-    with pytest.raises(InputError, match=r"wind: expected a probability, got 1\.5"):
+    with pytest.raises(InputError, match=r"wind: expected at most 1.0, got 1\.5"):
         CliffWorld(wind=1.5)
 
 
@@ -74,7 +74,7 @@ def test_random_worlds_are_what_they_say():
 def test_bad_random_worlds_are_named():
     with pytest.raises(InputError, match="branching: expected at most 4 states, got 5"):
         RandomMdp(states=4, branching=5)
-    with pytest.raises(InputError, match=r"of 1 or more, got \(16, 0, 3, 4\)"):
+    with pytest.raises(InputError, match="actions: expected at least 1, got 0"):
         RandomMdp(actions=0)
 
 

@@ -155,7 +155,7 @@ def test_arrays_without_common_rows(arrays, message):
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"batch_size": 11}, "batch_size: 11 exceeds the 10 rows of the data; make it smaller"),
+        ({"batch_size": 11}, "batch_size: 11 exceeds the 10 rows; lower it or give more data"),
         ({"batch_size": 0}, "batch_size: expected a positive multiple of 1 processes, got 0"),
         (
             {"batch_size": 5, "shard": (0, 2)},
