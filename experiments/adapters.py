@@ -8,7 +8,7 @@ both is ever rounded.
 import datetime
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated
 
 import jax
 from annotated_types import MinLen
@@ -22,13 +22,10 @@ from reward_models.hugging_face import load_hugging_face
 from reward_models.hugging_face_tensors import json_object
 from reward_models.networks.base import Network, Params
 from reward_models.networks.heads import HeadedDecoderConfig, MLPHead, StepEnds
-from reward_models.networks.low_rank import LowRankConfig
+from reward_models.networks.low_rank import TARGETS, LowRankConfig, Target
 from reward_models.peft import CONFIG, load_peft
 from reward_models.ranges import Distinct, Positive, Size
 from reward_models.records import record
-
-Target = Literal["query", "key", "value", "output", "gate", "up", "down"]
-"""A matrix of a layer: one of TARGETS."""
 
 
 @record
@@ -37,7 +34,7 @@ class Adapters:
 
     rank: Size = 8
     alpha: Positive = 16.0
-    targets: Annotated[tuple[Target, ...], MinLen(1), Distinct] = get_args(Target)
+    targets: Annotated[tuple[Target, ...], MinLen(1), Distinct] = TARGETS
     rank_stabilised: bool = False
 
     def on(self, network: HeadedDecoderConfig) -> LowRankConfig:

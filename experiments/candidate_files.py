@@ -3,7 +3,6 @@
 import dataclasses
 import datetime
 import itertools
-import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,9 +12,8 @@ import jax
 import numpy as np
 from rich.console import Console
 from rich.progress import track
-from tokenizers import Tokenizer
 
-from experiments.workspace import NETWORKS
+from experiments.workspace import NETWORKS, REWARDS, vocabulary
 from irl.environments.base import Environment
 from irl.environments.countdown import Countdown
 from irl.environments.modchain import ModChain
@@ -26,11 +24,14 @@ from irl.traces.formats import read_candidates
 from irl.traces.json_lines import json_line, write_json_lines
 from irl.traces.judged_steps import TaggedStepEncoder, TurnEncoder, token_of
 from irl.traces.scoring import TextScorer, TextScores
+from irl.traces.tokenize import parse_tokenizer
 from irl.types import Candidates, InputError
-from reward_models.checkpoint_folder import load_folder
+from reward_models.checkpoint_folder import TOKENIZER, load_folder
 from reward_models.hugging_face import load_hugging_face
+from reward_models.hugging_face_config import architecture_of
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.heads import HeadedDecoderConfig, StepEnds, VocabularyHead
+from reward_models.records import read_json
 from reward_models.tensor_file import check_params
 
 ENVIRONMENTS: dict[str, type] = {"Countdown": Countdown, "ModChain": ModChain}
@@ -46,13 +47,20 @@ def load_scorer(folder: Path) -> tuple[TextScorer, Environment]:
     model = load_folder(folder, classes=NETWORKS)
     if isinstance(model.network, DecoderConfig):
         raise InputError(f"{folder}: holds a policy, not a reward model; the reward is the folder 'model' of a run")
-    name = model.manifest.get("environment")
+    if not isinstance(model.network, REWARDS):
+        got = type(model.network).__name__
+        raise InputError(f"{folder}/config.json: network: expected a network that scores traces, got {got}")
+    if model.manifest.windows not in ("whole trace", "states"):
+        got = repr(model.manifest.windows)
+        raise InputError(f"{folder}/manifest.json: windows: expected 'whole trace' or 'states', got {got}")
+    name = model.manifest.environment
     if name not in ENVIRONMENTS:
         known = ", ".join(sorted(ENVIRONMENTS))
         raise InputError(f"{folder}/manifest.json: environment: expected one of {known}, got {name!r}")
     environment: Environment = ENVIRONMENTS[name]()
-    encoder = Encoder(Tokenizer.from_str(model.tokenizer_json), 4096, 256)
-    states = environment if model.manifest.get("windows") == "states" else None
+    tokenizer = parse_tokenizer(model.tokenizer_json, str(folder / TOKENIZER), vocabulary(model.network))
+    encoder = Encoder(tokenizer, 4096, 256)
+    states = environment if model.manifest.windows == "states" else None
     network = model.network.make()
     network = network._replace(spec=model.spec)
     try:
@@ -81,7 +89,7 @@ def load_conversations(
     A language model judges steps by `step_tokens`, right and wrong with a comma between, in the assistant's turns or
     behind a `step_marker`.
     """
-    architecture = str((_transformers_config(folder).get("architectures") or [""])[0])
+    architecture = architecture_of(_transformers_config(folder), str(folder / "config.json"))
     if architecture.endswith("ForCausalLM"):
         if step_tokens is None:
             told = f"{architecture} is a language model without a reward head"
@@ -148,8 +156,8 @@ def _judge_in_words(
 def _transformers_config(folder: Path) -> dict[str, Any]:
     """config.json where it is one of transformers, else nothing; what is wrong with a folder its reader says."""
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        config = read_json(folder / "config.json")
+    except InputError:
         return {}
     known = isinstance(config, dict) and ("architectures" in config or "model_type" in config)
     return config if known else {}

@@ -4,14 +4,12 @@ True claims are all that it learns from. A step is as good as its worst claim; o
 folder that is left is read again by `load_claims`.
 """
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import field, replace
 from pathlib import Path
 
 import jax
 import numpy as np
-from tokenizers import Tokenizer
 
 from experiments.run_folder import RunFolder
 from irl.algorithms.optimiser import Muon
@@ -20,21 +18,21 @@ from irl.traces.claims import READINGS, Reading
 from irl.traces.conversations import Question, checked_name, split_parts
 from irl.traces.encode import EncodedTrace, Encoder
 from irl.traces.packed_steps import PackedTexts
-from irl.traces.scoring import TextScorer, TextScores
+from irl.traces.scoring import TextScorer, TextScores, check_finite
+from irl.traces.tokenize import parse_tokenizer
 from irl.traces.windows import StepWindow, encode_windows
 from irl.train import Schedule
 from irl.types import InputError
-from reward_models.checkpoint_folder import MANIFEST, load_folder, save_folder
+from reward_models.checkpoint_folder import TOKENIZER, load_folder, save_folder
+from reward_models.manifest import MANIFEST, Provenance, is_older
 from reward_models.networks.base import Params
 from reward_models.networks.decoder import DecoderConfig, RopeScaling
 from reward_models.networks.regret import RegretConfig
 from reward_models.ranges import Size, Tokens
-from reward_models.records import record
+from reward_models.records import as_part, parse_json, record
 from reward_models.tensor_file import check_params
 
 _CLASSES: dict[str, type] = {c.__name__: c for c in (RegretConfig, DecoderConfig, RopeScaling)}
-_READING = "windows"
-"""Where the manifest of a folder names its reading."""
 
 
 @record
@@ -67,14 +65,14 @@ class FitClaims:
         source = PackedTexts(fitting, rows=self.rows, length=self.length, seed=folder.seed, name=name)
         params = jax.device_get(folder.fit(name, algorithm, source, self.schedule).params)
         target = folder.folder / name
-        if not target.exists():
+        if not target.exists() or is_older(target):
             save_folder(
                 target,
                 params=params,
                 network=network,
                 spec=network.make().spec,
                 tokenizer_json=tokenizer.to_str(),
-                manifest={"seed": folder.seed, _READING: reading.name, "trained_on": trained_on},
+                manifest=Provenance(seed=folder.seed, windows=reading.name, trained_on=trained_on),
             )
         return ClaimScorer(network, params, reading, encoder)
 
@@ -90,16 +88,15 @@ class ClaimScorer:
 
     def answers(self, questions: Sequence[Question]) -> TextScores:
         """An entry per answer, in order: its steps (paragraphs or lines) by their claims, and their minimum."""
-        traces = []
+        traces, names = [], []
         for question in questions:
             for answer in question.answers:
-                checked_name(question, answer)
+                names.append(checked_name(question, answer))
                 steps = tuple(part.strip("\n") for part in answer.parts or split_parts(answer.text))
                 traces.append((question.prompt, steps))
-        found = self(traces)
-        return TextScores(
-            np.array([row.min() for row in found]), [row.tolist() for row in found], [s for _, s in traces]
-        )
+        found = [row.tolist() for row in self(traces)]
+        check_finite(names, found)
+        return TextScores(np.array([min(row) for row in found]), found, [steps for _, steps in traces])
 
     def __call__(self, traces: Iterable[tuple[str, Sequence[str]]]) -> list[np.ndarray]:
         """Step scores (nats, at most 0) of traces given as problems and step texts."""
@@ -119,26 +116,35 @@ class ClaimScorer:
         return out
 
 
+@record
+class _Windows:
+    windows: str
+
+
 def holds_claims(folder: Path) -> bool:
-    """Whether a folder is one that `FitClaims` left."""
+    """Whether a folder is one that `FitClaims` left; what is wrong with any other folder, its loader reports."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        manifest = as_part(_Windows, parse_json((folder / MANIFEST).read_bytes(), MANIFEST), MANIFEST)
+    except (OSError, InputError):
         return False
-    return isinstance(manifest, dict) and manifest.get(_READING) in READINGS
+    return manifest.windows in READINGS
 
 
 def load_claims(folder: Path) -> ClaimScorer:
     """The score that a folder holds. ModelFolderError or InputError name what is wrong with it."""
     model = load_folder(folder, classes=_CLASSES)
-    network, reading = model.network, READINGS[model.manifest[_READING]]
+    network, reading = model.network, READINGS.get(model.manifest.windows)
+    if reading is None:
+        expected = f"one of {', '.join(READINGS)}"
+        raise InputError(f"{folder}/{MANIFEST}: windows: expected {expected}, got {model.manifest.windows!r}")
     if not isinstance(network, RegretConfig):
         raise InputError(f"{folder}/config.json: network: expected RegretConfig, got {type(network).__name__}")
     try:
         check_params(model.params, jax.eval_shape(network.make().init, jax.random.key(0)))
     except ValueError as error:
         raise InputError(f"{folder}/model.safetensors: {error}") from error
-    encoder = Encoder(Tokenizer.from_str(model.tokenizer_json), reading.longest, 1)
+    tokenizer = parse_tokenizer(model.tokenizer_json, str(folder / TOKENIZER), network.decoder.vocab_size)
+    encoder = Encoder(tokenizer, reading.longest, 1)
     return ClaimScorer(network, model.params, reading, encoder)
 
 

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors.numpy
 
 from experiments.arenas import Arena, OfGymnasium, PureJax, Rounds, of_seed
 from experiments.expert import Demonstrated, DemonstrationFile, PushingExpert, TrainedExpert
@@ -47,6 +46,7 @@ from irl.train import Schedule
 from irl.types import InputError
 from reward_models.ranges import CountOrZero, Few, Rows, Size
 from reward_models.records import record
+from reward_models.tensor_file import save_arrays
 
 Imitator = Gail | TransitionAirl | Sqil | IqLearn | Density | BehaviouralCloning | Dagger
 
@@ -284,7 +284,7 @@ def _save(file: Path, tree: Any) -> None:
     """Tensors are named after their place in the tree."""
     leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(tree))
     named = {jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(leaf) for path, leaf in leaves}
-    safetensors.numpy.save_file(named, file)
+    save_arrays(file, named)
 
 
 def _finish(

@@ -14,7 +14,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import safetensors.numpy
 
 from experiments.arenas import InGraph, PureJax, Rounds, random_agent
 from experiments.comparison_rows import PREFERENCES, TRUE, Row, correlation_rows, curves, return_rows
@@ -32,6 +31,7 @@ from irl.train import Schedule
 from irl.types import InputError
 from reward_models.ranges import CountOrZero, Few, Rows, Size
 from reward_models.records import record
+from reward_models.tensor_file import save_arrays
 
 STAGE, TRUTH, FRESH = "comparisons", "true reward", "frozen reward"
 
@@ -146,7 +146,7 @@ def _save(file: Path, states: State) -> None:
     reward, policy = ({"params": s.params, "moments": s.moments} for s in (states, states.learner))
     leaves = jax.tree_util.tree_leaves_with_path(jax.device_get({"reward": reward, "policy": policy}))
     named = {jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(leaf) for path, leaf in leaves}
-    safetensors.numpy.save_file(named, file)
+    save_arrays(file, named)
 
 
 def _headline(config: LearnFromComparisons, run: RunFolder, arena: InGraph, learner: Agent, states: State) -> list[Row]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from irl.traces.mistakes.states import state_before
 from irl.types import InputError, LabelledSteps
 from reward_models.ranges import Files, OpenShare, RowsOrZero, Share, Size
 from reward_models.records import record
+from reward_models.types import Information
 
 Random = np.random.Generator
 
@@ -68,7 +69,7 @@ class MistakeTraces:
     longest: Size = 64
     """Steps of the longest trace that is trained on: a row of a batch has room for no more."""
 
-    information = "step labels"
+    information: ClassVar[Information] = "step labels"
 
     def __post_init__(self):
         for file in self.files:

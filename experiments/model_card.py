@@ -4,21 +4,23 @@
 in model.safetensors, and the findings of an evaluation. A card without a training set or without intervals is refused.
 """
 
-import json
 import math
 import os
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import safetensors
 
 from irl.evaluation.audit import TRUNCATION, Finding, truncation_warnings
 from irl.types import InputError
-from reward_models.checkpoint_folder import CARD, CONFIG, MANIFEST, WEIGHTS
-from reward_models.hugging_face_config import read_config
+from reward_models.checkpoint_folder import CARD, CONFIG, TOKENIZER, WEIGHTS, read_config
+from reward_models.hugging_face_config import architecture_of
+from reward_models.hugging_face_config import read_config as read_hugging_face
+from reward_models.manifest import MANIFEST
 from reward_models.networks.decoder import DecoderConfig
+from reward_models.records import read_json
 
 LEARNED_FROM = {
     "demonstrations": "It saw experts' solutions and never whether an answer or a step is right.",
@@ -68,7 +70,7 @@ def write_model_card(
     sections = [
         f"# {path.resolve().name}\n\n{_summary(facts, _count_parameters(path))}",
         *_warnings(metrics),
-        f"## Trained on\n\n{_plain(trained_on)}\n\n{_information(facts)}",
+        f"## Trained on\n\n{trained_on}\n\n{_information(facts)}",
         _metrics(metrics, facts.metrics),
         f"## Use\n\n{intended_use or INTENDED_USE}",
         "## Not for\n\n" + "\n".join(f"- {line}" for line in (*NOT_FOR, *not_for)),
@@ -93,39 +95,40 @@ class Facts(NamedTuple):
     made: str
     domain: str | None = None
     seed: int | None = None
-    trained_on: Any = None
-    metrics: Mapping[str, Any] = {}
+    trained_on: str | None = None
+    metrics: Mapping[str, float | None] = {}
 
 
 def _facts(folder: Path) -> Facts:
     """Of a folder of ours, or of one in the layout of Hugging Face."""
-    config = _json(folder / CONFIG)
-    if "architectures" in config:
-        return _hugging_face_facts(config)
-    manifest, spec = _json(folder / MANIFEST), config["spec"]
-    made = ", ".join(f"{name} {number}" for name, number in manifest["created_with"].items())
-    encoding = str(manifest["encoding"])[:12]
+    if not (folder / MANIFEST).exists():
+        return _hugging_face_facts(folder / CONFIG)
+    manifest, config = read_config(folder)
+    made = ", ".join(f"{name} {number}" for name, number in manifest.created_with.items())
+    encoding = manifest.files[TOKENIZER][:12]
     return Facts(
-        network=config["network"]["class"].removesuffix("Config"),
-        kind=spec["kind"],
-        aggregate=spec["aggregate"],
-        information=manifest["information"],
-        usage=usage("environment" in manifest),
-        made=f"Saved with {made}; folder format {manifest['format']}; encoding {encoding} (sha256 of tokenizer.json).",
-        domain=manifest.get("environment"),
-        seed=manifest.get("seed"),
-        trained_on=manifest.get("trained_on"),
-        metrics=manifest.get("metrics") or {},
+        network=str(config.network.get("class")).removesuffix("Config"),
+        kind=config.spec.kind,
+        aggregate=config.spec.aggregate,
+        information=config.spec.information,
+        usage=usage(manifest.environment is not None),
+        made=f"Saved with {made}; folder format {manifest.format}; encoding {encoding} (sha256 of tokenizer.json).",
+        domain=manifest.environment,
+        seed=manifest.seed,
+        trained_on=manifest.trained_on,
+        metrics=manifest.metrics,
     )
 
 
-def _hugging_face_facts(config: Mapping[str, Any]) -> Facts:
-    network = read_config(config, dtype="float32")
+def _hugging_face_facts(file: Path) -> Facts:
+    config = read_json(file)
+    architecture = architecture_of(config, str(file))
+    network = read_hugging_face(config, dtype="float32", where=str(file))
     if isinstance(network, DecoderConfig):
-        raise InputError("config.json: architectures: a language model has no scores to write a card of")
+        raise InputError(f"{file}: architectures: a language model has no scores to write a card of")
     spec = network.make().spec
-    told = f"Saved in the layout of Hugging Face ({config['architectures'][0]}); `transformers` loads it too."
-    return Facts(config["architectures"][0], spec.kind, spec.aggregate, spec.information, COMMAND, told)
+    made = f"Saved in the layout of Hugging Face ({architecture}); `transformers` loads it too."
+    return Facts(architecture, spec.kind, spec.aggregate, spec.information, COMMAND, made)
 
 
 COMMAND = (
@@ -176,12 +179,13 @@ def _warnings(held_out: Mapping[str, Finding]) -> list[str]:
     return [f"**Warning ({name}).** {text}" for name, probe in probes.items() for text in truncation_warnings(probe)]
 
 
-def _metrics(held_out: Mapping[str, Finding], of_training: Mapping[str, Any]) -> str:
+def _metrics(held_out: Mapping[str, Finding], of_training: Mapping[str, float | None]) -> str:
     if not held_out:
         raise InputError("metrics: none given; a card without held-out numbers says nothing, evaluate the model first")
     rows = [_row(name, finding) for name, finding in held_out.items()]
     table = "| held out | value | 95% interval | problems |\n|---|---|---|---|\n" + "\n".join(rows)
-    noted = "".join(f"\n- {name}: {_plain(value)}" for name, value in of_training.items())
+    known = {name: "undefined" if value is None else f"{value:.4g}" for name, value in of_training.items()}
+    noted = "".join(f"\n- {name}: {value}" for name, value in known.items())
     return f"## Metrics\n\n{table}" + (f"\n\nNoted when it was saved, without interval:\n{noted}" if noted else "")
 
 
@@ -191,13 +195,6 @@ def _row(name: str, finding: Finding) -> str:
         return f"| {name} | undefined | | {finding.num_prompts:,} |"
     interval = "" if math.isnan(finding.low) else f"[{finding.low:.3f}, {finding.high:.3f}]"
     return f"| {name} | {finding.mean:.3f} | {interval} | {finding.num_prompts:,} |"
-
-
-def _plain(value: Any) -> str:
-    """Text as it is, a number with four digits, anything else as JSON."""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _count_parameters(folder: Path) -> int:
@@ -211,12 +208,3 @@ def _count_in(file: Path) -> int:
             return sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(f"{file}: cannot be read ({error}); give a model folder") from error
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{file}: cannot be read ({error}); give a model folder, as a run writes to RUN/model"
-        ) from error

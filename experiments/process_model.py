@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -52,6 +52,7 @@ from reward_models.networks.regret import RegretConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
 from reward_models.ranges import Seeds, Size, Tokens
 from reward_models.records import record
+from reward_models.types import Aggregate
 
 
 @record
@@ -67,7 +68,7 @@ class ProcessModel:
     """A second score of steps, of what they calculate alone: for annotated demonstrations. None: without."""
     algorithm: Process = field(default_factory=lambda: Process(optimiser=AdamW(learning_rate=1e-3, total_steps=2000)))
     schedule: Schedule = Schedule(steps=2000)
-    aggregate: Literal["min", "sum", "mean", "prod", "last"] = "min"
+    aggregate: Aggregate = "min"
     """How the score of a trace follows from its steps': minimum, sum, mean, product or last."""
     rows: Size = 8
     length: Tokens = 512

@@ -24,6 +24,7 @@ from experiments.option_errors import naming_option, unreadable_option
 from irl.sharding import initialise_distributed
 from irl.types import InputError
 from reward_models.config_json import decode, encode
+from reward_models.records import read_json
 
 HELP = """usage: traceward run CONFIG [--output FOLDER] [--overwrite] [--seed N] [--a.b value ...]
 
@@ -87,13 +88,7 @@ def load_config(name: str) -> Run:
 
 def read_config(path: Path) -> Run:
     """A config.json as a run writes it."""
-    if not path.exists():
-        raise InputError(f"{path}: no such file")
-    try:
-        config = decode(json.loads(path.read_text(encoding="utf-8")), CONFIG_CLASSES, "config")
-    except (ValueError, InputError) as error:
-        raise InputError(f"{path}: {error}") from error
-    return _run(config, path)
+    return _run(decode(read_json(path), CONFIG_CLASSES, f"{path}: config"), path)
 
 
 def _run(config: Any, path: Path) -> Run:

@@ -4,7 +4,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, NamedTuple, Protocol
+from typing import Annotated, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from annotated_types import MinLen
@@ -15,6 +15,7 @@ from irl.traces.reward_data.gsm8k import final_answer
 from irl.types import InputError, LabelledSteps, Trace
 from reward_models.ranges import Distinct, Files, Name, OpenShare, RowsOrZero, Share
 from reward_models.records import record
+from reward_models.types import Information
 
 VALIDATION = "validation"
 PART = 10
@@ -38,9 +39,7 @@ class StepData(Protocol):
     """Where a process reward model learns from, and what it is held to."""
 
     @property
-    def information(self) -> str:
-        """One of INFORMATION_LEVELS."""
-        ...
+    def information(self) -> Information: ...
 
     def about(self) -> str:
         """A sentence for the model card."""
@@ -86,7 +85,7 @@ class StepFiles:
     test: OpenShare = 0.2
     """Share of the problems that is reported."""
 
-    information = "step labels"
+    information: ClassVar[Information] = "step labels"
 
     def __post_init__(self):
         check_shares("StepFiles.test", self.test, self.validation)
@@ -148,7 +147,7 @@ class PlantedErrors:
     demonstrated_drills: RowsOrZero = 12000
     """The same among the demonstrations, all right: a language model learns to calculate from them."""
 
-    information = "demonstrations"
+    information: ClassVar[Information] = "demonstrations"
 
     def __post_init__(self):
         if shared := set(self.kinds) & set(self.held_out_kinds):

@@ -23,7 +23,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors.numpy
 from jaxtyping import Array, Float
 
 from experiments.report import result_row, write_report
@@ -51,6 +50,7 @@ from irl.evaluation.reward_distance import Dynamics, epic_distance, minimal, sta
 from irl.types import InputError
 from reward_models.ranges import Count, Few, Positive, Rows, Size
 from reward_models.records import record
+from reward_models.tensor_file import save_arrays
 
 Row = dict[str, Any]
 INFORMATION = "demonstrations"
@@ -126,7 +126,7 @@ def run_tabular_imitation(config: TabularImitation, folder: Path, command: str) 
             headline += _rows(f"{method.name}, demonstrations", config, world, expert, fitted, rewards[1:])
             tables |= {f"{method.name}, exact": rewards[0], f"{method.name}, demonstrations": jnp.stack(rewards[1:])}
         maps = _maps(config, world.mdp, expert, tables)
-        safetensors.numpy.save_file({name: np.asarray(t) for name, t in tables.items()}, folder / "rewards.safetensors")
+        save_arrays(folder / "rewards.safetensors", {name: np.asarray(t) for name, t in tables.items()})
     return _finish(config, run, headline, maps, command, time.perf_counter() - begun)
 
 

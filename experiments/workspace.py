@@ -7,6 +7,7 @@ from experiments.run_folder import RunFolder
 from irl.environments.base import Environment
 from irl.traces.encode import Encoder
 from reward_models.checkpoint_folder import ModelFolder, load_folder, save_folder
+from reward_models.manifest import MANIFEST, Provenance, Windows, is_older
 from reward_models.networks.base import Params
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderConfig, RopeScaling
@@ -39,6 +40,23 @@ NETWORKS: dict[str, type] = {c.__name__: c for c in (*_CONFIGS, *_HEADS)}
 """The networks that a model folder may name, and what they are made of."""
 
 
+REWARDS = (CriticConfig, EnsembleConfig, HeadedDecoderConfig, LinearConfig, LowRankConfig, SoftAdvantageConfig)
+
+
+def vocabulary(network: Any) -> int | None:
+    """How many token ids a network of `NETWORKS` reads, None where it reads any."""
+    match network:
+        case DecoderConfig():
+            return network.vocab_size
+        case EnsembleConfig():
+            return vocabulary(network.member)
+        case LowRankConfig():
+            return vocabulary(network.network)
+        case LinearConfig():
+            return None
+    return network.decoder.vocab_size
+
+
 @dataclass
 class Workspace(RunFolder):
     """What the stages of an experiment on an environment share. Nothing in it is learned."""
@@ -46,18 +64,34 @@ class Workspace(RunFolder):
     environment: Environment = field(kw_only=True)
     encoder: Encoder = field(kw_only=True)
 
-    def save_model(self, name: str, network: Any, params: Params, spec: ScoreSpec, **manifest: Any) -> None:
+    def save_model(
+        self,
+        name: str,
+        network: Any,
+        params: Params,
+        spec: ScoreSpec,
+        *,
+        trained_on: str | None = None,
+        windows: Windows = "whole trace",
+    ) -> None:
+        """Write the model folder of a stage."""
         save_folder(
             self.folder / name,
             params=params,
             network=network,
             spec=spec,
             tokenizer_json=self.encoder.tokenizer.to_str(),
-            manifest={"seed": self.seed, "environment": type(self.environment).__name__, **manifest},
+            manifest=Provenance(
+                trained_on=trained_on,
+                seed=self.seed,
+                environment=type(self.environment).__name__,
+                windows=windows,
+            ),
         )
 
     def load_model(self, name: str) -> ModelFolder | None:
-        """The model folder of a finished stage, None where the stage has not finished."""
-        if not (self.folder / name / "manifest.json").exists():
+        """The model folder of a finished stage; None where the stage has not finished, or has to save it again."""
+        folder = self.folder / name
+        if not (folder / MANIFEST).exists() or is_older(folder):
             return None
-        return load_folder(self.folder / name, classes=NETWORKS)
+        return load_folder(folder, classes=NETWORKS)

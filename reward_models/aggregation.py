@@ -1,12 +1,14 @@
 """From token scores to step scores to a trace score."""
 
+from typing import get_args
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
-from reward_models.types import Array
+from reward_models.types import Aggregate, Array
 
-AGGREGATES = ("last", "min", "prod", "mean", "sum")
+AGGREGATES: tuple[Aggregate, ...] = get_args(Aggregate)
 
 
 def sum_by_step(

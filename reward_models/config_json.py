@@ -1,9 +1,9 @@
-"""Frozen dataclasses of plain values <-> JSON. Classes are looked up in a mapping; no code is imported."""
+"""Records <-> JSON in which every object names its class. Classes are looked up in a mapping; no code is imported."""
 
 import dataclasses
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -13,7 +13,7 @@ from reward_models.records import InputError
 
 
 def encode(value: Any, where: str) -> Any:
-    """Plain JSON values; a dataclass becomes {"class": name, fields...}. ValueError names the field."""
+    """Plain JSON values; a dataclass becomes {"class": name, fields...}. InputError names the field."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
         return {"class": type(value).__name__} | {k: encode(v, f"{where}.{k}") for k, v in fields.items()}
@@ -21,37 +21,43 @@ def encode(value: Any, where: str) -> Any:
         return [encode(item, f"{where}[{i}]") for i, item in enumerate(value)]
     if value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    raise ValueError(f"{where}: {value!r} cannot be saved; use finite numbers, texts, tuples and dataclasses")
+    raise InputError(f"{where}: {value!r} cannot be saved; use finite numbers, texts, tuples and dataclasses")
 
 
 def decode(value: Any, classes: Mapping[str, type], where: str) -> Any:
-    """What `encode` was given, lists as tuples. ValueError names an unknown class or an unexpected field."""
+    """What `encode` was given, lists as tuples.
+
+    Raises:
+        InputError: Names the place, and the unknown class or the field that its record refuses.
+    """
+    try:
+        return _decode(value, classes, where)
+    except RecursionError:
+        raise InputError(f"{where}: nested too deeply; expected an object with a class") from None
+
+
+def _decode(value: Any, classes: Mapping[str, type], where: str) -> Any:
     if isinstance(value, list):
-        return tuple(decode(item, classes, f"{where}[{i}]") for i, item in enumerate(value))
+        return tuple(_decode(item, classes, f"{where}[{i}]") for i, item in enumerate(value))
     if not isinstance(value, dict):
         return value
-    name = str(value.get("class"))
-    if name not in classes:
-        raise ValueError(f"{where}: unknown network class {name!r}; known: {', '.join(sorted(classes))}")
-    fields = [f.name for f in dataclasses.fields(classes[name])]
-    given = {k: decode(v, classes, f"{where}.{k}") for k, v in value.items() if k != "class"}
-    return build(classes[name], fields, given, where)
+    name = value.get("class")
+    if not isinstance(name, str) or name not in classes:
+        raise InputError(f"{where}: unknown class {name!r}; known: {', '.join(sorted(classes))}")
+    fields = {key: _decode(item, classes, f"{where}.{key}") for key, item in value.items() if key != "class"}
+    return _build(classes[name], fields, where)
 
 
-def build(make: type, fields: Sequence[str], given: Any, where: str) -> Any:
-    """`make(**given)`, where `given` must be a dict of some of `fields`."""
-    if not isinstance(given, dict):
-        raise ValueError(f"{where}: expected an object with {', '.join(fields)}; found {given!r}")
-    for name in sorted(given.keys() - set(fields)):
-        near = difflib.get_close_matches(name, fields, n=1)
+def _build(kind: type, fields: Mapping[str, Any], where: str) -> Any:
+    known = [field.name for field in dataclasses.fields(kind)]
+    for name in sorted(fields.keys() - set(known)):
+        near = difflib.get_close_matches(name, known, n=1)
         advice = f"did you mean {near[0]!r}?" if near else "a newer version may have written it: upgrade"
-        raise ValueError(f"{where}: unexpected field {name!r} of {make.__name__}; {advice}")
+        raise InputError(f"{where}: unexpected field {name!r} of {kind.__name__}; {advice}")
     try:
-        return make(**given)
-    except InputError as error:
-        raise ValueError(f"{where}: {error}") from error
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{where}: no {make.__name__} can be made of it: {error}") from error
+        return kind(**fields)
+    except (InputError, TypeError, ValueError) as error:  # a plain dataclass raises the other two
+        raise InputError(f"{where}: {error}") from error
 
 
 def plain(value: Any) -> Any:

@@ -17,14 +17,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reward_models.checkpoint_folder import ModelFolderError
+from reward_models.checkpoint_folder import ModelFolderError, folder_errors
 from reward_models.hugging_face_config import HuggingFaceNetwork, read_config, write_config
 from reward_models.hugging_face_tensors import CONFIG, json_object, read_params, their_tensors, write_shards
 from reward_models.networks.base import Params
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.heads import LastToken, VocabularyHead, from_critic
-from reward_models.types import ScoreSpec
+from reward_models.records import InputError
+from reward_models.types import Information, ScoreSpec
 
 
 class HuggingFaceModel(NamedTuple):
@@ -38,7 +39,11 @@ class HuggingFaceModel(NamedTuple):
 
 
 def load_hugging_face(
-    path: str | os.PathLike[str], *, dtype: str = "float32", label: int | None = None, information: str | None = None
+    path: str | os.PathLike[str],
+    *,
+    dtype: str = "float32",
+    label: int | None = None,
+    information: Information | None = None,
 ) -> HuggingFaceModel:
     """Read a downloaded model folder.
 
@@ -50,12 +55,11 @@ def load_hugging_face(
     folder = Path(path)
     if dtype not in ("float32", "bfloat16"):
         raise ModelFolderError(f"dtype: expected float32 or bfloat16, got {dtype!r}")
-    config = json_object(folder / CONFIG)
-    try:
-        network = read_config(config, dtype=dtype, label=label, information=information)
-    except ValueError as error:
-        raise ModelFolderError(f"{folder / CONFIG}: {error}") from error
-    params = read_params(network, folder, dtype)
+    with folder_errors():
+        config = json_object(folder / CONFIG)
+        where = str(folder / CONFIG)
+        network = read_config(config, dtype=dtype, label=label, information=information, where=where)
+        params = read_params(network, folder, dtype)
     spec = ScoreSpec(information="none") if isinstance(network, DecoderConfig) else network.make().spec
     return HuggingFaceModel(network, params, spec, config)
 
@@ -92,7 +96,7 @@ def save_hugging_face(
         for name, text in {**(files or {}), CONFIG: json.dumps(config, indent=2) + "\n"}.items():
             (new / name).write_text(text, encoding="utf-8", newline="\n")
         new.rename(folder)
-    except (ValueError, OSError) as error:
+    except (InputError, ValueError, OSError) as error:
         raise ModelFolderError(f"{folder}: not saved: {error}") from error
     finally:
         shutil.rmtree(new, ignore_errors=True)

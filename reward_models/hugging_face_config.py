@@ -12,8 +12,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from reward_models import config_json
+from reward_models.hugging_face_record import HuggingFaceConfig, Llama3Rope, Origin, Ours, Rope
 from reward_models.networks.decoder import DecoderConfig, RopeScaling
-from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead, MLPHead, PrefixValue, StepEnds
+from reward_models.networks.heads import (
+    HeadedDecoderConfig,
+    LastToken,
+    LinearHead,
+    MLPHead,
+    PrefixValue,
+    StepEnds,
+    check_label,
+)
+from reward_models.records import InputError, as_part
+from reward_models.types import Information
 
 HuggingFaceNetwork = DecoderConfig | HeadedDecoderConfig
 
@@ -35,21 +46,55 @@ _ABSENT: dict[str, dict[str, Any]] = {
 
 
 def read_config(
-    config: Mapping[str, Any], *, dtype: str, label: int | None = None, information: str | None = None
+    config: Mapping[str, Any],
+    *,
+    dtype: str,
+    label: int | None = None,
+    information: Information | None = None,
+    where: str = "config.json",
 ) -> HuggingFaceNetwork:
-    """The network that a config.json describes, computing in `dtype`. ValueError names the key."""
-    architecture = _architecture(config)
+    """The network that a config.json describes, computing in `dtype`. InputError names `where` and the key."""
+    architecture = architecture_of(config, where)
+    family, _ = architecture.split("For")
+    fields = as_part(HuggingFaceConfig, _ABSENT[family] | dict(config), where)
+    try:
+        return _network(fields, architecture, dtype, label, information)
+    except (ValueError, InputError) as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def architecture_of(config: Any, where: str) -> str:
+    """The class of transformers that a config.json names. InputError for one that is not supported."""
+    origin = as_part(Origin, config, where)
+    name = origin.architectures[0] if origin.architectures else None
+    supported = f"supported: {', '.join(SUPPORTED)}"
+    if origin.auto_map and name not in QWEN_MLP:
+        needs = f"{name} needs code from its folder (auto_map: {origin.auto_map})"
+        raise InputError(f"{where}: {needs}, which is never run; {supported}")
+    if name not in SUPPORTED:
+        raise InputError(f"{where}: architectures: {origin.architectures!r} is not supported; {supported}")
+    if origin.quantization_config:
+        advice = "quantised weights are not read; take the float weights of this model"
+        raise InputError(f"{where}: quantization_config: {advice}")
+    return name
+
+
+def _network(
+    config: HuggingFaceConfig, architecture: str, dtype: str, label: int | None, information: Information | None
+) -> HuggingFaceNetwork:
     family, task = architecture.split("For")
-    config = _ABSENT[family] | dict(config)
     causal = task == "CausalLM"
-    decoder = _decoder(config, family, tied=bool(config.get("tie_word_embeddings", False)) or not causal, dtype=dtype)
+    decoder = _decoder(config, family, tied=bool(config.tie_word_embeddings) or not causal, dtype=dtype)
     if causal:
+        if label is not None:
+            raise ValueError(f"label: a language model has none; leave it out, got {label}")
         return decoder
-    ours = config.get(_OURS, {})
-    read = config_json.decode(ours["read"], _READINGS, f"{_OURS}.read") if "read" in ours else None
-    pad = _optional_whole(config, "pad_token_id")
+    ours = config.traceward or Ours()
+    read = None if ours.read is None else config_json.decode(ours.read, _READINGS, f"{_OURS}.read")
+    pad = _pad_token(config)
     head: LinearHead | MLPHead
     default: LastToken | StepEnds
+    level: Information
     match task:
         case "SequenceClassification" | "RewardModel":
             head = MLPHead() if task == "RewardModel" else LinearHead(labels=_count_labels(config))
@@ -60,7 +105,7 @@ def read_config(
             )
             default, level = StepEnds(label=_choose(config, head.labels, label, sure=2)), "step labels"
     read = default if read is None or label is not None else read
-    level = information or ours.get("information", level)
+    level = information or ours.information or level
     return HeadedDecoderConfig(decoder=decoder, head=head, read=read, information=level)
 
 
@@ -96,62 +141,58 @@ def write_config(
     return {"architectures": [family + _task(network, family)], **config, **_write_head(network)}
 
 
-def _architecture(config: Mapping[str, Any]) -> str:
-    found = config.get("architectures")
-    name = found[0] if isinstance(found, list) and found and isinstance(found[0], str) else None
-    supported = f"supported: {', '.join(SUPPORTED)}"
-    remote = config.get("auto_map")
-    if remote and name not in QWEN_MLP:
-        raise ValueError(f"{name} needs code from its folder (auto_map: {remote}), which is never run; {supported}")
-    if name not in SUPPORTED:
-        raise ValueError(f"architectures: {found!r} is not supported; {supported}")
-    if config.get("quantization_config"):
-        raise ValueError("quantization_config: quantised weights are not read; take the float weights of this model")
-    return name
+def _pad_token(config: HuggingFaceConfig) -> int | None:
+    if config.pad_token_id is not None and not 0 <= config.pad_token_id < config.vocab_size:
+        ids = f"an id below vocab_size ({config.vocab_size}) or null"
+        raise ValueError(f"pad_token_id: expected {ids}, got {config.pad_token_id}")
+    return config.pad_token_id
 
 
-def _decoder(config: Mapping[str, Any], family: str, *, tied: bool, dtype: str) -> DecoderConfig:
-    for key, only in (("hidden_act", "silu"), ("mlp_bias", False), ("partial_rotary_factor", 1.0)):
-        if config.get(key, only) != only:
-            raise ValueError(f"{key}: {config[key]!r} is not supported, only {only!r}")
-    if config.get("attention_bias") and family != "Qwen2":
+def _decoder(config: HuggingFaceConfig, family: str, *, tied: bool, dtype: Any) -> DecoderConfig:
+    if config.attention_bias and family != "Qwen2":
         raise ValueError("attention_bias: true is not supported, only false (Qwen2 has its biases without this key)")
-    heads = _whole(config, "num_attention_heads")
+    heads = config.num_attention_heads
+    key_heads = heads if config.num_key_value_heads is None else config.num_key_value_heads
+    if heads % key_heads:
+        raise ValueError(f"num_key_value_heads: expected a divisor of num_attention_heads ({heads}), got {key_heads}")
     theta, scaling = _rope(config)
     return DecoderConfig(
-        vocab_size=_whole(config, "vocab_size"),
-        num_layers=_whole(config, "num_hidden_layers"),
-        dim=_whole(config, "hidden_size"),
+        vocab_size=config.vocab_size,
+        num_layers=config.num_hidden_layers,
+        dim=config.hidden_size,
         num_heads=heads,
-        num_kv_heads=_optional_whole(config, "num_key_value_heads") or heads,
-        head_dim=_optional_whole(config, "head_dim") or _whole(config, "hidden_size") // heads,
-        hidden_dim=_whole(config, "intermediate_size"),
+        num_kv_heads=key_heads,
+        head_dim=config.head_dim or config.hidden_size // heads,
+        hidden_dim=config.intermediate_size,
         rope_theta=theta,
-        norm_eps=_number(config, "rms_norm_eps", 1e-6),
+        norm_eps=config.rms_norm_eps,
         qk_norm=family == "Qwen3",
         attention_bias=family == "Qwen2",
         tie_embeddings=tied,
         dtype=dtype,
         rope_scaling=scaling,
         sliding_window=_window(config, family),
-        context_length=_optional_whole(config, "max_position_embeddings"),
+        context_length=config.max_position_embeddings,
     )
 
 
-def _rope(config: Mapping[str, Any]) -> tuple[float, RopeScaling | None]:
+def _rope(config: HuggingFaceConfig) -> tuple[float, RopeScaling | None]:
     """(theta, scaling) of either generation of keys."""
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    theta = _number(rope, "rope_theta", _number(config, "rope_theta", 10_000.0))
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    if rope.get("partial_rotary_factor", 1.0) != 1.0 or kind not in ("default", "llama3"):
-        raise ValueError(f"rotary embeddings {dict(rope)} are not supported, only 'default' and 'llama3'")
+    key = "rope_parameters" if config.rope_parameters else "rope_scaling"
+    given = config.rope_parameters or config.rope_scaling or {}
+    rope = as_part(Rope, given, key)
+    theta = config.rope_theta if rope.rope_theta is None else rope.rope_theta
+    kind = rope.rope_type or rope.type or "default"
+    if kind not in ("default", "llama3"):
+        raise ValueError(f"rotary embeddings {given} are not supported, only 'default' and 'llama3'")
     if kind == "default":
         return theta, None
+    stretched = as_part(Llama3Rope, given, key)
     return theta, RopeScaling(
-        factor=_number(rope, "factor"),
-        low_freq_factor=_number(rope, "low_freq_factor"),
-        high_freq_factor=_number(rope, "high_freq_factor"),
-        original_length=_whole(rope, "original_max_position_embeddings"),
+        factor=stretched.factor,
+        low_freq_factor=stretched.low_freq_factor,
+        high_freq_factor=stretched.high_freq_factor,
+        original_length=stretched.original_max_position_embeddings,
     )
 
 
@@ -170,20 +211,20 @@ def _write_rope(decoder: DecoderConfig) -> dict[str, Any]:
     return {**theta, "rope_scaling": scaling, "rope_parameters": {**theta, **parameters}}
 
 
-def _window(config: Mapping[str, Any], family: str) -> int | None:
+def _window(config: HuggingFaceConfig, family: str) -> int | None:
     """The sliding window that every layer has; models that mix windowed and full layers are refused."""
-    window = _optional_whole(config, "sliding_window")
+    window = config.sliding_window
     if family == "Llama" or window is None:
         return None
     if family == "Mistral":
         return window
-    layers = _whole(config, "num_hidden_layers")
-    full = layers
-    if config.get("use_sliding_window", False):
-        kinds = config.get("layer_types")
-        full = (
-            kinds.count("full_attention") if kinds else min(_optional_whole(config, "max_window_layers") or 0, layers)
-        )
+    layers = full = config.num_hidden_layers
+    if config.use_sliding_window and config.layer_types:
+        if len(config.layer_types) != layers:
+            raise ValueError(f"layer_types: expected one for each of {layers} layers, got {len(config.layer_types)}")
+        full = config.layer_types.count("full_attention")
+    elif config.use_sliding_window:
+        full = min(config.max_window_layers or 0, layers)
     if 0 < full < layers:
         raise ValueError(f"sliding_window: {layers - full} of {layers} layers have one; only all or none is supported")
     return window if full == 0 else None
@@ -231,35 +272,16 @@ def _write_head(network: HeadedDecoderConfig) -> dict[str, Any]:
     return {**head, **({"problem_type": "regression"} if scalar else {}), _OURS: ours}
 
 
-def _count_labels(config: Mapping[str, Any]) -> int:
-    named = config.get("id2label")
-    return len(named) if named else _optional_whole(config, "num_labels") or 2
+def _count_labels(config: HuggingFaceConfig) -> int:
+    return len(config.id2label) if config.id2label else config.num_labels or 2
 
 
-def _choose(config: Mapping[str, Any], labels: int, label: int | None, *, sure: int) -> int:
+def _choose(config: HuggingFaceConfig, labels: int, label: int | None, *, sure: int) -> int:
     """The label that is the score: the last of at most `sure`; with more of them somebody has to say."""
     if label is None and labels > sure:
-        names = config.get("id2label") or f"{labels} labels, since there is no id2label"
+        names = config.id2label or f"{labels} labels, since there is no id2label"
         raise ValueError(f"id2label: {names}; say which of them is the score: label=0 to {labels - 1}")
-    return labels - 1 if label is None else label
-
-
-def _whole(config: Mapping[str, Any], key: str) -> int:
-    value = config.get(key)
-    if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
-        raise ValueError(f"{key}: expected a whole number above 0, found {value!r}")
-    return value
-
-
-def _optional_whole(config: Mapping[str, Any], key: str) -> int | None:
-    value = config.get(key)
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
-        raise ValueError(f"{key}: expected a whole number or null, found {value!r}")
-    return value
-
-
-def _number(config: Mapping[str, Any], key: str, absent: float | None = None) -> float:
-    value = config.get(key, absent)
-    if not isinstance(value, int | float) or isinstance(value, bool) or value <= 0:
-        raise ValueError(f"{key}: expected a number above 0, found {value!r}")
-    return float(value)
+    if label is None:
+        return labels - 1
+    check_label(label, labels)
+    return label

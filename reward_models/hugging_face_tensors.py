@@ -13,16 +13,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import safetensors
-import safetensors.numpy
 
 from reward_models import tensor_file
 from reward_models.checkpoint_folder import ModelFolderError
 from reward_models.hugging_face_config import HuggingFaceNetwork
 from reward_models.networks.base import Params
 from reward_models.networks.decoder import DecoderConfig
+from reward_models.records import InputError, as_part, read_json, record
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 READABLE = ("F32", "BF16", "F16")
+_METADATA = {"format": "pt"}
 
 _TRUNK = {
     "embedding": "model.embed_tokens.weight",
@@ -73,6 +74,13 @@ def their_names(ours: str, network: HuggingFaceNetwork) -> list[str]:
     return [f"model.layers.{layer}.{name}" for layer in range(network.num_layers)]
 
 
+@record
+class WeightIndex:
+    """model.safetensors.index.json: the file that holds each tensor."""
+
+    weight_map: dict[str, str]
+
+
 class StoredTensor(NamedTuple):
     """A tensor in an open safetensors file."""
 
@@ -80,14 +88,19 @@ class StoredTensor(NamedTuple):
     handle: Any
     name: str
 
-    def read(self, shape: tuple[int, ...]) -> np.ndarray:
+    def check(self, shape: tuple[int, ...], by: str = f"by {CONFIG}") -> None:
+        """ModelFolderError for another type or shape in the header; no data is read."""
         part = self.handle.get_slice(self.name)
         found, kind = tuple(part.get_shape()), part.get_dtype()
         where = f"{self.file}: tensor {self.name!r}"
         if kind not in READABLE:
             raise ModelFolderError(f"{where} is {kind}, expected {', '.join(READABLE)}; convert the weights to floats")
         if found != shape:
-            raise ModelFolderError(f"{where}: expected {list(shape)} by {CONFIG}, found {list(found)}")
+            raise ModelFolderError(f"{where}: expected {list(shape)} {by}, got {list(found)}")
+
+    def read(self) -> np.ndarray:
+        """Its values, all finite."""
+        where = f"{self.file}: tensor {self.name!r}"
         tensor = self.handle.get_tensor(self.name)
         bad = int((~np.isfinite(tensor)).sum())
         if bad:
@@ -105,6 +118,9 @@ def _assemble(network: HuggingFaceNetwork, tensors: Mapping[str, StoredTensor], 
     shapes = tensor_file.flatten(_shapes(network))
     names = {ours: their_names(ours, network) for ours in shapes}
     _check_names(tensors, {theirs for own in names.values() for theirs in own}, network, folder)
+    for ours, shape in shapes.items():
+        for theirs in names[ours]:
+            tensors[theirs].check(_stored_shape(ours, shape.shape))
     params: Params = {}
     for ours, shape in shapes.items():
         kind = "float32" if ours in _HEAD and not isinstance(network, DecoderConfig) else dtype
@@ -117,14 +133,19 @@ def _assemble(network: HuggingFaceNetwork, tensors: Mapping[str, StoredTensor], 
 
 
 def joined(tensors: list[StoredTensor], ours: str, shape: tuple[int, ...], dtype: str) -> jax.Array:
-    """Their tensors as our parameter: transposed when it is a kernel, stacked over layers."""
+    """Their tensors, of which the headers are checked, as our parameter: kernels transposed, layers stacked."""
     stacked, kernel = _is_stacked(ours), ours.endswith("kernel")
     out = np.empty(shape, jnp.dtype(dtype))
-    one = shape[1:] if stacked else shape
     for slot, tensor in zip(out if stacked else out[None], tensors, strict=True):
-        theirs = tensor.read(one[::-1] if kernel else one)
+        theirs = tensor.read()
         slot[...] = theirs.T if kernel else theirs
     return jnp.asarray(out)
+
+
+def _stored_shape(ours: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of each of their tensors."""
+    one = shape[1:] if _is_stacked(ours) else shape
+    return one[::-1] if ours.endswith("kernel") else one
 
 
 def _check_names(
@@ -150,8 +171,9 @@ def _check_names(
 
 
 def _check_tied(head: StoredTensor, embedding: StoredTensor, network: DecoderConfig) -> None:
-    shape = (network.vocab_size, network.dim)
-    if not np.array_equal(head.read(shape), embedding.read(shape)):
+    for tensor in (head, embedding):
+        tensor.check((network.vocab_size, network.dim))
+    if not np.array_equal(head.read(), embedding.read()):
         raise ModelFolderError(
             f"{head.file}: tensor {head.name!r} differs from {embedding.name!r}, but {CONFIG} says "
             "tie_word_embeddings: true; say false there if the output matrix is to be used"
@@ -172,9 +194,13 @@ def _tensors(folder: Path) -> Iterator[dict[str, StoredTensor]]:
                 raise ModelFolderError(f"{file}: no such file, but {INDEX} names it; download it again")
             try:
                 handle = stack.enter_context(safetensors.safe_open(file, framework="numpy"))
-            except safetensors.SafetensorError as error:
+            except (safetensors.SafetensorError, OSError) as error:
                 raise ModelFolderError(f"{file}: truncated or damaged ({error}); download it again") from error
-            tensors |= {name: StoredTensor(file, handle, name) for name in handle.keys()}
+            for name in handle.keys():
+                if name in tensors:
+                    twice = f"tensor {name!r} is also in {tensors[name].file.name}"
+                    raise ModelFolderError(f"{file}: {twice}; download the folder again")
+                tensors[name] = StoredTensor(file, handle, name)
         yield tensors
 
 
@@ -182,9 +208,9 @@ def _shards(folder: Path) -> list[Path]:
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     if (folder / INDEX).is_file():
-        places = json_object(folder / INDEX).get("weight_map")
-        files = sorted(set(places.values())) if isinstance(places, dict) and places else []
-        if not files or not all(isinstance(name, str) and name == Path(name).name for name in files):
+        index = as_part(WeightIndex, read_json(folder / INDEX), str(folder / INDEX))
+        files = sorted(set(index.weight_map.values()))
+        if not files or not all(name == Path(name).name and "\0" not in name for name in files):
             raise ModelFolderError(f"{folder / INDEX}: weight_map must map tensors to files of this folder")
         return [folder / name for name in files]
     pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pt"))
@@ -193,12 +219,10 @@ def _shards(folder: Path) -> list[Path]:
 
 
 def json_object(file: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ModelFolderError(f"{file}: cannot be read as JSON ({error}); expected a Hugging Face folder") from error
+    """An object in a JSON file. Raises InputError."""
+    value = read_json(file)
     if not isinstance(value, dict):
-        raise ModelFolderError(f"{file}: expected an object, found {type(value).__name__}")
+        raise InputError(f"{file}: expected an object, got {type(value).__name__}")
     return value
 
 
@@ -225,22 +249,15 @@ def write_shards(folder: Path, tensors: Mapping[str, np.ndarray], shard_bytes: i
             shards.append({})
         shards[-1][name] = tensor
     if len(shards) == 1:
-        _write_file(folder / WEIGHTS, shards[0])
+        tensor_file.save_arrays(folder / WEIGHTS, shards[0], _METADATA)
         return
     places: dict[str, str] = {}
     for number, shard in enumerate(shards, start=1):
         file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        _write_file(folder / file, shard)
+        tensor_file.save_arrays(folder / file, shard, _METADATA)
         places |= dict.fromkeys(shard, file)
     index = {"metadata": {"total_size": sum(t.nbytes for t in tensors.values())}, "weight_map": places}
     (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-
-
-def _write_file(file: Path, tensors: Mapping[str, np.ndarray]) -> None:
-    try:
-        safetensors.numpy.save_file(dict(tensors), file, metadata={"format": "pt"})
-    except safetensors.SafetensorError as error:
-        raise OSError(str(error)) from error
 
 
 def _is_stacked(ours: str) -> bool:

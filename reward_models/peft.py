@@ -21,10 +21,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import safetensors
-import safetensors.numpy
 
 from reward_models import tensor_file
-from reward_models.checkpoint_folder import ModelFolderError
+from reward_models.checkpoint_folder import ModelFolderError, folder_errors
 from reward_models.hugging_face_tensors import StoredTensor, joined, json_object, their_names
 from reward_models.networks.base import Params
 from reward_models.networks.critic import CriticConfig
@@ -32,7 +31,17 @@ from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead, StepEnds, from_critic
 from reward_models.networks.low_rank import LowRankConfig, has_head
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
-from reward_models.peft_config import HEAD, TASKS, Plain, check_task, read_fields, write_config
+from reward_models.peft_config import (
+    HEAD,
+    AdapterConfig,
+    Plain,
+    check_task,
+    read_adapter_config,
+    read_fields,
+    write_config,
+)
+from reward_models.records import InputError
+from reward_models.types import Information
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."
@@ -56,7 +65,7 @@ def load_peft(
     network: DecoderConfig | Plain,
     params: Params,
     pad_token: int | None = None,
-    information: str | None = None,
+    information: Information | None = None,
 ) -> PeftModel:
     """Read an adapter for the base `network` with `params`, as load_hugging_face gives them.
 
@@ -66,7 +75,9 @@ def load_peft(
     "none". Raises ModelFolderError.
     """
     folder = Path(path)
-    config = json_object(folder / CONFIG)
+    with folder_errors():
+        written = json_object(folder / CONFIG)
+        config = read_adapter_config(written, str(folder / CONFIG))
     with _about(folder / CONFIG):
         fields = read_fields(config)
     with _open(folder) as tensors:
@@ -77,7 +88,7 @@ def load_peft(
             low_rank = LowRankConfig(network=network, **fields)
         own = _read(low_rank, tensors, folder)
     base = params if "head" in params or "head" not in own else {**params, "head": own["head"]}
-    return PeftModel(low_rank, {"base": base, **own}, config.get("base_model_name_or_path"), config)
+    return PeftModel(low_rank, {"base": base, **own}, config.base_model_name_or_path, written)
 
 
 def save_peft(
@@ -105,11 +116,11 @@ def save_peft(
         config, tensors = write_config(network, base_model), _written_tensors(network, own)
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True)
-        safetensors.numpy.save_file(tensors, new / WEIGHTS, metadata={"format": "pt"})
+        tensor_file.save_arrays(new / WEIGHTS, tensors, {"format": "pt"})
         for name, text in {**(files or {}), CONFIG: json.dumps(config, indent=2) + "\n"}.items():
             (new / name).write_text(text, encoding="utf-8", newline="\n")
         new.rename(folder)
-    except (ValueError, OSError, safetensors.SafetensorError) as error:
+    except (InputError, ValueError, OSError) as error:
         raise ModelFolderError(f"{folder}: not saved: {error}") from error
     finally:
         shutil.rmtree(new, ignore_errors=True)
@@ -118,16 +129,14 @@ def save_peft(
 def _with_task(
     decoder: DecoderConfig,
     params: Params,
-    config: Mapping[str, Any],
+    config: AdapterConfig,
     tensors: Mapping[str, StoredTensor],
     folder: Path,
     pad_token: int | None,
-    information: str | None,
+    information: Information | None,
 ) -> tuple[Plain, Params]:
     """A language model as the network for the adapter's task, without its output matrix where a head takes over."""
-    task = config.get("task_type") or "CAUSAL_LM"
-    if task not in TASKS:
-        raise ModelFolderError(f"{folder / CONFIG}: task_type: {task!r} is not supported, only {', '.join(TASKS)}")
+    task = config.task_type or "CAUSAL_LM"
     if task == "CAUSAL_LM":
         return SoftAdvantageConfig(decoder=decoder, information=information or "none"), params
     labels, most = _count_labels(tensors, folder), 1 if task == "SEQ_CLS" else 2
@@ -138,7 +147,7 @@ def _with_task(
     trunk = {"trunk": {name: part for name, part in params.items() if name != "head"}}
     head = LinearHead(labels=labels, bias=task == "TOKEN_CLS")
     read = LastToken(skip=pad_token) if task == "SEQ_CLS" else StepEnds(label=labels - 1)
-    level = information or ("preferences" if task == "SEQ_CLS" else "step labels")
+    level: Information = information or ("preferences" if task == "SEQ_CLS" else "step labels")
     return HeadedDecoderConfig(decoder=decoder, head=head, read=read, information=level), trunk
 
 
@@ -147,7 +156,10 @@ def _count_labels(tensors: Mapping[str, StoredTensor], folder: Path) -> int:
     if name not in tensors:
         told = f"tensor {name!r} is missing, and a language model has no head of its own"
         raise ModelFolderError(f"{folder / WEIGHTS}: {told}; give the classifier that this adapter was trained on")
-    return tensors[name].handle.get_slice(name).get_shape()[0]
+    shape = tensors[name].handle.get_slice(name).get_shape()
+    if len(shape) != 2 or not shape[0]:
+        raise ModelFolderError(f"{folder / WEIGHTS}: tensor {name!r}: expected [labels, width], got {shape}")
+    return shape[0]
 
 
 def _own_shapes(network: LowRankConfig) -> Params:
@@ -176,6 +188,10 @@ def _read(network: LowRankConfig, tensors: Mapping[str, StoredTensor], folder: P
     for name in sorted(tensors.keys() - expected):
         told = f"tensor {name!r} is none of an adapter with this {CONFIG} on this base"
         raise ModelFolderError(f"{folder / WEIGHTS}: {told}; give the base of its training")
+    for ours, shape in shapes.items():
+        one = shape if ours.endswith("bias") else shape[-2:][::-1]
+        for name in places[ours][1]:
+            tensors[name].check(one, f"by r of {CONFIG} and by the base")
     own: Params = {}
     for ours, shape in shapes.items():
         kernel, names = places[ours]
@@ -183,18 +199,8 @@ def _read(network: LowRankConfig, tensors: Mapping[str, StoredTensor], folder: P
         node = own
         for parent in parents:
             node = node.setdefault(parent, {})
-        node[last] = joined([_of_shape(tensors[name], shape, ours) for name in names], kernel, shape, "float32")
+        node[last] = joined([tensors[name] for name in names], kernel, shape, "float32")
     return own
-
-
-def _of_shape(tensor: StoredTensor, shape: tuple[int, ...], ours: str) -> StoredTensor:
-    """ModelFolderError where a tensor is of another rank or base."""
-    one = shape if ours.endswith("bias") else shape[-2:][::-1]
-    found = tuple(tensor.handle.get_slice(tensor.name).get_shape())
-    if found != one:
-        told = f"expected {list(one)} by r of {CONFIG} and by the base, found {list(found)}"
-        raise ModelFolderError(f"{tensor.file}: tensor {tensor.name!r}: {told}; give the base of its training")
-    return tensor
 
 
 def _exported(network: LowRankConfig, own: Params, base: Params | None) -> tuple[LowRankConfig, Params]:
@@ -232,7 +238,7 @@ def _open(folder: Path) -> Iterator[dict[str, StoredTensor]]:
         raise ModelFolderError(f"{file}: no such file; {advice}")
     try:
         handle = safetensors.safe_open(file, framework="numpy")
-    except safetensors.SafetensorError as error:
+    except (safetensors.SafetensorError, OSError) as error:
         raise ModelFolderError(f"{file}: truncated or damaged ({error}); download it again") from error
     with handle:
         yield {name: StoredTensor(file, handle, name) for name in handle.keys()}
@@ -242,5 +248,5 @@ def _open(folder: Path) -> Iterator[dict[str, StoredTensor]]:
 def _about(file: Path) -> Iterator[None]:
     try:
         yield
-    except ValueError as error:
+    except (InputError, ValueError) as error:
         raise ModelFolderError(f"{file}: {error}") from error

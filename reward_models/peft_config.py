@@ -4,16 +4,21 @@ An adapter that is more or other than W + scale A B says so in some key: DoRA, r
 out. Keys that are not known here must therefore be absent, empty, false or "none", whatever version wrote them.
 """
 
+import dataclasses
+import reprlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from annotated_types import Gt, Le
 
 from reward_models.hugging_face_tensors import BLOCK
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead, MLPHead, StepEnds, VocabularyHead
-from reward_models.networks.low_rank import TARGETS, LowRankConfig
+from reward_models.networks.low_rank import TARGETS, LowRankConfig, Rank
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
+from reward_models.records import InputError, as_part, record
 
-TASKS = ("SEQ_CLS", "TOKEN_CLS", "CAUSAL_LM")
+Task = Literal["SEQ_CLS", "TOKEN_CLS", "CAUSAL_LM"]
 HEAD = "score"
 Plain = CriticConfig | SoftAdvantageConfig | HeadedDecoderConfig
 
@@ -21,16 +26,13 @@ _MODULES = {BLOCK[f"{target}.kernel"].split(".")[-2]: target for target in TARGE
 """q_proj -> query, ..."""
 _HEAD_NAMES = {HEAD, "classifier"}
 """PEFT lists both for every classifier; only the first is a module of these families."""
-_READ = {"peft_type", "task_type", "r", "lora_alpha", "target_modules", "modules_to_save", "use_rslora"}
 _INITS = (True, False, "gaussian", "orthogonal", "eva")
 """Ways to start A and B that leave the base as it is."""
 _NO_MATTER = {
     "auto_mapping",
-    "base_model_name_or_path",
     "corda_config",
     "eva_config",
     "inference_mode",
-    "init_lora_weights",
     "loftq_config",
     "lora_dropout",
     "megatron_core",
@@ -42,59 +44,65 @@ _NO_MATTER = {
 """Keys that change nothing about a finished adapter; any other key must be absent, empty, false or "none"."""
 
 
-def read_fields(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a LowRankConfig but its network. ValueError names the key."""
-    if config.get("peft_type") != "LORA":
-        raise ValueError(f"peft_type: {config.get('peft_type')!r} is not supported, only 'LORA'")
-    for key in sorted(config.keys() - _READ - _NO_MATTER):
+@record
+class AdapterConfig:
+    """The keys of adapter_config.json that are read."""
+
+    peft_type: Literal["LORA"]
+    task_type: Task | None = None
+    r: Rank
+    lora_alpha: Annotated[float, Gt(0.0), Le(1e6)]
+    target_modules: list[str] | str | None = None
+    modules_to_save: list[str] | None = None
+    use_rslora: bool | None = None
+    init_lora_weights: bool | str = True
+    base_model_name_or_path: str | None = None
+
+
+def read_adapter_config(config: Mapping[str, Any], where: str) -> AdapterConfig:
+    """The record of an adapter_config.json. InputError names the key, also for one that is not supported."""
+    read = {field.name for field in dataclasses.fields(AdapterConfig)}
+    for key in sorted(config.keys() - read - _NO_MATTER):
         if config[key] and config[key] != "none":
-            raise ValueError(f"{key}: {config[key]!r} is not supported; merge the adapter into its base with PEFT")
-    if config.get("init_lora_weights", True) not in _INITS:
-        told = f"init_lora_weights: {config['init_lora_weights']!r} may have changed the base's own weights"
-        raise ValueError(f"{told}; convert the adapter to a plain one, or merge it into its base, with PEFT")
-    modules = _names(config, "target_modules", {*_MODULES, HEAD})
-    saved = _names(config, "modules_to_save", _HEAD_NAMES)
+            advice = "merge the adapter into its base with PEFT"
+            raise InputError(f"{where}: {key}: {reprlib.repr(config[key])} is not supported; {advice}")
+    return as_part(AdapterConfig, config, where)
+
+
+def read_fields(config: AdapterConfig) -> dict[str, Any]:
+    """The fields of a LowRankConfig but its network. ValueError names the key."""
+    if config.init_lora_weights not in _INITS:
+        changed = f"init_lora_weights: {config.init_lora_weights!r} may have changed the base's own weights"
+        raise ValueError(f"{changed}; convert the adapter to a plain one, or merge it into its base, with PEFT")
+    modules = _names(config.target_modules, "target_modules", {*_MODULES, HEAD})
+    saved = _names(config.modules_to_save, "modules_to_save", _HEAD_NAMES)
     if not modules:
         raise ValueError("target_modules: expected names of linear layers, found none")
     return {
-        "rank": _rank(config),
-        "alpha": _alpha(config),
+        "rank": config.r,
+        "alpha": config.lora_alpha,
         "targets": tuple(target for name, target in _MODULES.items() if name in modules),
         "head": "full" if HEAD in saved else "low_rank" if HEAD in modules else "frozen",
-        "rank_stabilised": bool(config.get("use_rslora")),
+        "rank_stabilised": bool(config.use_rslora),
     }
 
 
-def _names(config: Mapping[str, Any], key: str, supported: set[str]) -> set[str]:
-    """The modules of a list. PEFT writes "all-linear" as paths, layer by layer; the tensors tell if one is left out."""
-    names = config.get(key) or []
-    if names == "all-linear" and key == "target_modules":
+def _names(names: list[str] | str | None, key: str, supported: set[str]) -> set[str]:
+    """The modules of a list. PEFT writes "all-linear" as paths, layer by layer; the tensors show if one is left out."""
+    names = names or []
+    if names == "all-linear":
         return set(_MODULES)
-    if not isinstance(names, list):
+    if isinstance(names, str):
         raise ValueError(f"{key}: {names!r} is not supported, only a list of {', '.join(sorted(supported))}")
     for name in names:
-        if not isinstance(name, str) or name.split(".")[-1] not in supported:
+        if name.split(".")[-1] not in supported:
             raise ValueError(f"{key}: {name!r} is not supported, only {', '.join(sorted(supported))}")
     return {name.split(".")[-1] for name in names}
 
 
-def _rank(config: Mapping[str, Any]) -> int:
-    rank = config.get("r")
-    if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
-        raise ValueError(f"r: expected a whole number above 0, found {rank!r}")
-    return rank
-
-
-def _alpha(config: Mapping[str, Any]) -> float:
-    alpha = config.get("lora_alpha")
-    if not isinstance(alpha, int | float) or isinstance(alpha, bool):
-        raise ValueError(f"lora_alpha: expected a number, found {alpha!r}")
-    return float(alpha)
-
-
-def check_task(config: Mapping[str, Any], network: Plain) -> None:
+def check_task(config: AdapterConfig, network: Plain) -> None:
     """ValueError where an adapter is for something else than its base."""
-    task, expected = config.get("task_type"), task_of(network)
+    task, expected = config.task_type, task_of(network)
     if task not in (None, expected):
         raise ValueError(f"task_type: {task!r}, but the base given is for {expected}; give the base of this adapter")
 

@@ -108,10 +108,22 @@ def as_record(kind: type[Kind], value: Any, where: str) -> Kind:
     """A record of `kind` from parsed JSON. Raises InputError that names place and field."""
     try:
         return _adapter(kind).validate_json(json.dumps(value))
+    except RecursionError:
+        raise InputError(f"{where}: nested too deeply; expected {kind.__name__}") from None
     except pydantic.ValidationError as error:
         raise InputError(f"{where}: {describe(error, kind)}") from None
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
+
+
+def as_part(kind: type[Kind], value: Any, where: str) -> Kind:
+    """A record of an object that another program wrote: keys other than the fields of `kind` are left unread.
+
+    Raises InputError as `as_record` does.
+    """
+    names = _field_names(kind)
+    known = {name: value[name] for name in names if name in value} if isinstance(value, dict) else value
+    return as_record(kind, known, where)
 
 
 def read_record(kind: type[Kind], path: str | os.PathLike[str]) -> Kind:
@@ -133,7 +145,10 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 def describe(error: pydantic.ValidationError, kind: Any) -> str:
     """The first problem as "field: expected ..., got ...", with the nearest field of `kind` for an unknown one."""
     first = error.errors(include_url=False)[0]
-    field = ".".join(str(part) for part in first["loc"]) or "value"
+    place = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "value_error":  # from __post_init__, which names its field
+        return f"{place}.{first['ctx']['error']}" if place else str(first["ctx"]["error"])
+    field = place or "value"
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         near = difflib.get_close_matches(str(first["loc"][-1]), _field_names(kind), n=1)
         return f"{field}: unknown field; " + (f"did you mean {near[0]!r}?" if near else "remove it")

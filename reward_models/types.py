@@ -15,7 +15,7 @@ without being registered. No label of correctness is ever part of a `TraceBatch`
 only trace batches cannot see a verifier. Labels travel in `LabelledBatch`.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import jax
 import numpy as np
@@ -26,15 +26,20 @@ if TYPE_CHECKING:
 else:  # batches are built on the host as numpy arrays and become JAX arrays on the way to a device
     Array = jax.Array | np.ndarray
 
-INFORMATION_LEVELS = (
+Information = Literal[
     "demonstrations",
     "demonstrations + final answers",
     "outcome labels",
     "step labels",
     "preferences",
     "none",
-)
+]
 """What a score was allowed to learn from, weakest supervision first; printed beside every number it earns."""
+INFORMATION_LEVELS: tuple[Information, ...] = get_args(Information)
+Kind = Literal["reward", "advantage", "value"]
+"""What the score of a step is."""
+Aggregate = Literal["last", "min", "prod", "mean", "sum"]
+"""How a trace score follows from step scores (see aggregation.py)."""
 
 
 class TraceBatch(NamedTuple):
@@ -105,9 +110,6 @@ class Scores(NamedTuple):
 class ScoreSpec(NamedTuple):
     """How the scores of a network are to be read: static, saved in the model folder."""
 
-    kind: str = "reward"
-    """reward | advantage | value."""
-    aggregate: str = "sum"
-    """How `trace` follows from `step`: last | min | prod | mean | sum (see aggregation.py)."""
-    information: str = "demonstrations"
-    """One of INFORMATION_LEVELS."""
+    kind: Kind = "reward"
+    aggregate: Aggregate = "sum"
+    information: Information = "demonstrations"

@@ -25,8 +25,10 @@ import jinja2.ext
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
 
 from irl.types import InputError
+from reward_models.records import as_part, read_json, record
 
 LONGEST = 4_000_000
+TOKENIZER_CONFIG = "tokenizer_config.json"
 SPECIAL_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token")
 
 
@@ -73,21 +75,50 @@ class ChatTemplate:
         return "".join(parts)
 
 
+@record
+class NamedTemplate:
+    """One of several chat templates of a folder."""
+
+    name: str
+    template: str
+
+
+@record
+class TokenizerConfig:
+    """The keys of tokenizer_config.json that are read."""
+
+    chat_template: str | list[NamedTemplate] | dict[str, str] | None = None
+    bos_token: str | dict[str, Any] | None = None
+    eos_token: str | dict[str, Any] | None = None
+    pad_token: str | dict[str, Any] | None = None
+    unk_token: str | dict[str, Any] | None = None
+    sep_token: str | dict[str, Any] | None = None
+    cls_token: str | dict[str, Any] | None = None
+    mask_token: str | dict[str, Any] | None = None
+
+
+def read_tokenizer_config(folder: Path) -> TokenizerConfig:
+    """The record of a folder's tokenizer_config.json, which may be missing. Raises InputError."""
+    file = folder / TOKENIZER_CONFIG
+    return as_part(TokenizerConfig, read_json(file), str(file)) if file.is_file() else TokenizerConfig()
+
+
 def load_chat_template(folder: Path, *, name: str = "default", date: datetime.date | None = None) -> ChatTemplate:
     """The chat template of a model folder: chat_template.jinja, or `chat_template` of tokenizer_config.json.
 
     `name` chooses where a folder has several. InputError when there is none.
     """
-    file = folder / "tokenizer_config.json"
-    config = _json_object(file) if file.is_file() else {}
-    tokens = {key: _token(config[key], f"{file}: {key}") for key in SPECIAL_TOKENS if config.get(key) is not None}
+    file = folder / TOKENIZER_CONFIG
+    config = read_tokenizer_config(folder)
+    given = {key: getattr(config, key) for key in SPECIAL_TOKENS}
+    tokens = {key: _token(value, f"{file}: {key}") for key, value in given.items() if value is not None}
     separate = (
         folder / "chat_template.jinja" if name == "default" else folder / f"additional_chat_templates/{name}.jinja"
     )
     if separate.is_file():
         source = separate.read_text(encoding="utf-8")
         return ChatTemplate(source=source, special_tokens=tokens, date=date, name=str(separate))
-    source = _choose(config.get("chat_template"), name, file)
+    source = _choose(config.chat_template, name, file)
     return ChatTemplate(source=source, special_tokens=tokens, date=date, name=f"{file}: chat_template")
 
 
@@ -155,16 +186,16 @@ def _check_messages(messages: Sequence[Any]) -> None:
             raise InputError(f"messages[{i}].content: missing in the message of {message['role']!r}")
 
 
-def _choose(template: Any, name: str, file: Path) -> str:
+def _choose(template: str | list[NamedTemplate] | dict[str, str] | None, name: str, file: Path) -> str:
     """One template, or the one called `name` of a list of named ones."""
     if isinstance(template, list):
-        template = {entry["name"]: entry["template"] for entry in template}
+        template = {entry.name: entry.template for entry in template}
     elif isinstance(template, str):
         template = {"default": template}
-    if not isinstance(template, dict) or not isinstance(template.get(name), str):
-        known = f"it has {', '.join(template)}" if isinstance(template, dict) else "it has none"
-        told = "a base model has none: give the prompt as text, or write a ChatTemplate"
-        raise InputError(f"{file}: no chat template {name!r}: {known}; {told}")
+    if template is None or name not in template:
+        known = "it has none" if template is None else f"it has {', '.join(template)}"
+        advice = "a base model has none: give the prompt as text, or write a ChatTemplate"
+        raise InputError(f"{file}: no chat template {name!r}: {known}; {advice}")
     return template[name]
 
 
@@ -172,15 +203,5 @@ def _token(value: Any, where: str) -> str:
     """A special token, plain or as the object that carries its tokenizer flags."""
     content = value.get("content") if isinstance(value, dict) else value
     if not isinstance(content, str):
-        raise InputError(f"{where}: expected a token, found {value!r}")
+        raise InputError(f"{where}: expected a token, got {value!r}")
     return content
-
-
-def _json_object(file: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: no JSON ({error}); download it again") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{file}: expected an object, found {type(value).__name__}")
-    return value

@@ -15,12 +15,13 @@ from irl.traces.equations import equation_windows, equations
 from irl.traces.mistakes.claims import claims
 from irl.traces.tokenize import END, character_tokenizer, number_tokenizer
 from irl.traces.windows import StepWindow
+from reward_models.manifest import Windows
 
 
 class Reading(NamedTuple):
     """How steps are read."""
 
-    name: str
+    name: Windows
     read: Callable[[str, Sequence[str]], list[tuple[StepWindow, ...]]]
     """The claims of every step of a trace, of a problem and its steps."""
     tokenizer: Callable[[], Tokenizer]

@@ -15,7 +15,6 @@ As with transformers, text that spells a special token is that token.
 """
 
 import itertools
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +24,11 @@ import jax
 import numpy as np
 from tokenizers import Tokenizer
 
-from irl.traces.chat import ChatTemplate
+from irl.traces.chat import ChatTemplate, read_tokenizer_config
 from irl.traces.encode import EncodedTrace
 from irl.traces.reward_data.messages import message_rows, shared_length
-from irl.traces.scoring import TextScores
+from irl.traces.scoring import TextScores, check_finite
+from irl.traces.tokenize import parse_tokenizer, tokenizer_errors
 from irl.types import (
     Candidates,
     Comparison,
@@ -149,7 +149,8 @@ class ConversationEncoder:
         """Token ids with steps, and the texts of the steps, of every answer; InputError names one that does not fit."""
         written = [found for question in questions for found in self.written(question)]
         texts = [found.text for found in written]
-        encodings = self.tokenizer.encode_batch(texts, add_special_tokens=self.template is None)
+        with tokenizer_errors("text"):
+            encodings = self.tokenizer.encode_batch(texts, add_special_tokens=self.template is None)
         names = [answer_name(question, answer) for question in questions for answer in question.answers]
         rows = [self._row(*found) for found in zip(names, written, encodings, strict=True)]
         return rows, [found.steps for found in written]
@@ -246,28 +247,19 @@ def _starts(parts: Sequence[str], first: int) -> list[int]:
 def read_tokenizer(file: Path, vocab_size: int) -> Tokenizer:
     """tokenizer.json of a model with so many token ids; InputError when it is another model's."""
     try:
-        tokenizer = Tokenizer.from_str(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError(f"{file}: missing; download the tokenizer of this model too") from None
-    except Exception as error:  # the tokenizers library raises nothing narrower
-        raise InputError(f"{file}: no tokenizer ({error}); download it again") from error
-    token, number = max(tokenizer.get_vocab().items(), key=lambda entry: entry[1], default=("", -1))
-    if number >= vocab_size:
-        told = f"token {token!r} has the id {number}, but the model knows {vocab_size} ids"
-        raise InputError(f"{file}: {told}; take the tokenizer of this model")
-    return tokenizer
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: cannot be read ({error}); download it again") from error
+    return parse_tokenizer(text, str(file), vocab_size)
 
 
 def has_chat_template(folder: Path) -> bool:
     """Whether `load_chat_template` would find one."""
     if (folder / "chat_template.jinja").is_file():
         return True
-    file = folder / "tokenizer_config.json"
-    try:
-        config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    except ValueError:
-        return True  # load_chat_template says what is wrong with the file
-    return not isinstance(config, dict) or config.get("chat_template") is not None
+    return read_tokenizer_config(folder).chat_template is not None
 
 
 class ConversationScorer:
@@ -286,9 +278,8 @@ class ConversationScorer:
         rows, texts = self._encoder.many(questions)
         scores = self._score(self._params, pad_rows(rows))
         names = [answer_name(question, answer) for question in questions for answer in question.answers]
-        for bad in np.flatnonzero(~np.isfinite(scores.trace)):
-            raise InputError(f"{names[bad]}: the score is {scores.trace[bad]}; score in float32")
         steps = [scores.step[i, : len(found)].tolist() for i, found in enumerate(texts)]
+        check_finite(names, [[*row, trace] for row, trace in zip(steps, scores.trace.tolist(), strict=True)])
         return TextScores(np.asarray(scores.trace, np.float64), steps, texts)
 
 

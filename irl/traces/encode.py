@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from tokenizers import Tokenizer
 
-from irl.traces.tokenize import BEGIN, END, PAD
+from irl.traces.tokenize import BEGIN, END, PAD, tokenizer_errors
 from irl.types import InputError, Trace
 from reward_models.types import TraceBatch
 
@@ -39,7 +39,8 @@ class Encoder:
 
     def special(self, name: str) -> int:
         number = self.tokenizer.token_to_id(name)
-        assert number is not None, f"the tokenizer has no {name}"
+        if number is None:
+            raise InputError(f"the tokenizer has no token {name}; take the tokenizer.json of this model")
         return number
 
     @property
@@ -50,7 +51,8 @@ class Encoder:
         return [self.special(BEGIN), *self._ids([prompt + "\n"])[0]]
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
-        return [e.ids for e in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+        with tokenizer_errors("text"):
+            return [e.ids for e in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def many(
         self, prompts: Sequence[str], steps: Sequence[Sequence[str]], ended: Sequence[bool] | None = None

@@ -1,6 +1,7 @@
 """Scores of texts: the way from candidates as people have them to what a reward model says of them."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 
 from irl.traces.encode import EncodedTrace, Encoder
 from irl.traces.windows import HasStates, StepWindow, encode_windows, step_windows
+from irl.types import InputError
 from reward_models.aggregation import aggregate_steps
 from reward_models.networks.base import Network, Params
 from reward_models.scoring import make_score_fn
@@ -64,6 +66,8 @@ class TextScorer:
         steps = {trace: next(judged) if split[trace[1]] else [] for trace in traces}
         rows = [steps[trace] for trace in asked]
         trace = _aggregate(rows, self.spec.aggregate)
+        named = _names(prompts, texts)
+        check_finite(named, [[*row, score] if row else [] for row, score in zip(rows, trace.tolist(), strict=True)])
         return TextScores(trace, rows, [split[text] for text in texts])
 
     def _steps(self, traces: Sequence[tuple[str, tuple[str, ...], bool]]) -> list[list[float]]:
@@ -93,6 +97,23 @@ class TextScorer:
             part = rows[start : start + chunk]
             out[start : start + chunk] = self._score(self._params, encoder.batch(part, [0] * len(part))).step
         return out
+
+
+def check_finite(names: Iterable[str], scores: Sequence[Sequence[float]]) -> None:
+    """InputError that names the first text with a score that is not a finite number."""
+    for name, row in zip(names, scores, strict=True):
+        bad = next((score for score in row if not math.isfinite(score)), None)
+        if bad is not None:
+            advice = "the model overflows: score in float32, or take an earlier checkpoint"
+            raise InputError(f"{name}: the score is {bad}, not a finite number; {advice}")
+
+
+def _names(prompts: Sequence[str], texts: Sequence[str]) -> Iterator[str]:
+    """What errors call each text: its prompt and its number among the texts of this prompt."""
+    count: dict[str, int] = {}
+    for prompt, text in zip(prompts, texts, strict=True):
+        number = count[prompt] = count.get(prompt, -1) + 1
+        yield f"prompt {prompt[:40]!r}, candidate {number} ({text[:40]!r})"
 
 
 def _aggregate(rows: Sequence[list[float]], how: str) -> np.ndarray:

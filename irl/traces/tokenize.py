@@ -1,9 +1,14 @@
 """Tokenizers: word-level for the number games, characters, byte-level BPE for prose. Saved as tokenizer.json."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from irl.types import InputError
 
 PAD, BEGIN, END, UNKNOWN = "<pad>", "<bos>", "<eos>", "<unk>"
 SPECIAL = (PAD, BEGIN, END, UNKNOWN)
@@ -52,6 +57,48 @@ def prose_tokenizer(texts: Iterable[str], vocabulary_size: int = 4096, more: Seq
     )
     tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
+
+
+def parse_tokenizer(text: str, where: str, vocab_size: int | None) -> Tokenizer:
+    """The tokenizer of a model that reads `vocab_size` token ids (None: any), from the text of a tokenizer.json.
+
+    Raises InputError, which names `where`, for text that is no tokenizer and for the tokenizer of another model.
+    """
+    with tokenizer_errors(where), _without_panic_message():
+        tokenizer = Tokenizer.from_str(text)
+        tokenizer.encode("", add_special_tokens=True)  # a template of unknown tokens is found only here
+        vocabulary = tokenizer.get_vocab()
+    token, number = max(vocabulary.items(), key=lambda entry: entry[1], default=("", -1))
+    if vocab_size is not None and number >= vocab_size:
+        ids = f"token {token!r} has the id {number}, but the model knows {vocab_size} ids"
+        raise InputError(f"{where}: {ids}; take the tokenizer of this model")
+    return tokenizer
+
+
+@contextmanager
+def tokenizer_errors(where: str) -> Iterator[None]:
+    """What the tokenizers library raises as InputErrors: Exception itself, and panics of Rust, which derive from
+    BaseException and have no class that could be imported."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error) is not Exception and type(error).__name__ != "PanicException":
+            raise
+        raise InputError(f"{where}: the tokenizer fails ({error}); take the tokenizer.json of this model") from error
+
+
+@contextmanager
+def _without_panic_message() -> Iterator[None]:
+    """Rust writes a stack trace to the standard error before a panic becomes an exception; it is left out."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def fingerprint(tokenizer: Tokenizer) -> str:

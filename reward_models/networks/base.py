@@ -1,15 +1,25 @@
 """The contract of every network, and the bridge from flax.nnx modules to it."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
+from annotated_types import Ge, Le
 from flax import nnx
 
 from reward_models.types import Scores, ScoreSpec, TraceBatch
 
 Params = Any
 """A pytree of arrays: nested dicts for module-based networks."""
+
+Width = Annotated[int, Ge(1), Le(2**20)]
+"""Units of a layer, heads or labels. The limits of sizes exceed every published model many times; they refuse a
+damaged config before any memory is allocated."""
+Layers = Annotated[int, Ge(1), Le(2**12)]
+Vocabulary = Annotated[int, Ge(1), Le(2**24)]
+TokenId = Annotated[int, Ge(0), Le(2**24 - 1)]
+Length = Annotated[int, Ge(1), Le(2**31 - 1)]
+"""A number of tokens; positions are 32-bit integers."""
 
 
 class Network(NamedTuple):

@@ -9,8 +9,6 @@ Scores are at most 0 however long the trace is, so a trace cannot buy back a bad
 of a step stands at its last token; all its other tokens score 0.
 """
 
-from dataclasses import dataclass
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -19,7 +17,8 @@ from jaxtyping import Array, Bool, Float, Int
 from reward_models.aggregation import aggregate_steps, sum_by_step
 from reward_models.networks.base import Functional, Network, Params, functional
 from reward_models.networks.decoder import Decoder, DecoderConfig, Linear
-from reward_models.types import Scores, ScoreSpec, TraceBatch
+from reward_models.records import record
+from reward_models.types import Aggregate, Information, Scores, ScoreSpec, TraceBatch
 
 
 class StepCritic(nnx.Module):
@@ -34,13 +33,13 @@ class StepCritic(nnx.Module):
         return self.head(self.trunk.hidden(traces).astype(jnp.float32))[..., 0]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class CriticConfig:
     """A step critic on a decoder; `aggregate` says how step scores become a trace score."""
 
     decoder: DecoderConfig
-    aggregate: str = "sum"
-    information: str = "demonstrations"
+    aggregate: Aggregate = "sum"
+    information: Information = "demonstrations"
 
     def module(self) -> Functional:
         """The nnx module as pure functions, for algorithms that need more than scores."""

@@ -8,62 +8,82 @@ Qwen3; `reward_models.hugging_face` reads and writes their checkpoints.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Ge, Gt, Le
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from reward_models.networks.attention import attend, attend_after
-from reward_models.networks.base import Functional, functional
+from reward_models.networks.base import Functional, Layers, Length, Vocabulary, Width, functional
 from reward_models.partition import by_rows
+from reward_models.records import record
 from reward_models.types import TraceBatch
 
 initializer = nnx.initializers.normal
 
+RopeTheta = Annotated[float, Gt(1.0), Le(1e12)]
+"""The slowest wave has about 2 pi rope_theta tokens; at 1 all waves would be equal."""
+NormEps = Annotated[float, Ge(1e-12), Le(1e-2)]
+"""Keeps norms from dividing by zero: too small to do so below the range, a change of the scores above it."""
 
-@dataclass(frozen=True, kw_only=True)
+
+@record
 class RopeScaling:
     """Llama 3.1's stretching of rotary embeddings: waves longer than the training context become `factor` longer."""
 
-    factor: float
-    low_freq_factor: float
-    high_freq_factor: float
-    original_length: int
+    factor: Annotated[float, Ge(1.0), Le(1e6)]
+    low_freq_factor: Annotated[float, Gt(0.0), Le(1e6)]
+    high_freq_factor: Annotated[float, Gt(0.0), Le(1e6)]
+    original_length: Length
     """Tokens of the context before stretching."""
 
+    def __post_init__(self):
+        if self.high_freq_factor <= self.low_freq_factor:
+            limits = f"more than low_freq_factor ({self.low_freq_factor})"
+            raise ValueError(f"high_freq_factor: expected {limits}, got {self.high_freq_factor}")
 
-@dataclass(frozen=True, kw_only=True)
+
+@record
 class DecoderConfig:
     """Shape of a decoder. Defaults make a small Llama.
 
     `attention_bias` (of queries, keys and values) makes Qwen2, `qk_norm` Qwen3, `sliding_window` Mistral.
     """
 
-    vocab_size: int
-    num_layers: int = 3
-    dim: int = 96
-    num_heads: int = 4
-    num_kv_heads: int = 2
-    head_dim: int = 24
-    hidden_dim: int = 256
-    rope_theta: float = 10_000.0
-    norm_eps: float = 1e-6
+    vocab_size: Vocabulary
+    num_layers: Layers = 3
+    dim: Width = 96
+    num_heads: Width = 4
+    num_kv_heads: Width = 2
+    """Divides num_heads."""
+    head_dim: Width = 24
+    """Even: rotary embeddings turn pairs."""
+    hidden_dim: Width = 256
+    rope_theta: RopeTheta = 10_000.0
+    norm_eps: NormEps = 1e-6
     qk_norm: bool = False
     attention_bias: bool = False
     tie_embeddings: bool = True
-    dtype: str = "float32"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Compute type of the trunk; parameters, logits and losses stay float32."""
     rope_scaling: RopeScaling | None = None
-    sliding_window: int | None = None
+    sliding_window: Length | None = None
     """A token sees itself and the `sliding_window - 1` before it; None: all before it."""
-    context_length: int | None = None
+    context_length: Length | None = None
     """Tokens of the longest trace the weights were made for; None: not stated. Nothing is cut here."""
     remat: bool = False
     """Keep nothing of a block but its input, and compute the rest again for gradients: less memory, a third more work
     in training. Scores and gradients are the same."""
+
+    def __post_init__(self):
+        if self.num_heads % self.num_kv_heads:
+            expected = f"a divisor of num_heads ({self.num_heads})"
+            raise ValueError(f"num_kv_heads: expected {expected}, got {self.num_kv_heads}")
+        if self.head_dim % 2:
+            raise ValueError(f"head_dim: expected an even number, got {self.head_dim}")
 
     def make(self) -> Functional:
         return functional(lambda rngs: Decoder(self, rngs=rngs))
@@ -81,7 +101,9 @@ class RMSNorm(nnx.Module):
 
     def __call__(self, x):
         wide = x.astype(jnp.float32)
-        wide = wide * jax.lax.rsqrt(jnp.mean(wide**2, axis=-1, keepdims=True) + self.eps)
+        square = jnp.mean(wide**2, axis=-1, keepdims=True)
+        # Division by an infinite norm would give 0, and hide that the network overflows.
+        wide = wide * jnp.where(jnp.isfinite(square), jax.lax.rsqrt(square + self.eps), jnp.nan)
         return (wide * self.scale[...]).astype(x.dtype)
 
 

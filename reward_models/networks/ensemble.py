@@ -12,11 +12,12 @@ a CPU members under `vmap` take 1.1 to 2 times as long (LOG.md).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Annotated, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge, Le
 from jaxtyping import Array, Float
 
 from reward_models.aggregation import aggregate_steps
@@ -25,15 +26,17 @@ from reward_models.networks.critic import CriticConfig, step_ends
 from reward_models.networks.heads import HeadedDecoderConfig
 from reward_models.networks.low_rank import LowRankConfig, has_head
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
+from reward_models.records import record
 from reward_models.tensor_file import flatten
 from reward_models.types import Scores, TraceBatch
 
-REDUCTIONS = ("mean", "min", "pessimistic")
+Reduction = Literal["mean", "min", "pessimistic"]
+REDUCTIONS: tuple[Reduction, ...] = get_args(Reduction)
 SHARED = {"trunk": (CriticConfig, HeadedDecoderConfig), "base": (LowRankConfig,)}
 """What the members of an ensemble may have in common, and of which networks it is a part."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class EnsembleConfig:
     """`members` of one shape. `penalty` (per unit of score) is for the reduction `pessimistic`.
 
@@ -41,18 +44,14 @@ class EnsembleConfig:
     """
 
     member: CriticConfig | SoftAdvantageConfig | HeadedDecoderConfig | LowRankConfig
-    members: int
-    reduction: str = "mean"
-    penalty: float = 0.5
-    shared: str | None = None
+    members: Annotated[int, Ge(1), Le(2**12)]
+    reduction: Reduction = "mean"
+    penalty: Annotated[float, Ge(0.0)] = 0.5
+    shared: Literal["trunk", "base"] | None = None
 
     def __post_init__(self):
-        if self.reduction not in REDUCTIONS:
-            raise ValueError(f"reduction: expected one of {', '.join(REDUCTIONS)}, got {self.reduction!r}")
         if self.shared is None:
             return
-        if self.shared not in SHARED:
-            raise ValueError(f"shared: expected None or one of {', '.join(SHARED)}, got {self.shared!r}")
         if not isinstance(self.member, SHARED[self.shared]):
             names = " or ".join(kind.__name__ for kind in SHARED[self.shared])
             raise ValueError(f"shared: {self.shared!r} is part of a {names}, not of a {type(self.member).__name__}")

@@ -15,47 +15,49 @@ and a reading turns logits into scores:
 Rows may be packed: every segment is read for itself, and the row's trace score puts all its steps together.
 """
 
-from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Ge, MinLen
 from flax import nnx
 from jaxtyping import Bool, Float, Int
 
 from reward_models.aggregation import aggregate_steps, sum_by_step
-from reward_models.networks.base import Functional, Network, Params, functional
+from reward_models.networks.base import Functional, Network, Params, TokenId, Width, functional
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import Decoder, DecoderConfig, Linear
-from reward_models.types import Array, Scores, ScoreSpec, TraceBatch
+from reward_models.records import record
+from reward_models.types import Aggregate, Array, Information, Kind, Scores, ScoreSpec, TraceBatch
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class LinearHead:
     """One matrix; starts with standard deviation dim^-0.5 (or `std`)."""
 
-    labels: int = 1
+    labels: Width = 1
     bias: bool = False
-    std: float | None = None
+    std: Annotated[float, Ge(0.0)] | None = None
 
     def module(self, dim: int, rngs: nnx.Rngs) -> nnx.Module:
         return Linear(dim, self.labels, bias=self.bias, std=self.std, rngs=rngs)
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class MLPHead:
     """Two matrices with biases and a ReLU between; the inner width is that of the decoder."""
 
-    labels: int = 1
+    labels: Width = 1
 
     def module(self, dim: int, rngs: nnx.Rngs) -> nnx.Module:
         return MLP(dim, self.labels, rngs=rngs)
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class VocabularyHead:
     """The language model's own logits of `tokens`: no parameters besides the decoder's."""
 
-    tokens: tuple[int, ...]
+    tokens: Annotated[tuple[TokenId, ...], MinLen(1)]
 
     @property
     def labels(self) -> int:
@@ -74,7 +76,7 @@ class MLP(nnx.Module):
         return self.outer(nnx.relu(self.inner(x)))
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class LastToken:
     """The score of a trace is the logit `label` at its last token whose id is not `skip`.
 
@@ -83,11 +85,11 @@ class LastToken:
     the last token of the response, so the last step has it and the other steps have 0.
     """
 
-    label: int = 0
-    skip: int | None = None
+    label: Annotated[int, Ge(0)] = 0
+    skip: TokenId | None = None
 
     @property
-    def spec(self) -> tuple[str, str]:
+    def spec(self) -> tuple[Kind, Aggregate]:
         return "reward", "sum"
 
     def token_scores(self, logits: Float[Array, "batch time labels"], traces: TraceBatch) -> Float[Array, "batch time"]:
@@ -99,26 +101,24 @@ class LastToken:
         return jnp.where(booked, read, 0.0)
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class StepEnds:
     """The score of a step is read at its last token, or at its last `marker` token where the model wants one.
 
     `scale` is "log-probability" or "probability" of `label`; with a single logit, of its sigmoid.
     """
 
-    label: int = 1
-    scale: str = "log-probability"
-    aggregate: str = "sum"
-    marker: int | None = None
+    label: Annotated[int, Ge(0)] = 1
+    scale: Literal["log-probability", "probability"] = "log-probability"
+    aggregate: Aggregate = "sum"
+    marker: TokenId | None = None
 
     def __post_init__(self):
-        if self.scale not in ("log-probability", "probability"):
-            raise ValueError(f"scale: expected 'log-probability' or 'probability', got {self.scale!r}")
         if self.aggregate == "prod" and self.scale != "probability":
             raise ValueError("aggregate: 'prod' multiplies probabilities; set scale='probability' or aggregate='sum'")
 
     @property
-    def spec(self) -> tuple[str, str]:
+    def spec(self) -> tuple[Kind, Aggregate]:
         return "reward", self.aggregate
 
     def token_scores(self, logits: Float[Array, "batch time labels"], traces: TraceBatch) -> Float[Array, "batch time"]:
@@ -131,12 +131,12 @@ class StepEnds:
         return jnp.where(ends, log_prob if self.scale == "log-probability" else jnp.exp(log_prob), 0.0)
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class PrefixValue:
     """The logit is the value of the prefix that ends with its token; tokens earn what they add to it."""
 
     @property
-    def spec(self) -> tuple[str, str]:
+    def spec(self) -> tuple[Kind, Aggregate]:
         return "value", "sum"
 
     def prefix_value(self, logits: Float[Array, "batch time labels"], traces: TraceBatch):
@@ -168,19 +168,22 @@ class HeadedDecoder(nnx.Module):
         return self.head(hidden)
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class HeadedDecoderConfig:
     """A decoder with a head and the way it is read. Parameters: {"trunk": decoder's, "head": head's}."""
 
     decoder: DecoderConfig
     head: LinearHead | MLPHead | VocabularyHead
     read: LastToken | StepEnds | PrefixValue
-    information: str = "preferences"
+    information: Information = "preferences"
 
     def __post_init__(self):
-        label, labels = self.label, self.head.labels
-        if not 0 <= label < labels:
-            raise ValueError(f"read.label: {label} is none of the head's {labels} labels (the first is 0)")
+        if not isinstance(self.read, PrefixValue):
+            sigmoid = isinstance(self.read, StepEnds) and self.head.labels == 1
+            check_label(self.read.label, 2 if sigmoid else self.head.labels)
+        if isinstance(self.head, VocabularyHead) and max(self.head.tokens) >= self.decoder.vocab_size:
+            limit = f"ids below vocab_size ({self.decoder.vocab_size})"
+            raise ValueError(f"head.tokens: expected {limit}, got {self.head.tokens}")
 
     @property
     def label(self) -> int:
@@ -210,6 +213,13 @@ class HeadedDecoderConfig:
     def with_trunk(self, params: Params, trunk: Params) -> Params:
         """Params whose trunk is that of a trained decoder of the same config."""
         return {**params, "trunk": trunk}
+
+
+def check_label(label: int, labels: int) -> None:
+    """ValueError for a label that a head does not have."""
+    if not 0 <= label < labels:
+        has = "1 label, which is 0" if labels == 1 else f"{labels} labels, 0 to {labels - 1}"
+        raise ValueError(f"label: the head has {has}; got {label}")
 
 
 def from_critic(config: CriticConfig, params: Params) -> tuple[HeadedDecoderConfig, Params]:

@@ -11,24 +11,26 @@ Reinforcement Learning", AAAI 2008. Differences from the paper:
 3. Responses longer than `num_positions` share the last position; a `vocab` below the tokenizer's hashes ids.
 """
 
-from dataclasses import dataclass
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Ge, Le
 from jaxtyping import Array, Bool, Int
 
 from reward_models.aggregation import aggregate_steps, sum_by_step
 from reward_models.networks.base import Network, Params
+from reward_models.records import record
 from reward_models.types import Scores, ScoreSpec, TraceBatch
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class LinearConfig:
     """theta . phi with `num_positions * vocab` position weights and `vocab**2` bigram weights."""
 
-    num_positions: int
-    vocab: int
-    init_scale: float = 0.0
+    num_positions: Annotated[int, Ge(1), Le(2**20)]
+    vocab: Annotated[int, Ge(1), Le(2**16)]
+    init_scale: Annotated[float, Ge(0.0)] = 0.0
     """Standard deviation of the first weights; at 0 the reward starts out uniform."""
 
     def make(self) -> Network:

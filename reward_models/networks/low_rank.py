@@ -18,25 +18,28 @@ irl/algorithms/frozen_base.py. No network knows of adapters: they enter as a ker
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Ge, Gt, Le
 from jaxtyping import Float
 
 from reward_models.networks.base import Network, Params
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.heads import HeadedDecoderConfig, VocabularyHead
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
+from reward_models.records import record
 from reward_models.tensor_file import flatten
 from reward_models.types import Array, Scores, TraceBatch
 
-TARGETS = ("query", "key", "value", "output", "gate", "up", "down")
-"""The matrices of a layer."""
-HEADS = ("full", "low_rank", "frozen")
+Target = Literal["query", "key", "value", "output", "gate", "up", "down"]
+"""A matrix of a layer."""
+Rank = Annotated[int, Ge(1), Le(2**16)]
+TARGETS: tuple[Target, ...] = get_args(Target)
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class LowRankConfig:
     """Adapters of one rank on the `targets` of every layer, and what becomes of the head.
 
@@ -45,20 +48,13 @@ class LowRankConfig:
     """
 
     network: CriticConfig | SoftAdvantageConfig | HeadedDecoderConfig
-    rank: int = 8
-    alpha: float = 16.0
-    targets: tuple[str, ...] = TARGETS
-    head: str = "full"
+    rank: Rank = 8
+    alpha: Annotated[float, Gt(0.0), Le(1e6)] = 16.0
+    targets: tuple[Target, ...] = TARGETS
+    head: Literal["full", "low_rank", "frozen"] = "full"
     rank_stabilised: bool = False
 
     def __post_init__(self):
-        unknown = [name for name in self.targets if name not in TARGETS]
-        if unknown:
-            raise ValueError(f"targets: {unknown[0]!r} is none of {', '.join(TARGETS)}")
-        if self.rank < 1:
-            raise ValueError(f"rank: expected 1 or more, got {self.rank}")
-        if self.head not in HEADS:
-            raise ValueError(f"head: expected one of {', '.join(HEADS)}, got {self.head!r}")
         if self.head != "frozen" and not has_head(self.network):
             raise ValueError(f"head: {self.head!r}, but this network has no head of its own; say head='frozen'")
         if self.head == "frozen" and not self.targets:

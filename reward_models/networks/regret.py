@@ -7,29 +7,28 @@ it points at a step by its worst token, where a sum grows with the length of the
 count, digits say; a step without any scores 0. The score of a step is booked on its last token.
 """
 
-from dataclasses import dataclass
-
 import jax
 import jax.numpy as jnp
 
 from reward_models.aggregation import aggregate_steps
-from reward_models.networks.base import Functional, Network, Params
+from reward_models.networks.base import Functional, Network, Params, TokenId
 from reward_models.networks.critic import step_ends
 from reward_models.networks.decoder import DecoderConfig
-from reward_models.types import Scores, ScoreSpec, TraceBatch
+from reward_models.records import record
+from reward_models.types import Aggregate, Information, Scores, ScoreSpec, TraceBatch
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class RegretConfig:
     """Parameters are those of the decoder."""
 
     decoder: DecoderConfig
-    judged: tuple[int, ...]
-    aggregate: str = "min"
-    information: str = "demonstrations"
+    judged: tuple[TokenId, ...]
+    aggregate: Aggregate = "min"
+    information: Information = "demonstrations"
 
     def __post_init__(self):
-        unknown = [token for token in self.judged if not 0 <= token < self.decoder.vocab_size]
+        unknown = [token for token in self.judged if token >= self.decoder.vocab_size]
         if unknown or not self.judged:
             raise ValueError(f"judged: expected ids below {self.decoder.vocab_size}, at least one, got {self.judged}")
 

@@ -9,21 +9,20 @@ log pi_E (Fu et al. 2018). A step's score is the sum over its tokens, a trace's 
 What makes it a judge rather than a second policy is what the decoder is shown: see irl/traces/windows.py.
 """
 
-from dataclasses import dataclass
-
 from reward_models.aggregation import aggregate_steps, sum_by_step
 from reward_models.networks.base import Functional, Network, Params
 from reward_models.networks.decoder import DecoderConfig, token_log_prob
-from reward_models.types import Scores, ScoreSpec, TraceBatch
+from reward_models.records import record
+from reward_models.types import Aggregate, Information, Scores, ScoreSpec, TraceBatch
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class SoftAdvantageConfig:
     """Parameters are those of the decoder."""
 
     decoder: DecoderConfig
-    aggregate: str = "sum"
-    information: str = "demonstrations"
+    aggregate: Aggregate = "sum"
+    information: Information = "demonstrations"
 
     def module(self) -> Functional:
         return self.decoder.make()

@@ -59,7 +59,7 @@ def test_the_folder_is_a_model(learned):
     folder, scorer = learned
     classes = {c.__name__: c for c in (RegretConfig, DecoderConfig, RopeScaling)}
     model = load_folder(folder / "calculations-seed-3", classes=classes)
-    assert model.manifest["windows"] == "equations" and model.manifest["trained_on"] == "sums to six"
+    assert model.manifest.windows == "equations" and model.manifest.trained_on == "sums to six"
     assert model.spec.information == "demonstrations"
     assert holds_claims(folder / "calculations-seed-3") and not holds_claims(folder)
     again = load_claims(folder / "calculations-seed-3")

@@ -1,6 +1,5 @@
 """The card says all it must, its five lines run, and what makes it worthless is refused."""
 
-import json
 import math
 
 import jax
@@ -14,6 +13,7 @@ from irl.traces.tokenize import number_tokenizer
 from irl.types import InputError
 from reward_models.checkpoint_folder import load_folder, save_folder
 from reward_models.hugging_face import save_hugging_face
+from reward_models.manifest import Provenance
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.heads import HeadedDecoderConfig, LinearHead, StepEnds
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
@@ -24,7 +24,9 @@ METRICS = {
     "a|b": Finding(math.nan, math.nan, math.nan, 0),
     "spread": Finding(0.25, math.nan, math.nan, 8),
 }
-MANIFEST = {"environment": Countdown.__name__, "seed": 3, "trained_on": "400 hands", "metrics": {"loss": 0.12345678}}
+MANIFEST = Provenance(
+    environment=Countdown.__name__, seed=3, trained_on="400 hands", metrics={"loss": 0.12345678, "auc": None}
+)
 
 
 @pytest.fixture
@@ -67,6 +69,7 @@ def test_text(folder):
         "| a\\|b | undefined | | 0 |",
         "| spread | 0.250 |  | 8 |",
         "- loss: 0.1235",
+        "- auc: undefined",
         "- Poems.",
         f"jax {jax.__version__}",
         "Card written by traceward 0.1.0",
@@ -105,7 +108,7 @@ def test_the_lines_without_a_domain_load(folder, monkeypatch):
     assert len(lines) == 5
     names = {}
     exec("\n".join(lines[:3]), names)
-    assert names["model"].manifest["seed"] == 3
+    assert names["model"].manifest.seed == 3
     compile("\n".join(lines[3:]), "card", "exec")
 
 
@@ -156,16 +159,32 @@ def test_a_language_model_gets_no_card(tmp_path):
 def test_refusals(folder):
     with pytest.raises(InputError, match="metrics: none given"):
         write_model_card(folder, {})
-    manifest = folder / "manifest.json"
-    kept = json.loads(manifest.read_text())
-    manifest.write_text(json.dumps({key: value for key, value in kept.items() if key != "trained_on"}))
-    with pytest.raises(InputError, match=r"manifest.json: trained_on: missing"):
-        write_model_card(folder, METRICS)
     (folder / "model.safetensors").write_bytes(b"0")
     with pytest.raises(InputError, match=r"model.safetensors: cannot be read"):
         write_model_card(folder, METRICS, trained_on="hands")
-    manifest.write_text("{")
-    with pytest.raises(InputError, match=r"manifest.json: cannot be read"):
+    manifest = folder / "manifest.json"
+    manifest.write_text(manifest.read_text().replace("400", "401"))
+    with pytest.raises(InputError, match=r"manifest.json: damaged or edited"):
         write_model_card(folder, METRICS)
-    with pytest.raises(InputError, match="give a model folder, as a run writes"):
+    manifest.write_text("{")
+    with pytest.raises(InputError, match=r"manifest.json, line 1, column 2: malformed JSON"):
+        write_model_card(folder, METRICS)
+    with pytest.raises(InputError, match=r"nowhere/config.json: no such file"):
         write_model_card(folder / "nowhere", METRICS)
+
+
+def test_a_card_needs_to_know_the_training_data(folder):
+    model = load_folder(folder, classes=classes())
+    given = {"params": model.params, "network": model.network, "spec": model.spec}
+    save_folder(folder, **given, tokenizer_json=model.tokenizer_json, manifest=Provenance())
+    with pytest.raises(InputError, match=r"manifest.json: trained_on: missing"):
+        write_model_card(folder, METRICS)
+
+
+def test_the_card_may_be_edited_and_goes_with_its_weights(folder):
+    card = write_model_card(folder, METRICS)
+    card.write_text(card.read_text() + "Not for poems either.\n")
+    model = load_folder(folder, classes=classes())
+    given = {"params": model.params, "network": model.network, "spec": model.spec}
+    save_folder(folder, **given, tokenizer_json=model.tokenizer_json, manifest=MANIFEST)
+    assert not card.exists()

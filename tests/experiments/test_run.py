@@ -328,7 +328,7 @@ def test_config_can_be_stepped(config_file, stages):
     saved = workspace.load_model("model")
     member, members = config.reward.network, config.reward.members
     assert saved.network == (member if members == 1 else EnsembleConfig(member=member, members=members))
-    assert saved.manifest["windows"] == "states"
+    assert saved.manifest.windows == "states"
     for given, kept in zip(jax.tree.leaves(params), jax.tree.leaves(saved.params), strict=True):
         np.testing.assert_array_equal(given, kept)
     expert = config.environment.expert(config.environment.problems("train")[0], np.random.default_rng(0))

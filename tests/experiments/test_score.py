@@ -21,6 +21,7 @@ from irl.traces.encode import Encoder
 from irl.traces.tokenize import number_tokenizer
 from reward_models.checkpoint_folder import save_folder
 from reward_models.hugging_face import save_hugging_face
+from reward_models.manifest import Provenance
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead, MLPHead, StepEnds
@@ -338,7 +339,7 @@ def calculations(tmp_path_factory):
     decoder = DecoderConfig(**{**vars(TINY), "vocab_size": tokenizer.get_vocab_size()})
     network = RegretConfig(decoder=decoder, judged=tuple(tokenizer.token_to_id(digit) for digit in "0123456789"))
     params, spec = random_params(network), network.make().spec
-    tokens, note = tokenizer.to_str(), {"windows": EQUATIONS.name}
+    tokens, note = tokenizer.to_str(), Provenance(windows=EQUATIONS.name)
     save_folder(folder, params=params, network=network, spec=spec, tokenizer_json=tokens, manifest=note)
     return folder, ClaimScorer(network, params, EQUATIONS, Encoder(tokenizer, EQUATIONS.longest, 1))
 

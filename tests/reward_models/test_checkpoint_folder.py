@@ -1,38 +1,49 @@
 """What is saved comes back; what is broken says which file, tensor or field, and what to do."""
 
 import json
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors.numpy
+from annotated_types import Ge
 
 from reward_models import checkpoint_folder
 from reward_models.checkpoint_folder import ModelFolderError, encoding_of, load_folder, save_folder
+from reward_models.manifest import Provenance, digest_of, digest_of_file
+from reward_models.records import record
 from reward_models.types import ScoreSpec
 
 TOKENIZER = '{"vocab": {"π": 0}}'
 SPEC = ScoreSpec(kind="value", aggregate="last", information="preferences")
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class TrunkConfig:
     dim: int
     widths: tuple[int, ...] = (4, 8)
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class HeadConfig:
     trunk: TrunkConfig
-    scale: float = 0.5
+    scale: Annotated[float, Ge(0.0)] = 0.5
     name: str | None = None
     bias: bool = True
 
-    def __post_init__(self):
-        if self.scale < 0:
-            raise ValueError(f"scale: expected 0 or more, got {self.scale}")
+
+@dataclass(frozen=True)
+class Plain:
+    """Nothing checks its fields."""
+
+    scale: float = 1.0
+    widths: tuple = ()
 
 
 CLASSES = {"TrunkConfig": TrunkConfig, "HeadConfig": HeadConfig}
@@ -56,7 +67,7 @@ def save(path, **changes):
         "network": NETWORK,
         "spec": SPEC,
         "tokenizer_json": TOKENIZER,
-        "manifest": {},
+        "manifest": Provenance(),
     }
     save_folder(path, **(given | changes))
 
@@ -65,7 +76,7 @@ def save(path, **changes):
 def folder(tmp_path):
     save(
         tmp_path / "model",
-        manifest={"trained_on": "game24", "metrics": {"auc": jnp.float32(0.5), "loss": np.nan}},
+        manifest=Provenance(trained_on="game24", metrics={"auc": 0.5, "loss": None}),
     )
     return tmp_path / "model"
 
@@ -76,6 +87,15 @@ def edit(file: Path, change):
     file.write_text(json.dumps(value))
 
 
+def sign(folder: Path, change=lambda manifest: None):
+    """Change the manifest and write every digest again, as somebody who edits a folder by hand may do."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"] = {name: digest_of_file(folder / name) for name in manifest["files"]}
+    change(manifest)
+    content = json.dumps(manifest | {"digest": "0" * 64})
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"digest": digest_of(content.encode())}))
+
+
 def test_everything_comes_back(folder):
     model = load_folder(folder, classes=CLASSES, expect_encoding=encoding_of(TOKENIZER), expected=weights())
     assert (model.network, model.spec, model.tokenizer_json) == (NETWORK, SPEC, TOKENIZER)
@@ -83,9 +103,9 @@ def test_everything_comes_back(folder):
     for loaded, saved in zip(jax.tree.leaves(model.params), jax.tree.leaves(weights()), strict=True):
         assert loaded.dtype == saved.dtype
         np.testing.assert_array_equal(loaded, saved)
-    assert model.manifest["information"] == "preferences"
-    assert model.manifest["metrics"] == {"auc": 0.5, "loss": None}
-    assert "jax" in model.manifest["created_with"]
+    assert model.manifest.trained_on == "game24"
+    assert model.manifest.metrics == {"auc": 0.5, "loss": None}
+    assert "jax" in model.manifest.created_with
     assert sorted(f.name for f in folder.parent.iterdir()) == ["model"]
 
 
@@ -153,11 +173,9 @@ def test_replaces_nothing_but_a_model(tmp_path):
         ({"params": jnp.ones(1)}, "expected nested dicts"),
         ({"params": {"w": [1.0]}}, "'w': expected nested dicts of arrays, got list"),
         ({"params": {"w": np.ones(2)}}, "'w': float64"),
-        ({"network": HeadConfig(trunk=TrunkConfig(dim=3), scale=float("inf"))}, r"network\.scale: inf"),
-        ({"network": TrunkConfig(dim=3, widths=(1, len))}, r"network\.widths\[1\]"),
-        ({"spec": ScoreSpec(information="telepathy")}, r"spec\.information: 'telepathy'"),
-        ({"manifest": {"encoding": "mine"}}, r"manifest\.encoding"),
-        ({"manifest": {"metrics": {1, 2}}}, "manifest: .*set"),
+        ({"network": Plain(scale=float("inf"))}, r"network\.scale: inf"),
+        ({"network": Plain(widths=(1, len))}, r"network\.widths\[1\]"),
+        ({"spec": ScoreSpec(information="telepathy")}, r"spec: information: expected .*, got 'telepathy'"),
     ],
 )
 def test_what_cannot_come_back_is_not_saved(folder, changes, message):
@@ -186,6 +204,9 @@ def test_no_folder(tmp_path):
 def test_truncated_weights(folder):
     content = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(content[:-4])
+    with pytest.raises(ModelFolderError, match=r"model\.safetensors: damaged or edited"):
+        load_folder(folder, classes=CLASSES)
+    sign(folder)
     with pytest.raises(ModelFolderError, match=r"model\.safetensors: truncated"):
         load_folder(folder, classes=CLASSES)
 
@@ -196,35 +217,148 @@ def test_weights_that_are_not_finite(folder):
     position = content.rindex(np.float32(5).tobytes())
     content[position : position + 4] = np.float32(np.nan).tobytes()
     file.write_bytes(content)
+    sign(folder)
     with pytest.raises(ModelFolderError, match=r"model\.safetensors: tensor 'trunk\.\w+': 1 of 6"):
         load_folder(folder, classes=CLASSES)
 
 
 @pytest.mark.parametrize(
-    ("file", "change", "message"),
+    ("change", "message"),
     [
-        (
-            "config.json",
-            lambda c: c["network"].update({"class": "Evil"}),
-            "unknown network class 'Evil'; known: Head",
-        ),
-        (
-            "config.json",
-            lambda c: c["network"]["trunk"].update(dims=3),
-            r"network\.trunk: .*'dims'.* mean 'dim'",
-        ),
-        ("config.json", lambda c: c["network"].update(zzz=3), "'zzz' of HeadConfig; a newer version"),
-        ("config.json", lambda c: c["network"]["trunk"].pop("dim"), "no TrunkConfig can be made .*'dim'"),
-        ("config.json", lambda c: c["network"].update(scale=-1), "scale: expected 0 or more"),
-        ("config.json", lambda c: c["spec"].update(sort="x"), "spec: unexpected field 'sort'"),
-        ("config.json", lambda c: c.pop("spec"), "spec: expected an object with kind"),
-        ("config.json", lambda c: c.update(format=2), "format 2, this version reads 1; upgrade"),
-        ("manifest.json", lambda c: c.update(encoding="0" * 64), r"tokenizer\.json: changed"),
+        (lambda c: c["network"].update({"class": "Evil"}), "unknown class 'Evil'; known: HeadConfig, Trunk"),
+        (lambda c: c["network"].update({"class": ["x"]}), r"unknown class \['x'\]"),
+        (lambda c: c["network"]["trunk"].update(dims=3), r"network\.trunk: .*'dims'.* mean 'dim'"),
+        (lambda c: c["network"].update(zzz=3), "'zzz' of HeadConfig; a newer version"),
+        (lambda c: c["network"]["trunk"].pop("dim"), r"network\.trunk: TrunkConfig\.dim: missing"),
+        (lambda c: c["network"].update(scale=-1), r"scale: expected at least 0\.0, got -1"),
+        (lambda c: c["network"].update(scale=10**400), "scale: expected a"),
+        (lambda c: c["network"].update(bias=1), "bias: expected true or false, got 1"),
+        (lambda c: c["network"]["trunk"].update(dim=True), "dim: expected an integer, got True"),
+        (lambda c: c["network"].update(trunk=4), "trunk: expected an object, got 4"),
+        (lambda c: c.update(network=[1]), r"network: expected an object, got \[1\]"),
+        (lambda c: c["spec"].update(sort="x"), r"spec\.sort: unknown field"),
+        (lambda c: c["spec"].update(aggregate="median"), r"spec\.aggregate: expected 'last', .*, got 'median'"),
+        (lambda c: c["spec"].pop("kind"), r"spec\.kind: missing"),
+        (lambda c: c.pop("spec"), "spec: missing"),
+        (lambda c: c.update(format=2), "format: unknown field"),
     ],
 )
-def test_edited_files(folder, file, change, message):
-    edit(folder / file, change)
+def test_edited_config(folder, change, message):
+    edit(folder / "config.json", change)
+    with pytest.raises(ModelFolderError, match=r"config\.json: damaged or edited since it was saved"):
+        load_folder(folder, classes=CLASSES)
+    sign(folder)
+    with pytest.raises(ModelFolderError, match=r"config\.json: .*" + message):
+        load_folder(folder, classes=CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.update(windows="state"), "windows: expected 'whole trace', 'states', .* got 'state'"),
+        (lambda m: m.pop("windows"), "windows: missing"),
+        (lambda m: m.update(window="states"), "window: unknown field; did you mean 'windows'"),
+        (lambda m: m.update(seed="3"), "seed: expected an integer, got '3'"),
+        (lambda m: m.update(seed=-1), "seed: expected at least 0"),
+        (lambda m: m.update(metrics={"auc": "high"}), r"metrics\.auc: expected a number"),
+        (lambda m: m.update(trained_on=[1]), r"trained_on: expected a string, got \[1\]"),
+        (lambda m: m["files"].pop("config.json"), r"files: expected the digests of model\.safetensors, config\.json"),
+        (lambda m: m["files"].update(other="0" * 64), "files: expected the digests of"),
+        (lambda m: m["files"].update({"config.json": "0"}), r"files\.config\.json: .*got '0'"),
+        (lambda m: m["files"].update({"tokenizer.json": "0" * 64}), "damaged or edited"),
+        (lambda m: m.update(format=3), r"format 3, this version reads 2; upgrade"),
+        (lambda m: m.update(format=True), "format True, this version reads 2"),
+        (lambda m: m.update(format=1), "format 1 of an earlier version, .* run the same `traceward run` command again"),
+    ],
+)
+def test_edited_manifest(folder, change, message):
+    """Also where the editor writes the digests again."""
+    sign(folder, change)
+    with pytest.raises(ModelFolderError, match=r"(manifest|tokenizer)\.json: .*" + message):
+        load_folder(folder, classes=CLASSES)
+
+
+def test_an_edit_of_the_manifest_alone(folder):
+    edit(folder / "manifest.json", lambda manifest: manifest.update(seed=4))
+    with pytest.raises(ModelFolderError, match=r"manifest\.json: damaged or edited since it was saved"):
+        load_folder(folder, classes=CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 200_000, "JSON that cannot be read"),
+        ('{"format": 2, "format": 2}', "the key 'format' occurs twice"),
+        ('{"format": ' + "9" * 5_000 + "}", "JSON that cannot be read"),
+        ("[]", "format None"),
+        ("3", "format None"),
+        ('{"format": 2, "files": ' + "[" * 500 + "]" * 500 + "}", "manifest"),
+    ],
+)
+def test_manifests_that_are_none(folder, text, message):
+    (folder / "manifest.json").write_text(text)
     with pytest.raises(ModelFolderError, match=message):
+        load_folder(folder, classes=CLASSES)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_bit_flip_is_found(folder, seed):
+    """100 of 100, uniform over the bits of all files that are read."""
+    rng, files = np.random.default_rng(seed), [folder / name for name in checkpoint_folder.FILES]
+    contents = [file.read_bytes() for file in files]
+    bits = np.cumsum([8 * len(content) for content in contents])
+    for bit in rng.integers(bits[-1], size=100):
+        _check_flip(files, contents, bits, int(bit))
+
+
+def test_every_bit_of_the_texts_counts(folder):
+    """Spaces, line breaks and the case of letters too."""
+    files = [folder / name for name in ("config.json", "tokenizer.json", "manifest.json")]
+    contents = [file.read_bytes() for file in files]
+    bits = np.cumsum([8 * len(content) for content in contents])
+    for bit in range(0, int(bits[-1]), 3):
+        _check_flip(files, contents, bits, bit)
+
+
+def _check_flip(files, contents, bits, bit):
+    number = int(np.searchsorted(bits, bit, side="right"))
+    at = bit - (int(bits[number - 1]) if number else 0)
+    flipped = bytearray(contents[number])
+    flipped[at // 8] ^= 1 << at % 8
+    files[number].write_bytes(flipped)
+    with pytest.raises(ModelFolderError, match=files[number].name):
+        load_folder(files[0].parent, classes=CLASSES)
+    files[number].write_bytes(contents[number])
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_permissions_are_those_of_any_new_file(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        save(tmp_path / "model")
+    finally:
+        os.umask(before)
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "model").iterdir()}
+    assert modes == dict.fromkeys(checkpoint_folder.FILES, 0o666 & ~umask)
+
+
+@pytest.mark.parametrize("kind", ["F8_E4M3", "F8_E5M2", "F64", "I64", "I4", "F4", "C64"])
+def test_types_that_are_not_read_are_named(folder, kind):
+    """Some are unknown to safetensors, some to numpy, and 64 bits are more than jax keeps."""
+    size = {"I64": 16, "F64": 16, "C64": 16, "F4": 1}.get(kind, 2)
+    header = json.dumps({"w": {"dtype": kind, "shape": [2], "data_offsets": [0, size]}}).encode()
+    content = len(header).to_bytes(8, "little") + header + bytes(size)
+    (folder / "model.safetensors").write_bytes(content)
+    sign(folder)
+    with pytest.raises(ModelFolderError, match=rf"model\.safetensors: .*{kind}"):
+        load_folder(folder, classes=CLASSES)
+
+
+@pytest.mark.parametrize("names", [("a", "a.b"), ("layers.1", "layers.01")])
+def test_tensors_with_one_name(folder, names):
+    safetensors.numpy.save_file(dict.fromkeys(names, np.zeros(1, np.float32)), folder / "model.safetensors")
+    sign(folder)
+    with pytest.raises(ModelFolderError, match=rf"tensor '{names[1]}'|tensor '{names[0]}'"):
         load_folder(folder, classes=CLASSES)
 
 

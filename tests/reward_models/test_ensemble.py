@@ -7,6 +7,7 @@ import pytest
 
 from reward_models.aggregation import aggregate_steps, sum_by_step
 from reward_models.checkpoint_folder import load_folder, save_folder
+from reward_models.manifest import Provenance
 from reward_models.networks.base import Network
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderConfig
@@ -14,6 +15,7 @@ from reward_models.networks.ensemble import REDUCTIONS, EnsembleConfig, stack_me
 from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead, PrefixValue, VocabularyHead
 from reward_models.networks.low_rank import LowRankConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
+from reward_models.records import InputError
 from reward_models.scoring import make_score_fn
 from reward_models.tensor_file import flatten
 from reward_models.types import Scores, ScoreSpec, TraceBatch
@@ -269,7 +271,14 @@ def test_a_mean_of_values_is_a_value_and_no_other_reduction_is(reduction, params
 def test_trained_apart_stacked_saved_and_loaded(name, params_of, tmp_path):
     config, params = SHARED[name], params_of[name]
     stacked = stack_members(config.member_params(params), config.shared)
-    save_folder(tmp_path / "m", params=stacked, network=config, spec=config.make().spec, tokenizer_json="", manifest={})
+    save_folder(
+        tmp_path / "m",
+        params=stacked,
+        network=config,
+        spec=config.make().spec,
+        tokenizer_json="",
+        manifest=Provenance(),
+    )
     kinds = (EnsembleConfig, LowRankConfig, CriticConfig, HeadedDecoderConfig, DecoderConfig, LinearHead, PrefixValue)
     expected = jax.eval_shape(config.make().init, jax.random.key(0))
     model = load_folder(tmp_path / "m", classes={c.__name__: c for c in kinds}, expected=expected)
@@ -289,8 +298,11 @@ def test_members_with_different_trunks_do_not_share_one(params_of):
 @pytest.mark.parametrize(
     "fields, message",
     [
-        ({"reduction": "median"}, "mean, min, pessimistic, got 'median'"),
-        ({"shared": "head"}, "shared: expected None or one of trunk, base, got 'head'"),
+        ({"reduction": "median"}, "reduction: expected 'mean', 'min' or 'pessimistic', got 'median'"),
+        ({"shared": "head"}, "shared: expected 'trunk' or 'base', got 'head'"),
+        ({"members": 0}, "members: expected at least 1, got 0"),
+        ({"members": 10**12}, "members: expected at most 4096"),
+        ({"penalty": float("nan")}, "penalty: expected a finite number"),
         ({"shared": "base"}, "'base' is part of a LowRankConfig, not of a CriticConfig"),
         ({"shared": "trunk", "member": MEMBERS["advantage"]}, "part of a CriticConfig or HeadedDecoderConfig, not of"),
         (
@@ -303,5 +315,5 @@ def test_members_with_different_trunks_do_not_share_one(params_of):
     ],
 )
 def test_bad_configs_are_refused(fields, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         EnsembleConfig(**({"member": MEMBERS["critic"], "members": 2} | fields))

@@ -19,6 +19,7 @@ from reward_models.networks.heads import (
     VocabularyHead,
     from_critic,
 )
+from reward_models.records import InputError
 from reward_models.types import ScoreSpec, TraceBatch
 
 DECODER = DecoderConfig(vocab_size=13, num_layers=1, dim=8, num_heads=2, num_kv_heads=1, head_dim=4, hidden_dim=12)
@@ -214,11 +215,21 @@ def test_a_step_critic_is_a_token_classifier():
         (lambda: StepEnds(aggregate="prod"), "'prod' multiplies probabilities"),
         (
             lambda: HeadedDecoderConfig(decoder=DECODER, head=LinearHead(labels=2), read=LastToken(label=2)),
-            r"read\.label: 2 is none of the head's 2 labels",
+            r"label: the head has 2 labels, 0 to 1; got 2",
         ),
-        (lambda: dataclasses.replace(CONFIGS["tokens"], read=StepEnds(label=-1)), "-1 is none"),
+        (lambda: dataclasses.replace(CONFIGS["tokens"], read=StepEnds(label=-1)), "label: expected at least 0, got -1"),
+        (
+            lambda: HeadedDecoderConfig(decoder=DECODER, head=LinearHead(), read=LastToken(label=99)),
+            "label: the head has 1 label, which is 0; got 99",
+        ),
+        (
+            lambda: HeadedDecoderConfig(decoder=DECODER, head=VocabularyHead(tokens=(10**6,)), read=LastToken()),
+            "head.tokens: expected ids below vocab_size",
+        ),
+        (lambda: VocabularyHead(tokens=()), "tokens"),
+        (lambda: LinearHead(labels=0), "labels: expected at least 1, got 0"),
     ],
 )
 def test_configs_that_make_no_sense(make, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         make()

@@ -303,15 +303,18 @@ def test_a_process_reward_model_with_code_is_read_without_it(tmp_path):
         ),
         (lambda c: c.update(auto_map={"AutoModel": "m.M"}), "LlamaForSequenceClassification needs code"),
         (lambda c: c.update(quantization_config={"bits": 4}), "quantization_config: "),
-        (lambda c: c.update(hidden_act="gelu"), "hidden_act: 'gelu' is not supported, only 'silu'"),
+        (lambda c: c.update(hidden_act="gelu"), "hidden_act: expected 'silu', got 'gelu'"),
         (lambda c: c.update(attention_bias=True), "attention_bias: true"),
-        (lambda c: c.update(mlp_bias=True), "mlp_bias: True"),
+        (lambda c: c.update(mlp_bias=True), "mlp_bias: expected False, got True"),
         (lambda c: c.update(rope_parameters={"rope_type": "yarn", "factor": 4.0}), "rotary embeddings .*yarn"),
-        (lambda c: c.update(rope_parameters={"rope_type": "llama3", "factor": 4.0}), "low_freq_factor: .*None"),
-        (lambda c: c.pop("hidden_size"), "hidden_size: expected a whole number above 0, found None"),
-        (lambda c: c.update(num_hidden_layers="2"), "num_hidden_layers: .* found '2'"),
-        (lambda c: c.update(rms_norm_eps=None), "rms_norm_eps: .* found None"),
-        (lambda c: c.update(pad_token_id=-1), "pad_token_id: .* found -1"),
+        (
+            lambda c: c.update(rope_parameters={"rope_type": "llama3", "factor": 4.0}),
+            "rope_parameters: low_freq.*: missing",
+        ),
+        (lambda c: c.pop("hidden_size"), "hidden_size: missing"),
+        (lambda c: c.update(num_hidden_layers="2"), "num_hidden_layers: expected an integer, got '2'"),
+        (lambda c: c.update(rms_norm_eps=None), "rms_norm_eps: expected a number, got None"),
+        (lambda c: c.update(pad_token_id=-1), "pad_token_id: expected an id below vocab_size .*, got -1"),
     ],
 )
 def test_configs_that_are_refused(folder, change, message):
@@ -346,6 +349,14 @@ def poison(tensors):
             lambda t: t.update({"score.weight": np.ones((1, 8), np.int8)}),
             r"'score\.weight' is I8, expected F32, BF16, F16",
         ),
+        (
+            lambda t: t.update({"score.weight": np.ones((1, 8), ml_dtypes.float8_e4m3fn)}),
+            r"'score\.weight' is F8_E4M3, expected F32, BF16, F16",
+        ),
+        (
+            lambda t: t.update({"model.norm.weight": np.ones(8, ml_dtypes.float8_e5m2)}),
+            r"'model\.norm\.weight' is F8_E5M2, expected F32, BF16, F16",
+        ),
     ],
 )
 def test_weights_that_are_refused(folder, change, message):
@@ -365,8 +376,11 @@ def test_files_that_are_refused(folder):
     (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../x.safetensors"}}')
     with pytest.raises(ModelFolderError, match="must map tensors to files of this folder"):
         load_hugging_face(folder)
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": 3}}')
+    with pytest.raises(ModelFolderError, match=r"index\.json: weight_map\.a: expected a string, got 3"):
+        load_hugging_face(folder)
     (folder / "config.json").write_text("{")
-    with pytest.raises(ModelFolderError, match=r"config\.json: cannot be read as JSON"):
+    with pytest.raises(ModelFolderError, match=r"config\.json, line 1, column 2: malformed JSON"):
         load_hugging_face(folder)
     with pytest.raises(ModelFolderError, match="dtype: expected float32 or bfloat16"):
         load_hugging_face(folder, dtype="float16")
@@ -398,3 +412,27 @@ def test_parameters_that_are_not_saved(tmp_path):
     (tmp_path / "model").mkdir()
     with pytest.raises(ModelFolderError, match="exists; give a new folder"):
         save(tmp_path / "model")
+
+
+def test_a_tensor_in_two_shards(tmp_path):
+    save(tmp_path / "model", shard_bytes=600)
+    files = sorted((tmp_path / "model").glob("*.safetensors"))
+    tensors = safetensors.numpy.load_file(files[0]) | safetensors.numpy.load_file(files[1])
+    safetensors.numpy.save_file(tensors, files[1], metadata={"format": "pt"})
+    with pytest.raises(ModelFolderError, match=rf"{files[1].name}: tensor .* is also in {files[0].name}"):
+        load_hugging_face(tmp_path / "model")
+
+
+def test_sizes_are_compared_before_data_is_read(folder, monkeypatch):
+    """A config of a million tokens does not reserve memory for them."""
+    edit(folder, lambda config: config.update(vocab_size=2**24, intermediate_size=2**20))
+    monkeypatch.setattr(np, "empty", lambda *_: pytest.fail("memory was allocated"))
+    with pytest.raises(ModelFolderError, match=r"expected \[\d+, \d+\] by config\.json"):
+        load_hugging_face(folder)
+
+
+@pytest.mark.parametrize("shard_bytes", [5_000_000_000, 600])
+def test_permissions_are_those_of_any_new_file(tmp_path, shard_bytes):
+    save(tmp_path / "model", shard_bytes=shard_bytes)
+    modes = {file.name: oct(file.stat().st_mode & 0o777) for file in (tmp_path / "model").iterdir()}
+    assert set(modes.values()) == {modes["config.json"]}

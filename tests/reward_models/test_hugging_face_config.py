@@ -6,7 +6,8 @@ import pytest
 
 from reward_models.hugging_face_config import read_config
 from reward_models.networks.decoder import DecoderConfig, RopeScaling
-from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead
+from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead, StepEnds
+from reward_models.records import InputError
 
 COMMON = {"hidden_act": "silu", "initializer_range": 0.02, "torch_dtype": "bfloat16", "use_cache": True}
 LLAMA_32_1B = {
@@ -292,9 +293,139 @@ def test_layers_with_a_window(kinds):
         ),
         (QWEN25_05B | {"rope_scaling": {"type": "yarn", "factor": 4.0}}, "rotary embeddings .*yarn.* not supported"),
         (LLAMA_2_7B | {"attention_bias": True}, "attention_bias: true is not supported"),
-        (LLAMA_2_7B | {"mlp_bias": True}, "mlp_bias: True is not supported"),
+        (LLAMA_2_7B | {"mlp_bias": True}, "mlp_bias: expected False, got True"),
     ],
 )
 def test_published_features_that_are_refused(config, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         read_config(config, dtype="float32")
+
+
+def classifier(config, task="ForSequenceClassification", **more):
+    family = config["architectures"][0].removesuffix("ForCausalLM")
+    return config | {"architectures": [family + task], "id2label": {"0": "LABEL_0"}, "pad_token_id": 7} | more
+
+
+SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "max_position_embeddings",
+)
+
+
+@pytest.mark.parametrize("value", [0, -1, 10**12, 10**400, 1.5, True, "4", [4], {"a": 4}])
+@pytest.mark.parametrize("key", [*SIZES, "sliding_window"])
+def test_sizes_out_of_range(key, value):
+    with pytest.raises(InputError, match=rf"config\.json: {key}: expected "):
+        read_config(LLAMA_32_1B | {key: value}, dtype="float32")
+
+
+LLAMA3 = LLAMA_32_1B["rope_scaling"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rope_theta": 0}, r"rope_theta: expected more than 1\.0, got 0"),
+        ({"rope_theta": -10_000.0}, "rope_theta: expected more than"),
+        ({"rope_theta": 1e300}, "rope_theta: expected at most"),
+        ({"rope_theta": float("nan")}, "rope_theta: expected a finite number"),
+        ({"rope_theta": float("inf")}, "rope_theta: expected "),
+        ({"rope_theta": "10000"}, "rope_theta: expected a number, got '10000'"),
+        ({"rope_theta": True}, "rope_theta: expected a number, got True"),
+        (
+            {"rope_parameters": {"rope_type": "default", "rope_theta": 0.5}},
+            "rope_theta: expected more",
+        ),
+        ({"rope_parameters": {"rope_type": 3}}, "rope_parameters: rope_type: expected a string, got 3"),
+        ({"rope_parameters": [1]}, r"rope_parameters: expected an object, got \[1\]"),
+        ({"rope_scaling": LLAMA3 | {"factor": 0.5}}, r"rope_scaling: factor: expected at least 1\.0"),
+        ({"rope_scaling": LLAMA3 | {"factor": 1e30}}, "rope_scaling: factor: expected at most"),
+        ({"rope_scaling": LLAMA3 | {"high_freq_factor": 1.0}}, r"high_freq_factor: expected more than low_freq_factor"),
+        ({"rope_scaling": LLAMA3 | {"original_max_position_embeddings": 0}}, "original_max_position_embeddings"),
+        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor: expected "),
+        ({"rms_norm_eps": 0.0}, "rms_norm_eps: expected at least 1e-12, got 0.0"),
+        ({"rms_norm_eps": -1e-6}, "rms_norm_eps: expected at least"),
+        ({"rms_norm_eps": 3.0}, r"rms_norm_eps: expected at most 0\.01, got 3\.0"),
+        ({"rms_norm_eps": 10**400}, "rms_norm_eps: expected a finite number"),
+        ({"num_attention_heads": 30}, "num_key_value_heads: expected a divisor of num_attention_heads .30., got 8"),
+        ({"num_attention_heads": 24, "head_dim": None}, "hidden_size: expected a multiple of num_attention_heads"),
+        ({"head_dim": 63}, "head_dim: expected an even number, got 63"),
+        ({"tie_word_embeddings": "yes"}, "tie_word_embeddings: expected true or false, got 'yes'"),
+        ({"architectures": 5}, "architectures: expected a list, got 5"),
+        ({"architectures": []}, r"architectures: \[\] is not supported"),
+        ({"architectures": [None]}, r"architectures\.0: expected a string"),
+        ({"num_hidden_layers": None}, "num_hidden_layers: expected an integer, got None"),
+    ],
+)
+def test_values_out_of_range(change, message):
+    with pytest.raises(InputError, match=rf"config\.json: .*{message}"):
+        read_config(LLAMA_32_1B | change, dtype="float32")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"id2label": {"1": "LABEL_1"}}, 'id2label: expected the keys "0" to "0", got 1'),
+        ({"id2label": {"0": "a", "2": "b"}}, 'id2label: expected the keys "0" to "1"'),
+        ({"id2label": {"0": 3}}, r"id2label\.0: expected a string"),
+        ({"id2label": ["a"]}, "id2label: expected an object"),
+        ({"label2id": {"LABEL_0": 5}}, "label2id: expected the ids of id2label, 0 to 0"),
+        ({"num_labels": 3}, "num_labels: expected the 1 of id2label, got 3"),
+        ({"id2label": None, "num_labels": 0}, "num_labels: expected at least 1"),
+        ({"pad_token_id": -1}, r"pad_token_id: expected an id below vocab_size \(128256\) or null, got -1"),
+        ({"pad_token_id": 128256}, "pad_token_id: expected an id below vocab_size"),
+        ({"pad_token_id": [1]}, "pad_token_id: expected an integer"),
+        ({"traceward": {"read": {"class": "LastToken", "label": 99}}}, "the head has 1 label, which is 0; got 99"),
+        ({"traceward": {"read": {"class": "os.system"}}}, "traceward.read: unknown class 'os.system'"),
+        ({"traceward": {"read": 5}}, "traceward.read: expected an object, got 5"),
+        ({"traceward": {"information": "telepathy"}}, "traceward.information: expected 'demonstrations'"),
+        ({"traceward": {"reads": {}}}, "traceward.reads: unknown field"),
+    ],
+)
+def test_heads_out_of_range(change, message):
+    with pytest.raises(InputError, match=rf"config\.json: .*{message}"):
+        read_config(classifier(LLAMA_32_1B, **change), dtype="float32")
+
+
+@pytest.mark.parametrize(
+    ("names", "label", "message"),
+    [
+        ({"0": "a"}, 99, "label: the head has 1 label, which is 0; got 99"),
+        ({"0": "a"}, 1, "label: the head has 1 label, which is 0; got 1"),
+        ({"0": "a"}, -1, "label: the head has 1 label, which is 0; got -1"),
+        ({"0": "a", "1": "b", "2": "c"}, 3, "label: the head has 3 labels, 0 to 2; got 3"),
+    ],
+)
+@pytest.mark.parametrize("task", ["ForSequenceClassification", "ForTokenClassification"])
+def test_labels_that_a_head_does_not_have(names, label, message, task):
+    config = classifier(LLAMA_32_1B, task, id2label=names)
+    with pytest.raises(InputError, match=message):
+        read_config(config, dtype="float32", label=label)
+
+
+def test_a_label_of_a_language_model():
+    with pytest.raises(InputError, match="label: a language model has none; leave it out, got 0"):
+        read_config(LLAMA_32_1B, dtype="float32", label=0)
+
+
+def test_names_of_labels_may_differ():
+    """Many published classifiers name their labels in one of the two mappings only."""
+    config = classifier(
+        LLAMA_32_1B,
+        "ForTokenClassification",
+        id2label={"0": "bad", "1": "good"},
+        label2id={"LABEL_0": 0, "LABEL_1": 1},
+    )
+    assert read_config(config, dtype="float32").read == StepEnds(label=1)
+
+
+def test_layer_types_of_another_depth():
+    window = {"use_sliding_window": True, "sliding_window": 4096, "layer_types": ["sliding_attention"] * 3}
+    with pytest.raises(InputError, match="layer_types: expected one for each of 28 layers, got 3"):
+        read_config(QWEN3_06B | window, dtype="float32")

@@ -7,6 +7,7 @@ import pytest
 
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.regret import RegretConfig
+from reward_models.records import InputError
 from reward_models.types import TraceBatch
 
 DECODER = DecoderConfig(vocab_size=12, num_layers=2, dim=16, num_heads=2, num_kv_heads=1, head_dim=8, hidden_dim=32)
@@ -52,7 +53,14 @@ def test_only_judged_tokens_count():
     assert (every <= 0).all() and (every < 0).any()
 
 
-@pytest.mark.parametrize("judged", [(), (12,), (-1,)])
-def test_tokens_that_are_none_are_refused(judged):
-    with pytest.raises(ValueError, match="judged: expected ids below 12, at least one"):
+@pytest.mark.parametrize(
+    "judged, message",
+    [
+        ((), "judged: expected ids below 12, at least one"),
+        ((12,), "judged: expected ids below 12, at least one"),
+        ((-1,), "judged.0: expected at least 0, got -1"),
+    ],
+)
+def test_tokens_that_are_none_are_refused(judged, message):
+    with pytest.raises(InputError, match=message):
         RegretConfig(decoder=DECODER, judged=judged)
