@@ -1,13 +1,14 @@
-"""The command `traceward`: run, score, rerank, evaluate, report."""
+"""The command `traceward`: run, score, rerank, evaluate, report.
+
+The imports of this file are few: until `main` has installed its signal handlers, Ctrl-C ends in a traceback.
+"""
 
 import errno
 import os
 import sys
 from collections.abc import Sequence
 
-from experiments.memory import keep_freed_memory
-from irl.types import InputError
-from reward_models.checkpoint_folder import ModelFolderError
+from experiments.stopping import stop_at_signals, stop_inside_calls
 
 USAGE = """usage: traceward COMMAND ...
 
@@ -17,31 +18,41 @@ USAGE = """usage: traceward COMMAND ...
   evaluate                       accuracy of reranking against the number of candidates, beside baselines
   report FOLDER                  write report.html of a run folder again
 
-`traceward COMMAND --help` tells the options of a command."""
+`traceward COMMAND --help` lists the options of a command."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point; exit code 2 and one message for anything a person can mend."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    keep_freed_memory()
+    """Entry point. A problem that the user can solve ends in one line on stderr and exit code 2.
+
+    Without `arguments` this is the process of the command: SIGINT and SIGTERM stop it. A caller that gives arguments
+    keeps its own handlers.
+    """
+    if arguments is None:
+        stop_at_signals()
+    from experiments.memory import keep_freed_memory
+    from reward_models.records import InputError
+
+    keep_freed_memory()  # before any thread
+    if arguments is None:
+        stop_inside_calls()
     try:
-        code = _dispatch(arguments)
+        code = _dispatch(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
         sys.exit(code)
-    except (InputError, ModelFolderError) as error:
+    except InputError as error:
         print(f"traceward: {error}", file=sys.stderr)
         sys.exit(2)
-    except BrokenPipeError:  # the reader (`| head`) has seen enough
+    except BrokenPipeError:  # the reader (`| head`) has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        advice = "free some space and run the same command again: a run goes on from its last checkpoint"
+        advice = "free some space and run the same command again: a run resumes from its last checkpoint"
         print(f"traceward: {error.filename or 'disk'}: disk full; {advice}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("traceward: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("traceward: stopped; the same command resumes from what is saved", file=sys.stderr)
         sys.exit(130)
 
 
@@ -63,5 +74,7 @@ def _dispatch(arguments: list[str]) -> int:
             from experiments.report_command import main as run
         case _:
             known = "run, score, rerank, evaluate, report"
+            from reward_models.records import InputError
+
             raise InputError(f"unknown command {command!r}; expected one of {known}")
     return run(rest)

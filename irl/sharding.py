@@ -116,6 +116,7 @@ def initialise_distributed(environ: Mapping[str, str] = os.environ) -> bool:
     tasks, and on a TPU slice of several hosts, jax finds them by itself. Returns whether there are several.
     """
     missing = [name for name in _VARIABLES if name not in environ]
+    jax.config.update("jax_enable_preemption_service", False)  # it would catch SIGTERM, which ends the command
     if len(missing) == len(_VARIABLES):
         several = _number(environ, "SLURM_STEP_NUM_TASKS") > 1 or "," in environ.get("TPU_WORKER_HOSTNAMES", "")
         if several:

@@ -20,6 +20,7 @@ import safetensors.numpy
 
 from irl.control import imitation_format, minari_format
 from irl.control.trajectories import Trajectory, check_alike
+from irl.leftovers import removed_at_exit
 from irl.traces.json_lines import FilePath, why_unwritable
 from irl.types import InputError
 
@@ -117,8 +118,8 @@ def _split(tensors: Mapping[str, np.ndarray], environments: Sequence[str]) -> li
 def _replace(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
+        with removed_at_exit(temporary):
+            temporary.write_bytes(data)
+            os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise InputError(f"{path}: {why_unwritable(error)} and run again, nothing was overwritten") from error

@@ -19,6 +19,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from irl.leftovers import removed_at_exit
 from irl.types import InputError
 
 FilePath = str | os.PathLike[str]
@@ -118,15 +119,12 @@ def _replacing(path: FilePath) -> Iterator[BinaryIO]:
     target = Path(os.path.realpath(path))
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
-        raw = open(temporary, "xb")
-        try:
-            with raw:
+        with removed_at_exit(temporary):
+            with open(temporary, "xb") as raw:
                 yield raw
                 raw.flush()
                 os.fsync(raw.fileno())
             os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"{path}: {why_unwritable(error)} and run again, nothing was overwritten") from error
 
