@@ -46,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):  # only a path of the user
+            print(f"traceward: {error.filename}: {error.strerror}; check the path", file=sys.stderr)
+            sys.exit(2)
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         advice = "free some space and run the same command again: a run resumes from its last checkpoint"

@@ -1,7 +1,9 @@
 """Where a command may write: checks of `--output` before anything starts."""
 
+import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from irl.traces.json_lines import why_unwritable
@@ -29,6 +31,29 @@ def check_output(output: Path | str, *, inputs: Iterable[Path] = (), models: Ite
         if folder in (real, *real.parents):
             raise InputError(f"--output {output}: is inside the model folder {folder}; choose another folder")
     return real
+
+
+@contextmanager
+def working_in(folder: Path) -> Iterator[None]:
+    """Turn errors of the file system inside a run folder into InputErrors that name the path.
+
+    A full disk is left to the command line, and an error elsewhere is not an error of the folder.
+    """
+    try:
+        yield
+    except OSError as error:
+        inside = _real(folder)
+        place = next((path for path in _places(error) if path == inside or inside in path.parents), None)
+        if place is None or error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        advice = "a run must be able to read and write every path in its folder"
+        raise InputError(f"{place}: {error.strerror}; {advice}") from error
+
+
+def _places(error: OSError) -> list[Path]:
+    """The paths that an error of the file system names."""
+    names = [name for name in (error.filename, error.filename2) if isinstance(name, str | os.PathLike)]
+    return [Path(os.path.realpath(name)) for name in names]
 
 
 def _real(path: Path | str) -> Path:

@@ -4,24 +4,32 @@ import difflib
 import importlib
 import importlib.util
 import json
+import reprlib
+import shlex
 import shutil
 import sys
 import traceback
-from collections.abc import Sequence
-from contextlib import redirect_stderr
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import fields, is_dataclass, replace
 from functools import partial
+from importlib.abc import Loader
 from io import StringIO
 from pathlib import Path
+from types import ModuleType
 from typing import Any, get_args, get_type_hints
 
+import jax
 import tyro
 
 import configs
 from experiments.compilation_cache import keep_compiled_programs
 from experiments.config_classes import CONFIG_CLASSES, RUNS, Run
+from experiments.locks import exclusive
 from experiments.option_errors import naming_option, unreadable_option
+from experiments.outputs import check_output, working_in
 from irl.sharding import initialise_distributed
+from irl.traces.json_lines import why_unwritable
 from irl.types import InputError
 from reward_models.config_json import decode, encode
 from reward_models.records import read_json
@@ -29,8 +37,8 @@ from reward_models.records import read_json
 HELP = """usage: traceward run CONFIG [--output FOLDER] [--overwrite] [--seed N] [--a.b value ...]
 
 CONFIG     a name in configs/ (quickstart, smoke, ...), a .py file with `config = ...`, or a run's config.json
---output   the run folder (default runs/NAME); a folder that has a run goes on where it stopped
---overwrite  throw away what the folder holds and start anew
+--output   the run folder (default runs/NAME); an existing run of the same config is resumed
+--overwrite  delete the run in the folder and start anew
 --a.b value  any field of the config; `traceward run CONFIG --help` lists them all
 """
 
@@ -39,22 +47,47 @@ def main(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(HELP)
         return 0 if arguments else 2
-    initialise_distributed()
+    several = initialise_distributed()
     keep_compiled_programs()
     name, rest = arguments[0], list(arguments[1:])
     overwrite = "--overwrite" in rest
     rest = [argument for argument in rest if argument != "--overwrite"]
     output, rest = _take_option(rest, "--output")
     config = override(load_config(name), rest)
-    folder = Path(output or Path("runs") / Path(name).stem)
-    new = prepare_folder(folder, config, overwrite)
+    folder = Path("runs") / Path(name).stem if output is None else Path(output)
+    real = check_output(folder if output is None else output)
+    with nullcontext() if several and jax.process_index() > 0 else _locked(real):
+        _run_in_folder(config, folder, real, overwrite, command_line(arguments))
+    return 0
+
+
+def _run_in_folder(config: Run, folder: Path, real: Path, overwrite: bool, command: str) -> None:
+    """Run in a folder that is locked, given as the user wrote it and by its real path."""
+    with working_in(real):
+        new = prepare_folder(real, config, overwrite)
     try:
-        RUNS[type(config)](config, folder, f"traceward run {' '.join(arguments)}")
+        with working_in(real):
+            RUNS[type(config)](config, folder, command)
     except InputError:
         if new:
-            release_folder(folder)
+            release_folder(real)
         raise
-    return 0
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a run folder, given by its real path; its parent folders are created."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: {why_unwritable(error)}, or choose another --output") from None
+    with exclusive(folder):
+        yield
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """The command for the report. Bytes of file names that are not UTF-8 are replaced."""
+    return shlex.join(("traceward", "run", *arguments)).encode(errors="replace").decode()
 
 
 def load_config(name: str) -> Run:
@@ -63,20 +96,12 @@ def load_config(name: str) -> Run:
     if path.suffix == ".json":
         return read_config(path)
     if path.suffix == ".py":
-        if not path.exists():
+        if not path.is_file():
             raise InputError(f"{path}: no such config file")
         spec = importlib.util.spec_from_file_location(path.stem, path)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
-        try:
-            spec.loader.exec_module(module)
-        except (ImportError, NameError, AttributeError, TypeError, ValueError, SyntaxError, InputError) as error:
-            lines = [
-                frame.lineno
-                for frame in traceback.extract_tb(error.__traceback__)
-                if frame.filename == str(path.absolute())
-            ]
-            raise InputError(f"{path}{''.join(f', line {line}' for line in lines[-1:])}: {error}") from error
+        _execute(path, spec.loader, module)
         return _run(vars(module).get("config"), path)
     known = sorted(p.stem for p in Path(configs.__path__[0]).glob("*.py") if p.stem != "__init__")
     if name not in known:
@@ -84,6 +109,21 @@ def load_config(name: str) -> Run:
         advice = f"did you mean {near[0]!r}? " if near else ""
         raise InputError(f"no config {name!r} in configs/; {advice}there are {', '.join(known)}")
     return importlib.import_module(f"configs.{name}").config
+
+
+def _execute(path: Path, loader: Loader, module: ModuleType) -> None:
+    """Execute a config file. Whatever it raises, `SystemExit` included, becomes an InputError with file and line."""
+    try:
+        loader.exec_module(module)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # the code of the user raises anything
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == str(path.absolute())]
+        line = error.lineno if isinstance(error, SyntaxError) and not lines else next(iter(lines[-1:]), None)
+        described = str(error) if isinstance(error, InputError) else traceback.format_exception_only(error)[-1]
+        problem = " ".join(described.split())
+        raise InputError(f"{path}{f', line {line}' if line else ''}: {problem[:500]}") from None
 
 
 def read_config(path: Path) -> Run:
@@ -169,7 +209,6 @@ def _take_option(arguments: list[str], name: str) -> tuple[str | None, list[str]
 
 def prepare_folder(folder: Path, config: Run, overwrite: bool) -> bool:
     """Create the folder and write config.json, or check that it has the same one; whether the run is new."""
-    folder = folder.resolve()
     written, wanted = folder / "config.json", encode(config, "config")
     new = written.with_suffix(".json.new")
     if folder.exists() and not folder.is_dir():
@@ -208,12 +247,16 @@ def release_folder(folder: Path) -> None:
 
 
 def _run_in(config: Path) -> dict[str, Any] | None:
-    """What a run wrote to its config.json; None where there is none, or a model's."""
+    """The config.json of a run; None where there is none, or that of a model.
+
+    Raises InputError for a file that cannot be read.
+    """
     try:
-        found = json.loads(config.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
-    return found if isinstance(found, dict) and found.get("class") in {kind.__name__ for kind in RUNS} else None
+        found = read_json(config) if config.exists() else None
+    except InputError as error:
+        raise InputError(f"{error}; restore it, delete it, or take another --output") from None
+    kinds = {kind.__name__ for kind in RUNS}
+    return found if isinstance(found, dict) and found.get("class") in kinds else None
 
 
 def _first_difference(before: Any, now: Any, where: str) -> str | None:
@@ -223,4 +266,4 @@ def _first_difference(before: Any, now: Any, where: str) -> str | None:
             if found is not None:
                 return found
         return None
-    return None if before == now else f"{where} was {before!r}, is {now!r}"
+    return None if before == now else f"{where} was {reprlib.repr(before)}, is {reprlib.repr(now)}"

@@ -584,13 +584,17 @@ SHORT = "from configs.smoke import config\nfrom dataclasses import replace\nfrom
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (f"{SHORT}Schedule(steps=1, stepz=3)\n", ", line 4: Schedule.stepz: unknown field; did you mean 'steps"),
+        (f"{SHORT}Schedule(steps=1, stepz=3)
+", ", line 4: Schedule.stepz: unknown field; did you mean 'steps"),
         (
-            f"{SHORT}config = replace(config, titel='x')\n",
+            f"{SHORT}config = replace(config, titel='x')
+",
             ", line 4: Experiment.titel: unknown field",
         ),
-        ("from irl.algorithms.sft import SFT\n", ", line 1: cannot import name 'SFT'"),
-        ("config = Experimant()\n", ", line 1: name 'Experimant' is not defined"),
+        ("from irl.algorithms.sft import SFT
+", ", line 1: ImportError: cannot import name 'SFT'"),
+        ("config = Experimant()
+", ", line 1: NameError: name 'Experimant' is not defined"),
         ("config = 3\n", ": expected ClaimModel or Experiment or .* or TabularImitation as `config`, found int"),
         (f"{SHORT}del config\n", ": expected ClaimModel or .* or TabularImitation as `config`, found NoneType"),
     ],
@@ -609,7 +613,7 @@ def test_typos_in_a_config_file(traceward, trained, tmp_path, text, message):
     [
         ('"rounds"', '"round"', "config.reward: unexpected field 'round' of FitReward; did you mean 'rounds'"),
         ('"Sft"', '"Sfd"', "config.policy.algorithm: unknown .*class 'Sfd'; known: Adam, AdamW, "),
-        ("{", "", "Extra data|Expecting value"),
+        ("{", "", "malformed JSON"),
     ],
     ids=["field", "class", "json"],
 )
@@ -619,7 +623,7 @@ def test_typos_in_a_json_config(traceward, trained, tmp_path, old, new, message)
     path.write_text((tmp_path / "run" / "config.json").read_text().replace(old, new, 1))
     code, _, err = traceward("run", path, "--output", tmp_path / "out")
     assert code == 2
-    assert re.match(f"traceward: {re.escape(str(path))}: .*({message})", err), err
+    assert re.match(f"traceward: {re.escape(str(path))}.*: .*({message})", err), err
     assert len(trained) == 1 and not (tmp_path / "out").exists()
 
 
@@ -661,7 +665,7 @@ def test_overwrite_starts_anew_and_says_so(traceward, trained, begun):
     assert len(trained) == 1
 
 
-@pytest.mark.parametrize("content", ["", '{"format": 1, "network": {}}', None], ids=["empty", "a model's", "none"])
+@pytest.mark.parametrize("content", ['{"format": 1, "network": {}}', None], ids=["a model's", "none"])
 def test_overwrite_refuses_a_folder_without_a_run(traceward, trained, tmp_path, content):
     """Such as the model of a run, which has a config.json too, or somebody's home."""
     folder = tmp_path / "mine"
@@ -701,7 +705,7 @@ def test_disk_full_during_a_run(traceward, monkeypatch, tmp_path):
 
     monkeypatch.setitem(RUNS, Experiment, full)
     code, _, err = traceward("run", "smoke", "--output", tmp_path / "run")
-    advice = "free some space and run the same command again: a run goes on from its last checkpoint"
+    advice = "free some space and run the same command again: a run resumes from its last checkpoint"
     assert (code, err) == (2, f"traceward: {tmp_path}/run/metrics.jsonl: disk full; {advice}\n")
 
 
