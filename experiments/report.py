@@ -2,17 +2,15 @@
 
 The page is one file that needs nothing else: styles and figures are inside, nothing is fetched, nothing runs.
 Every part of report.json is optional and a missing part leaves no trace on the page; a malformed part or a
-field that nobody knows stops with the file and the field. `SCHEMA` is the whole format.
+field that is unknown stops with the file and the field. experiments/report_records.py is the whole format.
 """
 
 import base64
-import difflib
-import json
-import math
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 import jinja2
 import numpy as np
@@ -20,6 +18,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from experiments import figures
+from experiments.report_records import ROLES, read_metrics_lines, read_report
 from irl.evaluation.estimators import bootstrap_interval
 from irl.types import InputError
 
@@ -28,55 +27,9 @@ Metrics = dict[str, dict[str, dict[int, float | None]]]
 """Stage, name, step: value."""
 
 
-class Maybe(NamedTuple):
-    """A field that may be absent, null, empty or not finite: then it is None."""
-
-    spec: Any
-
-
-class Named(NamedTuple):
-    """An object that chooses its names itself; all values are of one kind."""
-
-    spec: Any
-
-
-INTERVAL = {"low": Maybe(float), "high": Maybe(float)}
-RESULT = {"name": str, "value": float, **INTERVAL, "information": Maybe(str), "note": Maybe(str)}
-BOUNDS = {"low": Maybe([Maybe(float)]), "high": Maybe([Maybe(float)])}
-ROLE = ("learned", "baseline", "oracle")
-SCORER = {"name": str, "information": Maybe(str), "role": ROLE, "mean": [float], **BOUNDS}
-CURVE = {"name": str, "role": Maybe(ROLE), "x": [float], "y": [Maybe(float)], **BOUNDS}
-PANEL = {"name": str, "x_label": str, "y_label": str, "series": [CURVE]}
-MAP = {"name": str, "cells": [[float]]}
-STRIP = {"name": str, "file": str, "steps": [int]}
-GOLD = {"gold": [float], "gold_low": Maybe([float]), "gold_high": Maybe([float]), "proxy": [float]}
-FINDING = {"mean": Maybe(float), **INTERVAL, "num_prompts": Maybe(int)}
-STEP = {"text": str, "score": float}
-TRACE = {"text": str, "score": float, "correct": Maybe(bool), "steps": Maybe([STEP])}
-EXTREMES = {"best": Maybe([TRACE]), "worst": Maybe([TRACE])}
-SCHEMA = {
-    "title": Maybe(str),
-    "command": Maybe(str),
-    "information": Maybe(str),
-    "seeds": Maybe([int]),
-    "created": Maybe(str),
-    "environment": Maybe(str),
-    "summary": Maybe([str]),
-    "headline": Maybe([RESULT]),
-    "test_time": Maybe({"ks": [int], "num_problems": Maybe(int), "series": [SCORER]}),
-    "train_time": Maybe([PANEL]),
-    "maps": Maybe([{"name": str, "panels": [MAP]}]),
-    "frames": Maybe([STRIP]),
-    "gold_proxy": Maybe([{"name": str, "kl": [float], **GOLD}]),
-    "audit": Maybe([{"name": str, "findings": Named(FINDING), "warnings": Maybe([str])}]),
-    "search": Maybe([RESULT]),
-    "throughput": Maybe([{"what": str, "tokens_per_second": float, "note": Maybe(str)}]),
-    "problems": Maybe([{"id": str, "prompt": str, "share_correct": Maybe(float), **EXTREMES}]),
-}
 STEP_COLOURS = (247, 177, 99), (126, 182, 222)
 TEMPLATE = "report.html.jinja"
 PNG = b"\x89PNG\r\n\x1a\n"
-KINDS = {str: "a string", float: "a finite number", int: "a whole number", bool: "true or false"}
 
 
 def write_report(folder: Path) -> Path:
@@ -106,7 +59,11 @@ def result_row(name: str, values: ArrayLike, information: str, note: str = "") -
 def picture(folder: Path, name: str, where: str) -> str:
     """A PNG of the folder as a data URI: pages fetch nothing. InputError: there is none, or it is no PNG."""
     file = folder / name
-    if folder.resolve() not in file.resolve().parents or not file.is_file():
+    try:
+        inside = Path(os.path.realpath(folder)) in Path(os.path.realpath(file)).parents and file.is_file()
+    except (OSError, ValueError):  # no path: too long, a null character
+        inside = False
+    if not inside:
         raise InputError(f"{folder / 'report.json'}: {where}: expected a picture inside the folder, got {name!r}")
     content = file.read_bytes()
     if not content.startswith(PNG):
@@ -129,109 +86,14 @@ def draw(report: Record, metrics: Metrics) -> Iterator[tuple[str, str, Figure]]:
         yield "training", "training curves", figures.small_multiples(curves)
 
 
-def read_report(path: Path) -> Record:
-    """report.json, checked against SCHEMA; absent fields are None."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; a run writes it when it ends")
-    report = checked(_json(path.read_text(encoding="utf-8"), str(path)), SCHEMA, f"{path}: ")
-    for field, values, expected in _aligned(report):
-        if values is not None and len(values) != expected:
-            raise InputError(f"{path}: {field}: expected {expected} values, got {len(values)}")
-    ks = report["test_time"]["ks"] if report["test_time"] else [1]
-    if ks[0] < 1 or ks != sorted(set(ks)):
-        raise InputError(f"{path}: test_time.ks: expected numbers of samples from 1 upwards, rising, got {ks}")
-    return report
-
-
 def read_metrics(path: Path) -> Metrics:
     """metrics.jsonl by stage, name and step (the last counts if logged twice); empty without a file."""
     metrics: Metrics = {}
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    for number, line in enumerate(lines, 1):
-        where = f"{path} line {number}"
-        record = checked(_json(line, where), Named(object), f"{where}: ")
-        stage = metrics.setdefault(checked(record.pop("stage", None), str, f"{where}: stage"), {})
-        step = checked(record.pop("step", None), int, f"{where}: step")
-        for name, value in checked(record, Named(Maybe(float)), f"{where}: ").items():
-            stage.setdefault(name, {})[step] = value
+    for line in read_metrics_lines(path):
+        stage = metrics.setdefault(line.stage, {})
+        for name, value in line.values.items():
+            stage.setdefault(name, {})[line.step] = value
     return metrics
-
-
-def checked(value: Any, spec: Any, where: str) -> Any:
-    """`value` if it is what `spec` asks for, with None for each absent field; otherwise an InputError.
-
-    A spec is a type, a tuple of allowed words, a list (each item so, at least one), a dict, Maybe or Named.
-    """
-    match spec:
-        case Maybe(inner):
-            return None if _absent(value) else checked(value, inner, where)
-        case Named(inner):
-            _require(isinstance(value, dict), where, "an object", value)
-            return {name: checked(item, inner, _field(where, name)) for name, item in value.items()}
-        case dict():
-            _require(isinstance(value, dict), where, "an object", value)
-            _know(value, spec, where)
-            return {name: checked(value.get(name), sub, _field(where, name)) for name, sub in spec.items()}
-        case [inner] if isinstance(spec, list):
-            _require(isinstance(value, list) and value, where, "a list with at least one item", value)
-            return [checked(item, inner, f"{where}[{index}]") for index, item in enumerate(value)]
-        case tuple():
-            _require(value in spec, where, "one of " + ", ".join(spec), value)
-        case _:
-            _require(_is(value, spec), where, KINDS.get(spec, ""), value)
-    return value
-
-
-def _absent(value: Any) -> bool:
-    return value is None or value == [] or (isinstance(value, float) and not math.isfinite(value))
-
-
-def _is(value: Any, kind: type) -> bool:
-    if kind is float:
-        return type(value) in (int, float) and math.isfinite(value)
-    return type(value) is kind or kind is object
-
-
-def _field(where: str, name: str) -> str:
-    return f"{where}{name}" if where.endswith(": ") else f"{where}.{name}"
-
-
-def _require(condition: Any, where: str, expected: str, value: Any) -> None:
-    if not condition:
-        got = "nothing" if value is None else f"{value!r:.60}"
-        raise InputError(f"{where.removesuffix(': ')}: expected {expected}, got {got}")
-
-
-def _know(value: Record, spec: Record, where: str) -> None:
-    for name in value.keys() - spec.keys():
-        near = difflib.get_close_matches(name, spec, 1) or sorted(spec)
-        raise InputError(f"{_field(where, name)}: unknown field; did you mean {' or '.join(near)}?")
-
-
-def _json(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{where}: not JSON: {error}") from error
-
-
-def _aligned(report: Record) -> Iterator[tuple[str, Sequence | None, int]]:
-    """Lists that must be as long as another: field, list, expected length."""
-    test = report["test_time"] or {"ks": [], "series": []}
-    for i, scorer in enumerate(test["series"]):
-        for name in ("mean", "low", "high"):
-            yield f"test_time.series[{i}].{name}", scorer[name], len(test["ks"])
-    for i, panel in enumerate(report["train_time"] or []):
-        for j, curve in enumerate(panel["series"]):
-            for name in ("y", "low", "high"):
-                yield f"train_time[{i}].series[{j}].{name}", curve[name], len(curve["x"])
-    for i, map_ in enumerate(report["maps"] or []):
-        for j, panel in enumerate(map_["panels"]):
-            for k, row in enumerate(panel["cells"]):
-                yield f"maps[{i}].panels[{j}].cells[{k}]", row, len(panel["cells"][0])
-    for i, curve in enumerate(report["gold_proxy"] or []):
-        for name in GOLD:
-            yield f"gold_proxy[{i}].{name}", curve[name], len(curve["kl"])
 
 
 def losses(metrics: Metrics) -> dict[str, figures.Points]:
@@ -252,7 +114,7 @@ def leaders(series: Sequence[Record]) -> list[Record]:
         end = {name: scorer[name] and scorer[name][-1] for name in ("mean", "low", "high")}
         if scorer["role"] not in best or end["mean"] > best[scorer["role"]]["mean"]:
             best[scorer["role"]] = {**scorer, **end}
-    return [best[role] for role in ROLE if role in best]
+    return [best[role] for role in ROLES if role in best]
 
 
 def turn(curve: Record) -> Record:

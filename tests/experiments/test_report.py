@@ -80,7 +80,7 @@ def full_report():
         "source_auc": [0.71, 0.66, 0.76, 98],
         "correctness_auc": [0.885, 0.84, 0.92, 91],
         "length correlation": [-0.123, -0.2, -0.05, 98],
-        "expert-vs-correct AUC": [math.nan, math.nan, math.nan, 0],
+        "expert-vs-correct AUC": [None, None, None, 0],
     }
     fields = "mean", "low", "high", "num_prompts"
     findings = {name: dict(zip(fields, row, strict=True)) for name, row in findings.items()}
@@ -221,7 +221,7 @@ def test_folder_with_little_in_it(tmp_path):
 
 
 def spoil(report, field, value):
-    """Replace one value of a report; `field` is written as in messages: headline[0].value."""
+    """Replace one value of a report; `field` is written as in messages: headline.0.value."""
     *path, last = [int(name) if name.isdigit() else name for name in re.findall(r"\w+", field)]
     functools.reduce(operator.getitem, path, report)[last] = value
     return report
@@ -230,22 +230,27 @@ def spoil(report, field, value):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("headline[0].value", "high", "expected a finite number, got 'high'"),
-        ("headline", {}, "expected a list with at least one item, got {}"),
-        ("search[0].name", None, "expected a string, got nothing"),
-        ("test_time.series[2].role", "hero", "expected one of learned, baseline, oracle, got 'hero'"),
-        ("test_time.series[1].mean", [0.5], "expected 11 values, got 1"),
-        ("test_time.ks[3]", 8.5, "expected a whole number, got 8.5"),
-        ("test_time.ks", [0, *KS[1:]], "expected numbers of samples from 1 upwards, rising, got [0, 2"),
-        ("test_time.ks", KS[::-1], "expected numbers of samples from 1 upwards, rising, got [1000, 512"),
-        ("train_time[0].series[0].y", [1.0], "expected 16 values, got 1"),
-        ("maps[0].panels[0].cells[1]", [1.0], "expected 2 values, got 1"),
-        ("maps[0].panels[0].cells", [], "expected a list with at least one item, got []"),
-        ("gold_proxy[1].proxy", [1.0], "expected 21 values, got 1"),
-        ("audit[0].findings.source_auc", 0.7, "expected an object, got 0.7"),
-        ("problems[0].best[0].correct", 1, "expected true or false, got 1"),
-        ("throughput[0].tokens_per_second", True, "expected a finite number, got True"),
-        ("test_tme", {}, "unknown field; did you mean test_time?"),
+        ("headline.0.value", "high", "expected a number, got 'high'"),
+        ("headline", {}, "expected a list, got {}"),
+        ("search.0.name", None, "expected a string, got None"),
+        ("test_time.series.2.role", "hero", "expected 'learned', 'baseline' or 'oracle', got 'hero'"),
+        ("test_time.series.1.mean", [0.5], "expected 11 values, got 1"),
+        ("test_time.ks.3", 8.5, "expected an integer, got 8.5"),
+        ("test_time.ks", [0, *KS[1:]], "expected increasing numbers of samples from 1, got [0, 2"),
+        ("test_time.ks", KS[::-1], "expected increasing numbers of samples from 1, got [1000, 512"),
+        ("train_time.0.series.0.y", [1.0], "expected 16 values, got 1"),
+        ("maps.0.panels.0.cells.1", [1.0], "expected 2 values, got 1"),
+        ("maps.0.panels.0.cells", [], "expected 1 or more items, got []"),
+        ("gold_proxy.1.proxy", [1.0], "expected 21 values, got 1"),
+        ("audit.0.findings.source_auc", 0.7, "expected an object, got 0.7"),
+        ("problems.0.best.0.correct", 1, "expected true or false, got 1"),
+        ("throughput.0.tokens_per_second", True, "expected a number, got True"),
+        ("headline.0.value", 10**400, "expected "),
+        ("headline.0.value", 1e300, "expected at most 1e+100, got 1e+300"),
+        ("test_time.ks.0", 10**30, "expected "),
+        ("seeds.0", [0], "expected an integer, got [0]"),
+        ("problems", {"id": "x"}, "expected a list, got"),
+        ("test_tme", {}, "unknown field; did you mean 'test_time'?"),
     ],
 )
 def test_malformed_field_is_named(field, value, message, tmp_path):
@@ -257,15 +262,15 @@ def test_malformed_field_is_named(field, value, message, tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"stage": "sft", "step": 1, "loss": "low"}', "line 2: loss: expected a finite number, got 'low'"),
-        ('{"stage": "sft", "loss": 1.0}', "line 2: step: expected a whole number, got nothing"),
-        ('{"stage": "sft", ', "line 2: not JSON"),
-        ("[1]", "line 2: expected an object"),
+        ('{"stage": "sft", "step": 1, "loss": "low"}', "line 2: values.loss: expected a number, got 'low'"),
+        ('{"stage": "sft", "loss": 1.0}', "line 2: step: missing"),
+        ('{"stage": "sft", ', "line 2, line 1, column 18: malformed JSON"),
+        ("[1]", "line 2: expected an object, got list"),
     ],
 )
 def test_malformed_metrics_line_is_named(line, message, tmp_path):
     write(tmp_path, {})
-    (tmp_path / "metrics.jsonl").write_text('{"stage": "sft", "step": 0, "loss": NaN}\n' + line + "\n")
+    (tmp_path / "metrics.jsonl").write_text('{"stage": "sft", "step": 0, "loss": null}\n' + line + "\n")
     with pytest.raises(InputError, match=r"metrics\.jsonl " + message):
         write_report(tmp_path)
 
