@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.stage_records import Search
 from experiments.workspace import Workspace
 from irl.evaluation.estimators import bootstrap_interval
 from irl.guidance.beam import BeamSettings, ScoreRows, step_beam_search
@@ -28,9 +29,9 @@ class BeamSearch:
 
     def run(self, workspace: Workspace, policy: LanguageModel, scorer: TextScorer) -> list[dict]:
         """Rows for the report: is the best beam right, is any."""
-        saved = workspace.read_json("search.json")
+        saved = workspace.read_stage("search.json", Search)
         if saved is not None:
-            return saved
+            return saved["rows"]
         problems = workspace.environment.problems("test")[: self.problems]
         encoder = workspace.encoder
         prompts, information = [p.prompt for p in problems], scorer.spec.information
@@ -56,7 +57,7 @@ class BeamSearch:
             label = f"step beam search, width {self.settings.width}: {name}"
             level = information if values is top else f"{information} + verifier to pick"
             rows.append({"name": label, **_interval(found), "information": level, "note": f"{budget} per problem"})
-        workspace.write_json("search.json", rows)
+        workspace.write_json("search.json", {"rows": rows})
         return rows
 
     def _score(self, workspace: Workspace, policy: LanguageModel, scorer: TextScorer) -> ScoreRows:

@@ -12,6 +12,7 @@ import numpy as np
 from experiments.demonstrations import Demonstrations, encode_traces
 from experiments.rerank_pool import verify_pool
 from experiments.sampling import pad_prompts, sample_texts
+from experiments.stage_records import Improvement, PolicyLook
 from experiments.workspace import Workspace
 from irl.algorithms.grpo import Grpo, GrpoBatch, GrpoState
 from irl.algorithms.optimiser import AdamW
@@ -123,7 +124,7 @@ class ImprovePolicy:
         check_looks("ImprovePolicy", self.looks, self.schedule)
 
     def run(self, workspace: Workspace, policy: LanguageModel, scorer: TextScorer) -> dict[str, Any]:
-        saved = workspace.read_json("improvement.json")
+        saved = workspace.read_stage("improvement.json", Improvement)
         if saved is not None:
             return saved
         source = Rollouts(workspace, policy, scorer, self)
@@ -154,7 +155,7 @@ class ImprovePolicy:
     def _look(self, workspace: Workspace, policy: LanguageModel, source: Rollouts, step: int) -> dict[str, Any]:
         """Gold and proxy of the policy as it is, on test problems: to report, never to choose."""
         name = f"improvement-look-{step}"
-        kept = workspace.read_json(f"samples/{name}.json")
+        kept = workspace.read_stage(f"samples/{name}.json", PolicyLook)
         if kept is not None:
             return kept
         problems = workspace.environment.problems("test")

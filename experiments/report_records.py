@@ -4,7 +4,8 @@ Every part of a report is optional. A part that is absent, null or an empty list
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+import reprlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -50,9 +51,16 @@ class Scorer:
 class TestTime:
     """Accuracy against the number of samples."""
 
-    ks: NonEmpty[Count]
+    ks: NonEmpty[Annotated[Count, Ge(1)]]
     num_problems: Count | None = None
     series: NonEmpty[Scorer]
+
+    def __post_init__(self):
+        if self.ks != sorted(set(self.ks)):
+            raise ValueError(f"ks: expected increasing numbers of samples, got {reprlib.repr(self.ks)}")
+        for index, line in enumerate(self.series):
+            bounds = {f"series.{index}.{name}": getattr(line, name) for name in ("mean", "low", "high")}
+            _check_lengths(len(self.ks), bounds)
 
 
 @record
@@ -65,6 +73,9 @@ class Curve:
     y: NonEmpty[Number | None]
     low: list[Number | None] | None = None
     high: list[Number | None] | None = None
+
+    def __post_init__(self):
+        _check_lengths(len(self.x), {"y": self.y, "low": self.low, "high": self.high})
 
 
 @record
@@ -83,6 +94,9 @@ class Cells:
 
     name: str
     cells: NonEmpty[NonEmpty[Number]]
+
+    def __post_init__(self):
+        _check_lengths(len(self.cells[0]), {f"cells.{index}": row for index, row in enumerate(self.cells)})
 
 
 @record
@@ -112,6 +126,10 @@ class GoldProxy:
     gold_low: list[Number] | None = None
     gold_high: list[Number] | None = None
     proxy: NonEmpty[Number]
+
+    def __post_init__(self):
+        values = {"gold": self.gold, "gold_low": self.gold_low, "gold_high": self.gold_high, "proxy": self.proxy}
+        _check_lengths(len(self.kl), values)
 
 
 @record
@@ -211,14 +229,7 @@ def read_report(path: Path) -> dict[str, Any]:
     """
     if not path.exists():
         raise InputError(f"{path}: no such file; a run writes it when it ends")
-    report = dataclasses.asdict(read_record(Report, path))
-    for field, values, expected in _aligned(report):
-        if values is not None and len(values) != expected:
-            raise InputError(f"{path}: {field}: expected {expected} values, got {len(values)}")
-    ks = report["test_time"]["ks"] if report["test_time"] else [1]
-    if ks[0] < 1 or ks != sorted(set(ks)):
-        raise InputError(f"{path}: test_time.ks: expected increasing numbers of samples from 1, got {ks}")
-    return report
+    return dataclasses.asdict(read_record(Report, path))
 
 
 def read_metrics_lines(path: Path) -> Iterator[MetricsLine]:
@@ -233,20 +244,8 @@ def read_metrics_lines(path: Path) -> Iterator[MetricsLine]:
         yield as_record(MetricsLine, {**about, "values": values}, where)
 
 
-def _aligned(report: dict[str, Any]) -> Iterator[tuple[str, Sequence | None, int]]:
-    """Lists that must be as long as another: field, list, expected length. An empty list of bounds is absent."""
-    test = report["test_time"] or {"ks": [], "series": []}
-    for i, scorer in enumerate(test["series"]):
-        for name in ("mean", "low", "high"):
-            yield f"test_time.series.{i}.{name}", scorer[name], len(test["ks"])
-    for i, panel in enumerate(report["train_time"] or []):
-        for j, curve in enumerate(panel["series"]):
-            for name in ("y", "low", "high"):
-                yield f"train_time.{i}.series.{j}.{name}", curve[name], len(curve["x"])
-    for i, map_ in enumerate(report["maps"] or []):
-        for j, panel in enumerate(map_["panels"]):
-            for k, row in enumerate(panel["cells"]):
-                yield f"maps.{i}.panels.{j}.cells.{k}", row, len(panel["cells"][0])
-    for i, curve in enumerate(report["gold_proxy"] or []):
-        for name in ("gold", "gold_low", "gold_high", "proxy"):
-            yield f"gold_proxy.{i}.{name}", curve[name], len(curve["kl"])
+def _check_lengths(expected: int, values: Mapping[str, Sequence | None]) -> None:
+    """ValueError for a list that is not as long as the list that it belongs to."""
+    for field, value in values.items():
+        if value is not None and len(value) != expected:
+            raise ValueError(f"{field}: expected {expected} values, got {len(value)}")

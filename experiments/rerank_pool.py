@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from experiments.sampling import TextSamples, sample_texts
+from experiments.stage_records import Evaluation
 from experiments.truncation import beginnings
 from experiments.workspace import Workspace
 from irl.evaluation.audit import CriticAudit, audit, cut_after_each_step
@@ -42,7 +43,7 @@ class RerankPool:
     def run(
         self, workspace: Workspace, policy: LanguageModel, scorer: TextScorer, outcome_model: TextScorer | None = None
     ) -> dict[str, Any]:
-        saved = workspace.read_json("evaluation.json")
+        saved = workspace.read_stage("evaluation.json", Evaluation)
         if saved is not None:
             return saved
         problems = workspace.environment.problems("test")[: self.problems]

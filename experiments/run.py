@@ -1,7 +1,9 @@
 """`traceward run CONFIG`: the stages of an experiment one after another, into one folder, resumable."""
 
+import math
 import time
 from dataclasses import field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from experiments.fit_reward import FitReward
 from experiments.improve_policy import ImprovePolicy
 from experiments.model_card import write_model_card
 from experiments.report import write_report
+from experiments.report_records import Throughput
 from experiments.rerank_pool import RerankPool
 from experiments.sampling import sample_texts
 from experiments.train_time import RewardCurve
@@ -87,19 +90,24 @@ def run_experiment(config: Experiment, folder: Path, command: str) -> Path:
 
 
 def card_findings(report: dict[str, Any]) -> dict[str, Finding]:
-    """What the model card says was measured: reranking and the audit, on test problems."""
+    """The findings of the model card: reranking and the audit, on test problems."""
     problems = report["test_time"]["num_problems"]
     learned = [row for row in report["headline"] if row["note"] in ("learned reward", "reward-weighted majority")]
     found = {row["name"]: Finding(row["value"], row["low"], row["high"], problems) for row in learned}
-    return found | {name: Finding(**finding) for name, finding in report["audit"][0]["findings"].items()}
+    audited = report["audit"][0]["findings"].items()  # JSON has null where a finding is NaN
+    return found | {name: Finding(**_undefined_as_nan(finding)) for name, finding in audited}
+
+
+def _undefined_as_nan(finding: dict[str, Any]) -> dict[str, Any]:
+    return {key: math.nan if value is None else value for key, value in finding.items()}
 
 
 def finish(workspace: Workspace, report: dict[str, Any], seconds: float) -> Path:
     """Write report.json and report.html, and show the headline on the screen."""
     report["created"] = time.strftime("%Y-%m-%d %H:%M")
-    report["throughput"] = [
-        workspace.read_json(f"throughput/{path.name}") for path in sorted(workspace.folder.glob("throughput/*.json"))
-    ]
+    read = partial(workspace.read_stage, kind=Throughput, otherwise="left out of the report")
+    names = [f"throughput/{path.name}" for path in sorted(workspace.folder.glob("throughput/*.json"))]
+    report["throughput"] = [row for row in map(read, names) if row is not None]
     workspace.write_json("report.json", report)
     page = write_report(workspace.folder)
     workspace.show(report["headline"] + report.get("search", []))

@@ -31,17 +31,24 @@ def sample_texts(
     workspace: Workspace, policy: LanguageModel, problems: Sequence[Problem], n: int, name: str
 ) -> TextSamples:
     """Draw or read back `n` samples per problem; they are kept as samples/NAME.npz."""
-    path = workspace.folder / "samples" / f"{name}.npz"
-    if not path.exists():
-        _draw(workspace, policy, problems, n, name, path)
-    with np.load(path) as saved:
-        tokens, length = saved["tokens"], saved["length"]
-        log_prob, ended = saved["log_prob"], saved["ended"]
-    texts = [workspace.encoder.tokenizer.decode_batch(rows.tolist(), skip_special_tokens=True) for rows in tokens]
-    return TextSamples(texts, log_prob, length, ended)
+    file, size = f"samples/{name}.npz", (len(problems), n)
+    wanted = {
+        "tokens": jax.ShapeDtypeStruct((*size, -1), np.int64),
+        "length": jax.ShapeDtypeStruct(size, np.int64),
+        "log_prob": jax.ShapeDtypeStruct(size, np.float64),
+        "ended": jax.ShapeDtypeStruct(size, np.bool_),
+    }
+    saved = workspace.read_arrays(file, wanted)
+    if saved is None:
+        saved = _draw(workspace, policy, problems, n, name, workspace.folder / file)
+    decode = workspace.encoder.tokenizer.decode_batch
+    texts = [decode(rows.tolist(), skip_special_tokens=True) for rows in saved["tokens"]]
+    return TextSamples(texts, saved["log_prob"], saved["length"], saved["ended"])
 
 
-def _draw(workspace: Workspace, policy: LanguageModel, problems: Sequence[Problem], n: int, name: str, path) -> None:
+def _draw(
+    workspace: Workspace, policy: LanguageModel, problems: Sequence[Problem], n: int, name: str, path
+) -> dict[str, np.ndarray]:
     encoder = workspace.encoder
     prompts, lengths = pad_prompts([encoder.prompt(problem.prompt) for problem in problems])
     together = max(min(ROWS_AT_ONCE // min(n, 50), len(problems)), 1)
@@ -73,14 +80,15 @@ def _draw(workspace: Workspace, policy: LanguageModel, problems: Sequence[Proble
     path.parent.mkdir(parents=True, exist_ok=True)
     small = np.uint16 if policy.config.vocab_size < 2**16 else np.uint32
     new = path.with_suffix(".new.npz")
-    np.savez_compressed(
-        new,
-        tokens=joined.tokens.astype(small),
-        length=joined.length,
-        ended=joined.ended,
-        log_prob=np.asarray(joined.log_prob, np.float64).sum(-1),
-    )
+    arrays = {
+        "tokens": joined.tokens.astype(small),
+        "length": joined.length,
+        "ended": joined.ended,
+        "log_prob": np.asarray(joined.log_prob, np.float64).sum(-1),
+    }
+    np.savez_compressed(new, **arrays)
     new.replace(path)
+    return arrays
 
 
 def pad_prompts(prompts: Sequence[list[int]]) -> tuple[np.ndarray, np.ndarray]:

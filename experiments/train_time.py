@@ -1,12 +1,14 @@
 """How well a reward in training reranks: accuracy against training steps, to report and never to choose by."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from experiments.rerank_pool import score_pool, verify_pool
 from experiments.sampling import TextSamples
+from experiments.stage_records import RewardLook
 from experiments.workspace import Workspace
 from irl.evaluation.estimators import best_of_k, bootstrap_interval, pass_at_k
 from irl.traces.scoring import TextScorer
@@ -26,30 +28,31 @@ class RewardCurve:
     def observe(self, step: int, scorer: TextScorer) -> None:
         """Measure and keep; a step that was measured before is not measured again."""
         name = f"train_time/reward-{step:06d}.json"
-        if self.workspace.read_json(name) is not None:
+        if self.workspace.read_stage(name, RewardLook) is not None:
             return
         n = min(self.samples, len(self.pool.texts[0]))
         texts = [row[:n] for row in self.pool.texts]
         part = TextSamples(texts, self.pool.log_prob[:, :n], self.pool.length[:, :n], self.pool.ended[:, :n])
         scores = score_pool(scorer, self.problems, part).trace.reshape(len(texts), n)
         correct = verify_pool(self.workspace, self.problems, part)
-        look: dict[str, Any] = {"step": step, "pass@1": list(bootstrap_interval(pass_at_k(correct, 1)))}
+        accuracy = {"pass@1": list(bootstrap_interval(pass_at_k(correct, 1)))}
         for k in self.ks:
-            look[f"rerank@{min(k, n)}"] = list(bootstrap_interval(best_of_k(scores, correct, min(k, n))))
-        self.workspace.write_json(name, look)
+            accuracy[f"rerank@{min(k, n)}"] = list(bootstrap_interval(best_of_k(scores, correct, min(k, n))))
+        self.workspace.write_json(name, {"step": step, "accuracy": accuracy})
         best = f"rerank@{min(self.ks[-1], n)}"
-        self.workspace.say(f"reward after {step} steps: {best} {look[best][0]:.3f} (measured to report only)")
+        self.workspace.say(f"reward after {step} steps: {best} {accuracy[best][0]:.3f} (measured to report only)")
 
     def panel(self) -> list[dict[str, Any]]:
         """The report's train-time curve."""
         folder = self.workspace.folder / "train_time"
         names = [f"train_time/{path.name}" for path in sorted(folder.glob("reward-*.json"))]
-        looks = [look for look in map(self.workspace.read_json, names) if look is not None]
+        read = partial(self.workspace.read_stage, kind=RewardLook, otherwise="left out of the report")
+        looks = [look for look in map(read, names) if look is not None]
         if not looks:
             return []
         series = []
-        for name in [key for key in looks[0] if key != "step"]:
-            mean, low, high = np.array([look[name] for look in looks]).T.tolist()
+        for name in looks[0]["accuracy"]:
+            mean, low, high = np.array([look["accuracy"][name] for look in looks]).T.tolist()
             role = "baseline" if name == "pass@1" else "learned"
             steps = [look["step"] for look in looks]
             series.append({"name": name, "role": role, "x": steps, "y": mean, "low": low, "high": high})

@@ -24,6 +24,7 @@ from reward_models.networks.heads import (
 from reward_models.networks.linear import LinearConfig
 from reward_models.networks.low_rank import LowRankConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
+from reward_models.records import InputError
 from reward_models.types import ScoreSpec
 
 _HEADS = (LinearHead, MLPHead, VocabularyHead, LastToken, StepEnds, PrefixValue, RopeScaling)
@@ -90,8 +91,16 @@ class Workspace(RunFolder):
         )
 
     def load_model(self, name: str) -> ModelFolder | None:
-        """The model folder of a finished stage; None where the stage has not finished, or has to save it again."""
+        """The model folder of a finished stage.
+
+        None where the stage has not finished, and where the folder is damaged or of an earlier format: the stage
+        saves it again.
+        """
         folder = self.folder / name
         if not (folder / MANIFEST).exists() or is_older(folder):
             return None
-        return load_folder(folder, classes=NETWORKS)
+        try:
+            return load_folder(folder, classes=NETWORKS)
+        except InputError as error:
+            self.say(f"warning: {error}; this part of the run is computed again")
+            return None

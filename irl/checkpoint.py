@@ -33,9 +33,20 @@ from jax.experimental import multihost_utils
 from jax.sharding import SingleDeviceSharding
 
 from irl.types import InputError
+from reward_models.records import read_record, record
 
 _MANIFEST = "manifest.json"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@record
+class Manifest:
+    """manifest.json of a checkpoint."""
+
+    arrays: dict[str, str]
+    """Type and shape by name."""
+    files: dict[str, tuple[int, str]]
+    """Size and sha256 by path."""
 
 
 class Restored(NamedTuple):
@@ -107,8 +118,8 @@ class Checkpoints:
 
     def _read(self, step: int, abstract_state: Any) -> Restored:
         abstract = jax.tree.map(_placed, abstract_state)
-        saved = json.loads((self._path(step) / _MANIFEST).read_text())["arrays"]
-        _check_fit(self._path(step), saved, _arrays(abstract))
+        saved = read_record(Manifest, self._path(step) / _MANIFEST)
+        _check_fit(self._path(step), saved.arrays, _arrays(abstract))
         items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), extra=ocp.args.JsonRestore())
         restored = self._manager.restore(step, args=items)
         return Restored(restored.state, restored.extra["extra"], step)
@@ -158,22 +169,22 @@ def _disk_full(error: OSError | ValueError) -> bool:
     return quoted or (isinstance(error, OSError) and error.errno in _FULL)
 
 
-def _digests(folder: Path) -> dict[str, list[int | str]]:
+def _digests(folder: Path) -> dict[str, tuple[int, str]]:
     """Size and sha256 of every file, manifests aside."""
-    digests: dict[str, list[int | str]] = {}
+    digests: dict[str, tuple[int, str]] = {}
     for file in sorted(f for f in folder.rglob("*") if f.is_file() and f.parent != folder):
         with file.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        digests[file.relative_to(folder).as_posix()] = [file.stat().st_size, digest]
+        digests[file.relative_to(folder).as_posix()] = (file.stat().st_size, digest)
     return digests
 
 
 def _damage(folder: Path) -> str | None:
     """What is wrong with a checkpoint folder, or None."""
     try:
-        files = json.loads((folder / _MANIFEST).read_text())["files"]
-    except (OSError, ValueError, KeyError) as error:
-        return f"half-written, its {_MANIFEST} cannot be read ({type(error).__name__})"
+        files = read_record(Manifest, folder / _MANIFEST).files
+    except InputError as error:
+        return f"half-written or damaged ({error})"
     found = _digests(folder)
     for name in files:
         if name not in found:

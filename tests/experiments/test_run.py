@@ -134,6 +134,39 @@ def test_the_same_folder_again_does_nothing_again(smoke, tmp_path, capsys):
     assert (folder / "report.html").stat().st_mtime_ns > report, "but the report is written again"
 
 
+def cut(file):
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def test_damaged_files_of_stages_are_named_and_made_again(smoke, environment, tmp_path):
+    """As after a full disk, an editor, or a flipped bit: the run ends with the same bytes."""
+    whole, folder = smoke[0], tmp_path / "damaged"
+    shutil.copytree(whole, folder)
+    (folder / "search.json").write_text("[" * 100_000)
+    (folder / "evaluation.json").write_text((folder / "evaluation.json").read_text().replace('"mean"', '"maen"', 1))
+    cut(folder / "improvement.json")
+    cut(folder / "policy/model.safetensors")
+    (folder / "improved-policy/manifest.json").write_text("")
+    (folder / "samples/improvement-look-2.json").write_text('{"step": 2, "gold": "high"}')
+    cut(folder / "samples/test.npz")
+    (folder / "throughput/sampling_test.json").write_text("{}")
+    done = subprocess.run(
+        [*COMMAND, "smoke", "--output", str(folder)], env=environment, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    for name in (
+        "search.json",
+        "evaluation.json",
+        "improvement.json",
+        "policy",
+        "look-2.json",
+        "test.npz",
+    ):
+        assert re.search(rf"warning: \S*{re.escape(name)}.*; this part of the run is computed again", done.stderr), name
+    for name in (*WEIGHTS, *RESULTS, "config.json"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
+
+
 def milestones(folder):
     """Files of a run in the order in which they appeared, the report aside."""
     names = [*WEIGHTS, *RESULTS, *(f"{p.parent.name}/{p.name}" for p in folder.glob("samples/*.npz"))]

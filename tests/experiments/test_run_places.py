@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 
 import experiments.run_command
@@ -14,6 +16,8 @@ from experiments.cli import main
 from experiments.config_classes import RUNS
 from experiments.locks import exclusive
 from experiments.run import Experiment
+from experiments.run_folder import RunFolder
+from experiments.stage_records import Search
 from irl.types import InputError
 from tests.experiments.test_commands import holds
 
@@ -193,11 +197,9 @@ def test_ctrl_c_in_a_config_file_is_no_error_of_the_file(tmp_path):
     "content",
     [
         "[" * 200_000,
-        '{"class":' * 900 + "1" + "}" * 900,
         '{"class": "Experiment", "class": "Imitate"}',
         '{"class": "Experiment", "seed": ' + "9" * 5000 + "}",
         '{"class": "Experiment", "title": 3}',
-        '{"class": "Experiment", "title": "x", "policy": "y", "reward": null}',
         '{"class": ["Experiment"]}',
         '{"class": {"class": "Sft"}}',
         '{"class": "Sft"}',
@@ -224,3 +226,89 @@ def test_a_damaged_config_json_of_a_run_folder_is_named(traceward, trained, tmp_
         code, err = traceward("run", "smoke", "--output", tmp_path / "run", *more)
         assert code == 2 and err.startswith(f"traceward: {tmp_path}/run/config.json") and err.count("\n") == 1, err
     assert len(trained) == 1 and (tmp_path / "run/config.json").read_text() == content
+
+
+# ------------------------------------------------------------------------------------------- report
+
+
+@pytest.mark.parametrize("name", ["figures", "report.html"])
+def test_something_in_the_way_of_a_report(traceward, tmp_path, name):
+    (tmp_path / "report.json").write_text('{"title": "x"}')
+    way = tmp_path / name
+    way.mkdir() if "." in name else way.write_text("in the way")
+    code, err = traceward("report", tmp_path)
+    assert code == 2 and err.startswith(f"traceward: {way}: ") and err.count("\n") == 1, err
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("report.json", "["),
+        ("report.json", "[" * 100_000),
+        ("report.json", '{"title": "\\ud800"}'),
+        ("report.json", '{"seeds": [' + "1" * 4000 + "]}"),
+        ("report.json", '{"frames": [{"name": "x", "file": "\\u0000", "steps": [1]}]}'),
+        ("report.json", '{"frames": [{"name": "x", "file": "' + "a" * 5000 + '", "steps": [1]}]}'),
+        ("report.json", '{"frames": [{"name": "x", "file": "../x.png", "steps": [1]}]}'),
+        ("metrics.jsonl", '{"stage": "x", "step": 1, "loss": 1e999}\n'),
+        ("metrics.jsonl", '{"stage": "x", "step": -1}\n'),
+        ("metrics.jsonl", '{"stage": ["x"], "step": 1}\n'),
+        ("metrics.jsonl", "\udcff\n"),
+    ],
+)
+def test_a_report_of_damaged_files(traceward, tmp_path, name, content):
+    (tmp_path / "report.json").write_text("{}")
+    (tmp_path / name).write_bytes(content.encode(errors="surrogateescape"))
+    code, err = traceward("report", tmp_path)
+    assert code == 2 and err.startswith(f"traceward: {tmp_path}/{name}") and err.count("\n") == 1, err
+
+
+def test_a_report_of_a_run_in_progress_waits_for_nobody(traceward, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/report.json").write_text("{}")
+    with exclusive(tmp_path / "run"):
+        code, err = traceward("report", tmp_path / "run")
+    assert code == 2 and f"in use by process {os.getpid()}" in err
+    assert traceward("report", tmp_path / "run")[0] == 0
+
+
+# ------------------------------------------------------------------------------------ files of stages
+
+
+def test_damaged_arrays_are_drawn_again(tmp_path):
+    """Every cut and many flipped bits: the arrays of the file, or a warning and None."""
+    folder, rng = RunFolder(tmp_path, 0), np.random.default_rng(0)
+    arrays = {"tokens": np.arange(24, dtype=np.uint16).reshape(2, 3, 4), "ended": np.ones((2, 3), bool)}
+    wanted = {"tokens": jax.ShapeDtypeStruct((2, 3, -1), np.int64), "ended": jax.ShapeDtypeStruct((2, 3), np.bool_)}
+    np.savez_compressed(tmp_path / "x.npz", **arrays)
+    whole = (tmp_path / "x.npz").read_bytes()
+    read = folder.read_arrays("x.npz", wanted)
+    assert read is not None and all((read[name] == arrays[name]).all() for name in arrays)
+    cuts = [whole[: rng.integers(len(whole))] for _ in range(100)]
+    flips = []
+    for _ in range(400):
+        content = bytearray(whole)
+        content[rng.integers(len(whole))] ^= 1 << rng.integers(8)
+        flips.append(bytes(content))
+    for content in [*cuts, *flips, b"", b"PK", b"\x80\x04K\x01."]:
+        (tmp_path / "x.npz").write_bytes(content)
+        read = folder.read_arrays("x.npz", wanted)
+        assert read is None or all((read[name] == arrays[name]).all() for name in arrays)
+    np.savez(tmp_path / "x.npz", tokens=np.array([object()]), ended=arrays["ended"])
+    assert folder.read_arrays("x.npz", wanted) is None, "no pickle is read"
+    np.savez(tmp_path / "x.npz", **{**arrays, "ended": np.ones((2, 4), bool)})
+    assert folder.read_arrays("x.npz", wanted) is None
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[", "[1]", '[{"name": "x"}]', '[{"name": "x", "value": NaN}]', "\udcff", "{}"]
+)
+def test_a_damaged_stage_file_is_named(tmp_path, capsys, content):
+    folder = RunFolder(tmp_path, 0)
+    assert folder.read_stage("search.json", Search) is None and capsys.readouterr().err == ""
+    folder.write_json("search.json", {"rows": [{"name": "x", "value": 1.0, "low": float("nan")}]})
+    assert folder.read_stage("search.json", Search) == {"rows": [{"name": "x", "value": 1.0, "low": None}]}
+    (tmp_path / "search.json").write_bytes(content.encode(errors="surrogateescape"))
+    assert folder.read_stage("search.json", Search) is None
+    err = capsys.readouterr().err
+    assert err.startswith(f"warning: {tmp_path}/search.json") and "; this part of the run is computed again" in err
