@@ -47,7 +47,6 @@ _EXPECTED = {
     "dataclass_type": "an object",
     "dataclass_exact_type": "an object",
     "none_required": "null",
-    "too_short": "{min_length} or more items",
     "literal_error": "{expected}",
     "too_short": "at least {min_length} values",
     "too_long": "at most {max_length} values",

@@ -584,17 +584,13 @@ SHORT = "from configs.smoke import config\nfrom dataclasses import replace\nfrom
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (f"{SHORT}Schedule(steps=1, stepz=3)
-", ", line 4: Schedule.stepz: unknown field; did you mean 'steps"),
+        (f"{SHORT}Schedule(steps=1, stepz=3)\n", ", line 4: Schedule.stepz: unknown field; did you mean 'steps"),
         (
-            f"{SHORT}config = replace(config, titel='x')
-",
+            f"{SHORT}config = replace(config, titel='x')\n",
             ", line 4: Experiment.titel: unknown field",
         ),
-        ("from irl.algorithms.sft import SFT
-", ", line 1: ImportError: cannot import name 'SFT'"),
-        ("config = Experimant()
-", ", line 1: NameError: name 'Experimant' is not defined"),
+        ("from irl.algorithms.sft import SFT\n", ", line 1: ImportError: cannot import name 'SFT'"),
+        ("config = Experimant()\n", ", line 1: NameError: name 'Experimant' is not defined"),
         ("config = 3\n", ": expected ClaimModel or Experiment or .* or TabularImitation as `config`, found int"),
         (f"{SHORT}del config\n", ": expected ClaimModel or .* or TabularImitation as `config`, found NoneType"),
     ],

@@ -240,7 +240,7 @@ def spoil(report, field, value):
         ("test_time.ks", KS[::-1], "expected increasing numbers of samples, got [1000, 512"),
         ("train_time.0.series.0.y", [1.0], "expected 16 values, got 1"),
         ("maps.0.panels.0.cells.1", [1.0], "expected 2 values, got 1"),
-        ("maps.0.panels.0.cells", [], "expected 1 or more items, got []"),
+        ("maps.0.panels.0.cells", [], "expected at least 1 values, got []"),
         ("gold_proxy.1.proxy", [1.0], "expected 21 values, got 1"),
         ("audit.0.findings.source_auc", 0.7, "expected an object, got 0.7"),
         ("problems.0.best.0.correct", 1, "expected true or false, got 1"),

@@ -200,6 +200,7 @@ def test_ctrl_c_in_a_config_file_is_no_error_of_the_file(tmp_path):
         '{"class": "Experiment", "class": "Imitate"}',
         '{"class": "Experiment", "seed": ' + "9" * 5000 + "}",
         '{"class": "Experiment", "title": 3}',
+        '{"class": "Experiment", "title": "x", "policy": "y", "reward": null}',
         '{"class": ["Experiment"]}',
         '{"class": {"class": "Sft"}}',
         '{"class": "Sft"}',
