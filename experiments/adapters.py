@@ -70,6 +70,7 @@ def load_adapters(
     dtype: str = "float32",
     label: int | None = None,
     date: datetime.date | None = None,
+    max_tokens: int | None = None,
 ) -> ConversationScorer:
     """The reward model of a folder of adapters on its base; a tokenizer that lies with the adapters comes first."""
     base = base_of(folder, base)
@@ -87,6 +88,7 @@ def load_adapters(
         template=load_chat_template(texts, date=date) if has_chat_template(texts) else None,
         by_step=isinstance(network.read, StepEnds),
         context=network.decoder.context_length,
+        max_tokens=max_tokens,
     )
     return ConversationScorer(adapted.network.make(), adapted.params, encoder)
 

@@ -4,7 +4,7 @@ import dataclasses
 import datetime
 import itertools
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from experiments.outputs import check_output
 from experiments.workspace import NETWORKS, REWARDS, vocabulary
 from irl.environments.base import Environment
 from irl.environments.countdown import Countdown
@@ -23,7 +24,9 @@ from irl.traces.encode import Encoder
 from irl.traces.formats import read_candidates
 from irl.traces.json_lines import json_line, write_json_lines
 from irl.traces.judged_steps import TaggedStepEncoder, TurnEncoder, token_of
-from irl.traces.scoring import TextScorer, TextScores
+from irl.traces.questions import MAX_TOKENS, AnswerScorer, AnswerScores, Question, question_of
+from irl.traces.scoring import TextScorer
+from irl.traces.text_answers import TextAnswers
 from irl.traces.tokenize import parse_tokenizer
 from irl.types import Candidates, InputError
 from reward_models.checkpoint_folder import TOKENIZER, load_folder
@@ -44,6 +47,17 @@ _STEP_MARKERS = {"Qwen2ForProcessRewardModel": "<extra_0>"}
 
 def load_scorer(folder: Path) -> tuple[TextScorer, Environment]:
     """The reward model of a folder and the environment it reads traces of."""
+    scorer, environment, _ = _load_texts(folder, MAX_TOKENS)
+    return scorer, environment
+
+
+def load_answers(folder: Path, max_tokens: int = MAX_TOKENS) -> tuple[TextAnswers, Environment]:
+    """As `load_scorer`, for answers of which some may not fit."""
+    _, environment, answers = _load_texts(folder, max_tokens)
+    return answers, environment
+
+
+def _load_texts(folder: Path, max_tokens: int) -> tuple[TextScorer, Environment, TextAnswers]:
     model = load_folder(folder, classes=NETWORKS)
     if isinstance(model.network, DecoderConfig):
         raise InputError(f"{folder}: holds a policy, not a reward model; the reward is the folder 'model' of a run")
@@ -67,7 +81,14 @@ def load_scorer(folder: Path) -> tuple[TextScorer, Environment]:
         check_params(model.params, jax.eval_shape(network.init, jax.random.key(0)))
     except ValueError as error:
         raise InputError(f"{folder}/model.safetensors: {error}") from error
-    return TextScorer(network, model.params, encoder, environment.split_steps, states=states), environment
+    scorer = TextScorer(network, model.params, encoder, environment.split_steps, states=states)
+
+    def check_prompt(prompt: str) -> None:
+        environment.state_before(prompt, ("",), 0)
+
+    split = environment.split_steps
+    answers = TextAnswers(scorer, encoder, split, check_prompt, states=states, max_tokens=max_tokens)
+    return scorer, environment, answers
 
 
 def is_hugging_face(folder: Path) -> bool:
@@ -83,6 +104,7 @@ def load_conversations(
     date: datetime.date | None = None,
     step_tokens: str | None = None,
     step_marker: str | None = None,
+    max_tokens: int | None = None,
 ) -> ConversationScorer:
     """The reward model of a downloaded Hugging Face folder; `date` is told to a chat template that asks for one.
 
@@ -97,7 +119,7 @@ def load_conversations(
             raise InputError(f"{folder}: {told}; {other}; one that judges steps in words needs {_IN_WORDS}")
         if label is not None:
             raise InputError(f"{folder}: --label: the first of --step-tokens is the score; leave it out")
-        return _judge_in_words(folder, dtype, date, step_tokens, step_marker)
+        return _judge_in_words(folder, dtype, date, step_tokens, step_marker, max_tokens)
     if (step_tokens, step_marker) != (None, None):
         told = f"{architecture} has a head and does not judge in words"
         raise InputError(f"{folder}: --step-tokens and --step-marker: {told}; leave them out")
@@ -114,12 +136,18 @@ def load_conversations(
         by_step=isinstance(read, StepEnds),
         marker=tokenizer.id_to_token(read.marker) if isinstance(read, StepEnds) and read.marker is not None else None,
         context=decoder.context_length,
+        max_tokens=max_tokens,
     )
     return ConversationScorer(dataclasses.replace(model.network, read=read).make(), model.params, encoder)
 
 
 def _judge_in_words(
-    folder: Path, dtype: str, date: datetime.date | None, step_tokens: str, step_marker: str | None
+    folder: Path,
+    dtype: str,
+    date: datetime.date | None,
+    step_tokens: str,
+    step_marker: str | None,
+    max_tokens: int | None,
 ) -> ConversationScorer:
     """A language model as a process reward model; Math-Shepherd ranks by the lowest step, RLHFlow by their mean."""
     words = step_tokens.split(",")
@@ -135,7 +163,12 @@ def _judge_in_words(
     encoder: ConversationEncoder
     if step_marker is None:
         encoder = TurnEncoder(
-            tokenizer=tokenizer, template=template, context=decoder.context_length, verdict=words[0], by_step=True
+            tokenizer=tokenizer,
+            template=template,
+            context=decoder.context_length,
+            max_tokens=max_tokens,
+            verdict=words[0],
+            by_step=True,
         )
         read = StepEnds(label=0, scale="probability", aggregate="mean")
     else:
@@ -144,6 +177,7 @@ def _judge_in_words(
             tokenizer=tokenizer,
             template=template,
             context=decoder.context_length,
+            max_tokens=max_tokens,
             marker=f" {step_marker}\n",
             tag=tag,
             by_step=True,
@@ -163,20 +197,77 @@ def _transformers_config(folder: Path) -> dict[str, Any]:
     return config if known else {}
 
 
-def scored(scorer: TextScorer, path: Path) -> Iterator[tuple[Candidates, TextScores]]:
+def scored(scorer: AnswerScorer, path: Path, skipped: "Skipped") -> Iterator[tuple[Candidates, AnswerScores]]:
     """Every problem of a file with the scores of its candidates, in the file's order, in constant memory."""
     records = track(read_candidates(path), description=f"scoring {path.name}", console=Console(stderr=True))
+    row = 0
     for block in _blocks(records):
-        prompts = [record.prompt for record in block for _ in record.candidates]
-        try:
-            scores = scorer(prompts, [candidate.text for record in block for candidate in record.candidates])
-        except InputError as error:
-            raise InputError(f"{path}: problems {block[0].id!r} to {block[-1].id!r}: {error}") from error
+        asked = [question_of(record, record.id) for record in block]
+        scores = named(scorer, path)(asked)
         start = 0
-        for record in block:
+        for record, question in zip(block, asked, strict=True):
+            row += 1
             span = slice(start, start + len(record.candidates))
-            yield record, TextScores(scores.trace[span], scores.steps[span], scores.step_texts[span])
+            part = AnswerScores(scores.trace[span], scores.steps[span], scores.step_texts[span], scores.reasons[span])
+            skipped.add(row, question, part.reasons)
+            yield record, part
             start = span.stop
+
+
+def questions(path: Path) -> Iterator[Question]:
+    """The problems of a file of candidates as questions."""
+    return (question_of(record, record.id) for record in read_candidates(path))
+
+
+def named(scorer: AnswerScorer, path: Path) -> Callable[[Sequence[Question]], AnswerScores]:
+    """`scorer.answers`, with the file in front of its errors."""
+
+    def score(questions: Sequence[Question]) -> AnswerScores:
+        try:
+            return scorer.answers(questions)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+
+    return score
+
+
+class Skipped:
+    """The candidates that have no score: their number, and the first of them with their reasons."""
+
+    LISTED = 20
+
+    def __init__(self, path: Path, strict: bool = False):
+        self._path, self._strict = path, strict
+        self._listed: list[str] = []
+        self.count = self.scored = 0
+
+    def add(self, row: int, question: Question, reasons: Sequence[str]) -> None:
+        """Count the answers of a question. InputError for the first one without a score if `strict`."""
+        for answer, reason in zip(question.answers, reasons, strict=True):
+            self.scored += not reason
+            if not reason:
+                continue
+            place = f"row {row}" if question.id == f"row-{row}" else f"row {row} ({question.id})"
+            line = f"{place}, candidate {answer.name}: {reason}"
+            if self._strict:
+                raise InputError(f"{self._path}: {line}; without --strict it is skipped")
+            self.count += 1
+            if len(self._listed) < self.LISTED:
+                self._listed.append(line)
+
+    def add_scored(self, count: int) -> None:
+        """Count candidates that were scored by an earlier run."""
+        self.scored += count
+
+    def report(self) -> list[str]:
+        """Lines for a person. InputError where no candidate at all has a score."""
+        if not self.count:
+            return []
+        if not self.scored:
+            raise InputError(f"{self._path}: none of its {self.count} candidates has a score: {self._listed[0]}")
+        more = self.count - len(self._listed)
+        head = f"{self._path}: {self.count} of {self.count + self.scored} candidates have no score"
+        return [head, *(f"  {line}" for line in self._listed), *([f"  ... and {more} more"] if more else [])]
 
 
 def _blocks(records) -> Iterator[list[Candidates]]:
@@ -190,12 +281,13 @@ def finite(scores: Sequence[float] | np.ndarray) -> list[float | None]:
     return [float(score) if np.isfinite(score) else None for score in scores]
 
 
-def check_output(output: Path | None, candidates: Path) -> None:
-    """InputError where writing the answers would be refused in the end, or would replace the question."""
-    if output is not None and output.is_dir():
+def output_file(output: Path, inputs: Path, models: Sequence[Path]) -> None:
+    """InputError for an output that cannot become a file, or that would replace an input."""
+    real = check_output(output, inputs=[inputs], models=models)
+    if real.is_dir():
         raise InputError(f"--output {output}: is a folder; name a file")
-    if output is not None and output.exists() and candidates.exists() and output.samefile(candidates):
-        raise InputError(f"--output {output}: is the file of candidates; name another")
+    if real.exists() and not real.is_file():
+        raise InputError(f"--output {output}: is not a regular file; without --output, scores go to standard output")
 
 
 def write_answers(output: Path | None, rows: Iterable[Mapping[str, Any]]) -> int:

@@ -9,41 +9,51 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from experiments.candidate_files import load_scorer, scored
+from experiments.candidate_files import Skipped, questions, say, scored
+from experiments.models import ModelOptions, open_model
 from experiments.rerank_pool import powers_of_two
 from irl.evaluation.estimators import best_of_k, bootstrap_interval, majority_at_k, pass_at_k
 from irl.types import InputError, Problem
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
-    """Best of k by the learned reward, majority of k and pass@k, from the whole pool of candidates."""
+class Options(ModelOptions):
+    """Best of k by the learned reward, majority of k and pass@k, from the whole pool of candidates.
 
-    model: Path
-    """A reward model folder, such as runs/quickstart/model."""
+    Candidates that cannot be scored are chosen last and listed on standard error. Votes need a model of a domain that
+    reads answers; the column of the majority is left out for other models.
+    """
+
     candidates: Path
     """JSON lines with "correct" on every candidate and equally many candidates per problem."""
+    strict: bool = False
+    """Stop with exit code 2 at the first candidate that cannot be scored."""
 
 
 def main(arguments: Sequence[str]) -> int:
     options = tyro.cli(Options, args=list(arguments), prog="traceward evaluate")
-    scorer, environment = load_scorer(options.model)
+    model, path = open_model(options), options.candidates
+    remark = model.remark(questions(path), path) if path.is_file() else ""
+    skipped = Skipped(path, options.strict)
     learned, correct, length, keys = [], [], [], []
-    for record, scores in scored(scorer, options.candidates):
+    for record, scores in scored(model.scorer, path, skipped):
         if any(candidate.correct is None for candidate in record.candidates):
-            raise InputError(f"{options.candidates}: problem {record.id!r}: a candidate without 'correct'")
+            raise InputError(f"{path}: problem {record.id!r}: a candidate without 'correct'")
         problem = Problem(id=record.id, prompt=record.prompt)
         learned.append(scores.trace)
         correct.append([bool(candidate.correct) for candidate in record.candidates])
         length.append([len(candidate.text) for candidate in record.candidates])
-        names = [environment.answer_key(problem, candidate.text) for candidate in record.candidates]
-        known = {name: i for i, name in enumerate(dict.fromkeys(n for n in names if n is not None))}
-        keys.append(np.array([-1 if name is None else known[name] for name in names]))
+        if model.environment is not None:
+            names = [model.environment.answer_key(problem, candidate.text) for candidate in record.candidates]
+            known = {name: i for i, name in enumerate(dict.fromkeys(n for n in names if n is not None))}
+            keys.append(np.array([-1 if name is None else known[name] for name in names]))
     sizes = {len(row) for row in correct}
     if len(sizes) != 1:
         found = f"problems have {min(sizes)} to {max(sizes)} candidates"
-        raise InputError(f"{options.candidates}: {found}; make them equal")
-    _show(scorer.spec.information, np.array(learned), np.array(correct), np.array(length), keys)
+        raise InputError(f"{path}: {found}; make them equal")
+    for line in filter(None, (*skipped.report(), remark)):
+        say(line)
+    _show(model.scorer.spec.information, np.array(learned), np.array(correct), np.array(length), keys)
     return 0
 
 
@@ -52,7 +62,7 @@ def _show(information: str, learned, correct, length, keys) -> None:
     table = Table(title=f"{len(correct)} problems, 95% bootstrap intervals over problems")
     rows = [
         ("learned reward", information, lambda k: best_of_k(learned, correct, k)),
-        ("majority", "none", lambda k: majority_at_k(keys, correct, k).value),
+        *([("majority", "none", lambda k: majority_at_k(keys, correct, k).value)] if keys else []),
         ("shortest", "none", lambda k: best_of_k(-length, correct, k)),
         ("oracle", "verifier", lambda k: pass_at_k(correct, k)),
     ]

@@ -15,9 +15,19 @@ from experiments.run_folder import RunFolder
 from irl.algorithms.optimiser import Muon
 from irl.algorithms.sft import Sft
 from irl.traces.claims import READINGS, Reading
-from irl.traces.conversations import Question, checked_name, split_parts
 from irl.traces.encode import EncodedTrace, Encoder
 from irl.traces.packed_steps import PackedTexts
+from irl.traces.questions import (
+    MAX_TOKENS,
+    Answer,
+    AnswerScores,
+    Question,
+    answer_names,
+    require_length,
+    require_text,
+    scatter,
+    split_parts,
+)
 from irl.traces.scoring import TextScorer, TextScores, check_finite
 from irl.traces.tokenize import parse_tokenizer
 from irl.traces.windows import StepWindow, encode_windows
@@ -80,23 +90,45 @@ class FitClaims:
 class ClaimScorer:
     """Scores of steps by what they claim; equal claims are scored once."""
 
-    def __init__(self, network: RegretConfig, params: Params, reading: Reading, encoder: Encoder):
+    def __init__(
+        self,
+        network: RegretConfig,
+        params: Params,
+        reading: Reading,
+        encoder: Encoder,
+        max_tokens: int = MAX_TOKENS,
+    ):
         self._scorer = TextScorer(network.make(), params, encoder, lambda text: (text,))
         self._encoder = encoder
         self.reading = reading
+        self.max_tokens = max_tokens
         self.spec = network.make().spec
 
-    def answers(self, questions: Sequence[Question]) -> TextScores:
-        """An entry per answer, in order: its steps (paragraphs or lines) by their claims, and their minimum."""
-        traces, names = [], []
-        for question in questions:
-            for answer in question.answers:
-                names.append(checked_name(question, answer))
-                steps = tuple(part.strip("\n") for part in answer.parts or split_parts(answer.text))
-                traces.append((question.prompt, steps))
-        found = [row.tolist() for row in self(traces)]
-        check_finite(names, found)
-        return TextScores(np.array([min(row) for row in found]), found, [steps for _, steps in traces])
+    def answers(self, questions: Sequence[Question]) -> AnswerScores:
+        """An entry per answer, in order: its steps (paragraphs or lines) by their claims, and their minimum.
+
+        Answers that are empty or too long have a reason instead of a score.
+        """
+        asked = [(question.prompt, answer) for question in questions for answer in question.answers]
+        reasons = [self._reason(prompt, answer) for prompt, answer in asked]
+        traces = [
+            (prompt, tuple(part.strip("\n") for part in answer.parts or split_parts(answer.text)))
+            for (prompt, answer), reason in zip(asked, reasons, strict=True)
+            if not reason
+        ]
+        found = self(traces)
+        trace, steps = np.array([row.min() for row in found]), [row.tolist() for row in found]
+        names = answer_names(questions)
+        check_finite([name for name, reason in zip(names, reasons, strict=True) if not reason], steps)
+        return scatter(reasons, TextScores(trace, steps, [s for _, s in traces]))
+
+    def _reason(self, prompt: str, answer: Answer) -> str:
+        try:
+            require_text(answer)
+            require_length(prompt + answer.text, self.max_tokens)
+        except InputError as error:
+            return str(error)
+        return ""
 
     def __call__(self, traces: Iterable[tuple[str, Sequence[str]]]) -> list[np.ndarray]:
         """Step scores (nats, at most 0) of traces given as problems and step texts."""
@@ -130,7 +162,7 @@ def holds_claims(folder: Path) -> bool:
     return manifest.windows in READINGS
 
 
-def load_claims(folder: Path) -> ClaimScorer:
+def load_claims(folder: Path, max_tokens: int = MAX_TOKENS) -> ClaimScorer:
     """The score that a folder holds. ModelFolderError or InputError name what is wrong with it."""
     model = load_folder(folder, classes=_CLASSES)
     network, reading = model.network, READINGS.get(model.manifest.windows)
@@ -145,7 +177,7 @@ def load_claims(folder: Path) -> ClaimScorer:
         raise InputError(f"{folder}/model.safetensors: {error}") from error
     tokenizer = parse_tokenizer(model.tokenizer_json, str(folder / TOKENIZER), network.decoder.vocab_size)
     encoder = Encoder(tokenizer, reading.longest, 1)
-    return ClaimScorer(network, model.params, reading, encoder)
+    return ClaimScorer(network, model.params, reading, encoder, max_tokens)
 
 
 def without_claims(reading: Reading, questions: Iterable[Question], file: Path) -> str:

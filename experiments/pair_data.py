@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments.step_data import check_shares
-from irl.traces.conversations import Question, question_of
+from irl.traces.questions import Question, question_of
 from irl.traces.reward_data import read_records
 from irl.types import Comparison, InputError, Preference, RankedResponses
 from reward_models.ranges import Files, Name, OpenShare, Share

@@ -28,9 +28,10 @@ from irl.algorithms.base import Algorithm, State
 from irl.algorithms.bradley_terry import BradleyTerry
 from irl.algorithms.optimiser import AdamW
 from irl.evaluation.audit import TRUNCATION, Finding
-from irl.traces.conversations import Answer, ConversationScorer, Question, split_parts
+from irl.traces.conversations import ConversationScorer
 from irl.traces.encode import EncodedTrace
 from irl.traces.packed_pairs import PackedPairs
+from irl.traces.questions import Answer, Question, split_parts
 from irl.train import Schedule
 from irl.types import InputError
 from reward_models.networks.base import Params

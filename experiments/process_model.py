@@ -41,8 +41,9 @@ from irl.algorithms.optimiser import AdamW
 from irl.algorithms.process import Process
 from irl.evaluation.audit import Finding
 from irl.evaluation.benchmarks.processbench import NO_ERROR
-from irl.traces.conversations import ConversationScorer, Question, steps_answer
+from irl.traces.conversations import ConversationScorer
 from irl.traces.packed_steps import LabelledRows, PackedSteps
+from irl.traces.questions import Question, steps_answer
 from irl.traces.reward_data.gsm8k import without_calculations
 from irl.train import Schedule
 from irl.types import LabelledSteps

@@ -1,117 +1,110 @@
 """`traceward score`: the scores of every candidate of a file, a line per candidate.
 
-Questions are scored in blocks that depend on the file alone, so that a score comes out the same to the last bit
-whether a run was interrupted or not. A plain output file grows as OUTPUT.part and takes its name when it is complete;
-OUTPUT.part.json says which model, input and options it belongs to, and the same command goes on from there.
+Questions are scored in blocks that depend on the file alone, so a resumed run ends with the same bytes as an
+uninterrupted one. A plain output file grows as OUTPUT.part (scored_rows.py). The same command resumes it, after an edit
+of the input too: rows that are as they were keep their scores, and only the others are scored.
 """
 
-import datetime
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
+import numpy as np
 import tyro
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from experiments.adapters import base_of, holds_adapters, load_adapters
-from experiments.candidate_files import (
-    check_output,
-    finite,
-    is_hugging_face,
-    load_conversations,
-    load_scorer,
-    say,
-    write_answers,
-)
-from experiments.fit_claims import holds_claims, load_claims, without_claims
-from irl.traces.conversations import Question, question_of
-from irl.traces.formats import read_candidates
+from experiments.candidate_files import Skipped, finite, named, output_file, say, write_answers
+from experiments.locks import exclusive
+from experiments.models import ModelOptions, model_folders, open_model
+from experiments.scored_rows import NO_KEY, Kept, ScoredLines, renamed, resume, row_keys
 from irl.traces.json_lines import Row, is_compressed, json_line, why_unwritable
-from irl.traces.reward_data import Reading, read_records
-from irl.traces.scoring import TextScores
+from irl.traces.questions import AnswerScores, Question, question_of
+from irl.traces.reward_data import read_records
 from irl.types import InputError
 
 CANDIDATES_AT_ONCE = 512
 _CHUNK = 1 << 20
 
-Block = list[Question]
-ScoreBlock = Callable[[Block], TextScores]
+Block = list["Numbered"]
+ScoreQuestions = Callable[[Sequence[Question]], AnswerScores]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(ModelOptions):
     """Score candidates: {"id", "candidate", "score", "step_scores", "steps"} per candidate, in the file's order.
 
-    "candidate" is a number from 0, or "chosen" and "rejected". Interrupted, the same command goes on where it stopped,
-    unless the output is compressed or standard output.
+    "candidate" is a number from 0, or "chosen" and "rejected". A candidate that cannot be scored keeps its line:
+    "score" is null and "reason" says why. Such a candidate is empty, has no step, is longer than --max-tokens or the
+    model's context, is mostly written in characters that the tokenizer does not know, or has a prompt that is not one
+    of the model's domain. These candidates, and rows that do not fit the format, are listed on standard error, and the
+    exit code is 0. It is 2 where no candidate has a score.
+
+    The same command resumes an interrupted run, unless the output is compressed or standard output. The input may have
+    been edited: rows that did not change are not scored again.
     """
 
-    model: Path
-    """A reward model folder, such as runs/quickstart/model or the calculations-seed-0 of a run, a Hugging Face folder
-    as it was downloaded, or a PEFT folder of low-rank adapters."""
     input: Path | None = None
     """JSON lines (compressed or not), .json or Parquet: {"prompt", "candidates": [{"text"}]}, {"prompt", "completion"},
-    {"prompt", "chosen", "rejected"}, {"messages"} and other formats. Rows that do not fit are listed at the end."""
+    {"prompt", "chosen", "rejected"}, {"messages"} and other formats."""
     candidates: Path | None = None
-    """Instead of --input: JSON lines {"id", "prompt", "candidates": [{"text"}]}, of which every line must fit."""
+    """The same as --input with --format candidates: {"id", "prompt", "candidates": [{"text"}]}."""
     output: Path | None = None
     """Where the scores go; standard output by default."""
     format: str | None = None
     """Name of the input's format; its columns tell by default."""
-    date: datetime.date | None = None
-    """Hugging Face folders: the date that is told to a chat template that asks for it, YYYY-MM-DD."""
-    label: int | None = None
-    """Hugging Face folders: which label is the score, where the head has several."""
-    step_tokens: str | None = None
-    """Hugging Face language models that judge steps: the token for a right step and the one for a wrong step, such as
-    "+,-". Every step is a user's turn and the token the assistant's (RLHFlow), unless there is a --step-marker. The
-    score of a step is the probability of the first token among the two, that of an answer their mean."""
-    step_marker: str | None = None
-    """With --step-tokens: the word behind every step where the model says whether it is right, such as "ки"
-    (Math-Shepherd). The score of an answer is that of its lowest step."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Hugging Face folders: what the network computes in."""
-    base: Path | None = None
-    """PEFT folders: the Hugging Face folder of their base, where it is not the one that adapter_config.json names."""
+    strict: bool = False
+    """Stop with exit code 2 at the first row or candidate that would be skipped. Scored candidates are kept: mend the
+    input and run the same command again."""
     overwrite: bool = False
     """Remove what an interrupted run left of the output and start anew."""
+
+
+class Numbered(NamedTuple):
+    """A question and the number of its row."""
+
+    row: int
+    question: Question
 
 
 class Source(NamedTuple):
     """The questions of a file, and how far it has been read."""
 
     path: Path
-    format: str
-    questions: Iterator[Question]
+    questions: Iterator[Numbered]
     rows: Callable[[], int]
-    epilogue: Callable[[], str]
-    """What is to be said of rows that did not fit."""
+    unfit: Callable[[], str]
+    """Report on the rows that do not fit the format; empty where all fit."""
 
 
 def main(arguments: Sequence[str]) -> int:
     options = tyro.cli(Options, args=list(arguments), prog="traceward score")
     path = _input(options)
-    check_output(options.output, path)
-    source = _open(options, path)
-    score, information = _load(options)
-    told = ""
-    if holds_claims(options.model) and path.is_file():
-        told = without_claims(load_claims(options.model).reading, _open(options, path).questions, path)
-    blocks = _shown(_blocks(source.questions), source)
-    resumable = options.output is not None and not is_compressed(options.output) and path.is_file()
-    if options.output is not None and resumable:
-        count = _write_part(options, source, blocks, score)
-    else:
-        count = write_answers(options.output, (row for block in blocks for row in _rows(block, score(block))))
-    for line in filter(None, (source.epilogue(), told, f"{count} candidates scored; information level: {information}")):
-        say(line)
+    if options.output is not None:
+        output_file(options.output, path, model_folders(options))
+    with nullcontext() if options.output is None else exclusive(options.output):
+        _score(options, path)
     return 0
+
+
+def _score(options: Options, path: Path) -> None:
+    source, skipped = _source(options, path), Skipped(path, options.strict)
+    model = open_model(options)
+    score = named(model.scorer, path)
+    remark = model.remark((each.question for each in _source(options, path).questions), path) if path.is_file() else ""
+    blocks = _shown(_blocks(source.questions), source)
+    if options.output is not None and not is_compressed(options.output) and path.is_file():
+        _write_part(options, blocks, score, skipped)
+    else:
+        rows = (row for block in blocks for row, _ in _rows(block, score([q for _, q in block]), skipped))
+        write_answers(options.output, _checked(rows, skipped))
+    summary = f"{skipped.scored} candidates scored; information level: {model.scorer.spec.information}"
+    for line in filter(None, (source.unfit(), *skipped.report(), remark, summary)):
+        say(line)
 
 
 def _input(options: Options) -> Path:
@@ -123,101 +116,36 @@ def _input(options: Options) -> Path:
     return path
 
 
-def _load(options: Options) -> tuple[ScoreBlock, str]:
-    """What scores a block, and the information level of its scores."""
-    if holds_adapters(options.model):
-        return _load_adapters(options)
-    if options.base is not None:
-        raise InputError(f"{options.model}: --base is for PEFT folders (adapter_config.json); leave it out")
-    if is_hugging_face(options.model):
-        scorer = load_conversations(options.model, **_for_hugging_face(options))
-        return _naming(scorer, options), scorer.spec.information
-    if _for_hugging_face(options) != _for_hugging_face(Options(model=options.model)):
-        names = "--date, --label, --dtype, --step-tokens and --step-marker"
-        raise InputError(f"{options.model}: {names} are for Hugging Face folders; leave them out")
-    if holds_claims(options.model):
-        claims = load_claims(options.model)
-        return _naming(claims.answers, options), claims.spec.information
-    texts, _ = load_scorer(options.model)
+def _source(options: Options, path: Path) -> Source:
+    reading = read_records(path, "candidates" if options.candidates else options.format)
 
-    def score(block: Block) -> TextScores:
-        pairs = [(question.prompt, answer.text) for question in block for answer in question.answers]
-        return texts([prompt for prompt, _ in pairs], [text for _, text in pairs])
-
-    return _naming(score, options), texts.spec.information
-
-
-def _load_adapters(options: Options) -> tuple[ScoreBlock, str]:
-    if (options.step_tokens, options.step_marker) != (None, None):
-        told = "--step-tokens and --step-marker: adapters have a head and do not judge in words"
-        raise InputError(f"{options.model}: {told}; leave them out")
-    adapted = load_adapters(
-        options.model, base=options.base, dtype=options.dtype, label=options.label, date=options.date
-    )
-    return _naming(adapted, options), adapted.spec.information
-
-
-def _for_hugging_face(options: Options) -> dict[str, Any]:
-    """The options that only Hugging Face folders have."""
-    return {
-        "date": options.date,
-        "label": options.label,
-        "dtype": options.dtype,
-        "step_tokens": options.step_tokens,
-        "step_marker": options.step_marker,
-    }
-
-
-def _naming(score: ScoreBlock, options: Options) -> ScoreBlock:
-    """`score`, with the file in front of what it has to say."""
-
-    def named(block: Block) -> TextScores:
-        try:
-            return score(block)
-        except InputError as error:
-            between = f"problems {block[0].id!r} to {block[-1].id!r}"
-            raise InputError(f"{_input(options)}: {between}: {error}") from error
-
-    return named
-
-
-def _open(options: Options, path: Path) -> Source:
-    return _strict(path) if options.candidates else _source(path, options.format)
-
-
-def _source(path: Path, format: str | None) -> Source:
-    reading: Reading = read_records(path, format)
-
-    def questions() -> Iterator[Question]:
+    def questions() -> Iterator[Numbered]:
         for record in reading:
-            yield question_of(record, f"row-{reading.rows}")
+            _stop_at_unfit()
+            yield Numbered(reading.rows, question_of(record, f"row-{reading.rows}"))
+        _stop_at_unfit()
 
-    def epilogue() -> str:
-        return str(reading.report) if reading.report.unfit else ""
+    def _stop_at_unfit() -> None:
+        if options.strict and reading.report.unfit:
+            first = reading.report.listed[0]
+            raise InputError(f"{path}: row {first.row} ({first.id}): {first.reason}; without --strict it is skipped")
 
-    return Source(path, reading.report.format, questions(), lambda: reading.rows, epilogue)
-
-
-def _strict(path: Path) -> Source:
-    """A file of our candidates, read as `rerank` reads it."""
-    read = 0
-
-    def questions() -> Iterator[Question]:
-        nonlocal read
-        for record in read_candidates(path):
-            read += 1
-            yield question_of(record, record.id)
-
-    return Source(path, "candidates, every line", questions(), lambda: read, lambda: "")
+    return Source(path, questions(), lambda: reading.rows, lambda: str(reading.report) if reading.report.unfit else "")
 
 
-def _blocks(questions: Iterable[Question]) -> Iterator[Block]:
+def _checked(rows: Iterable[Row], skipped: Skipped) -> Iterator[Row]:
+    """The rows, and an InputError at their end where no candidate has a score."""
+    yield from rows
+    skipped.report()
+
+
+def _blocks(questions: Iterable[Numbered]) -> Iterator[Block]:
     """Whole questions, together at least CANDIDATES_AT_ONCE answers but for the last block."""
     block: Block = []
     size = 0
-    for question in questions:
-        block.append(question)
-        size += len(question.answers)
+    for numbered in questions:
+        block.append(numbered)
+        size += len(numbered.question.answers)
         if size >= CANDIDATES_AT_ONCE:
             yield block
             block, size = [], 0
@@ -226,20 +154,25 @@ def _blocks(questions: Iterable[Question]) -> Iterator[Block]:
 
 
 def _size(block: Block) -> int:
-    return sum(len(question.answers) for question in block)
+    return sum(len(question.answers) for _, question in block)
 
 
-def _rows(block: Block, scores: TextScores) -> Iterator[Row]:
-    """The output of a block."""
-    named = [(question.id, answer.name) for question in block for answer in question.answers]
-    for index, (id, name) in enumerate(named):
-        yield {
-            "id": id,
-            "candidate": name,
-            "score": finite(scores.trace[index : index + 1])[0],
-            "step_scores": finite(scores.steps[index]),
-            "steps": list(scores.step_texts[index]),
-        }
+def _rows(block: Block, scores: AnswerScores, skipped: Skipped) -> Iterator[tuple[Row, bool]]:
+    """The output of a block: a row per answer, and whether it has a score."""
+    index = 0
+    for number, question in block:
+        skipped.add(number, question, scores.reasons[index : index + len(question.answers)])
+        for answer in question.answers:
+            reason = scores.reasons[index]
+            row = {
+                "id": question.id,
+                "candidate": answer.name,
+                "score": finite(scores.trace[index : index + 1])[0],
+                "step_scores": finite(scores.steps[index]),
+                "steps": list(scores.step_texts[index]),
+            }
+            yield (row | {"reason": reason} if reason else row), not reason
+            index += 1
 
 
 def _shown(blocks: Iterator[Block], source: Source) -> Iterator[Block]:
@@ -272,36 +205,52 @@ def _lines(path: Path) -> int | None:
     return sum(chunk.count(b"\n") for chunk in _chunks(path))
 
 
-# ------------------------------------------------------------------------------------------ going on
+# ------------------------------------------------------------------------------------------ resuming
 
 
-def _write_part(options: Options, source: Source, blocks: Iterator[Block], score: ScoreBlock) -> int:
-    """Score what OUTPUT.part does not hold yet, and give it its name. A run that scored nothing leaves nothing."""
+def _write_part(options: Options, blocks: Iterator[Block], score: ScoreQuestions, skipped: Skipped) -> None:
+    """Write OUTPUT.part block by block and give it its name. A run without a score leaves nothing."""
     assert options.output is not None
     output = Path(os.path.realpath(options.output))
-    part, note = output.with_name(f"{output.name}.part"), output.with_name(f"{output.name}.part.json")
-    identity = _identity(options, source)
+    part, old = (ScoredLines(output.with_name(f"{output.name}.{end}")) for end in ("part", "part.old"))
+    identity = _identity(options)
     with _writing(output):
-        kept = _kept(part, note, identity, options.overwrite)
-    done = 0
+        kept = _kept(part, old, identity, options.overwrite)
     for block in blocks:
-        missing = max(kept - done, 0)
-        if missing < _size(block):
-            lines = b"".join(list(map(json_line, _rows(block, score(block))))[missing:])
-            with _writing(output):
-                if not part.exists():
-                    note.write_text(json.dumps(identity, indent=1) + "\n", encoding="utf-8")
-                with open(part, "ab") as file:
-                    file.write(lines)
-        done += _size(block)
-    if done < kept:
-        raise InputError(f"{part}: holds {kept} lines for {done} candidates; delete it, or give --overwrite")
+        keys, lines = _merged(block, score, kept, skipped)
+        with _writing(output):
+            part.append(identity, keys, lines)
+    try:
+        skipped.report()
+    except InputError:
+        part.remove()
+        raise
     with _writing(output):
-        with open(part, "ab") as file:
-            os.fsync(file.fileno())
-        os.replace(part, output)
-        note.unlink()
-    return done
+        part.finish(output)
+        old.remove()
+
+
+def _merged(block: Block, score: ScoreQuestions, kept: Kept, skipped: Skipped) -> tuple[np.ndarray, bytes]:
+    """Keys and lines of a block. Only answers without a line in `kept` are scored."""
+    keys = row_keys([question for _, question in block])
+    known = kept.lines(keys)
+    rest = iter(known)
+    missing = [Numbered(n, q._replace(answers=tuple(a for a in q.answers if next(rest) is None))) for n, q in block]
+    missing = [each for each in missing if each.question.answers]
+    fresh = _rows(missing, score([question for _, question in missing]), skipped) if missing else iter(())
+    skipped.add_scored(sum(line is not None for line in known))
+    lines = []
+    answers = [(question, answer) for _, question in block for answer in question.answers]
+    for index, (question, answer) in enumerate(answers):
+        line = known[index]
+        if line is not None:
+            lines.append(renamed(line, question.id, answer.name))
+            continue
+        row, has_score = next(fresh)
+        lines.append(json_line(row))
+        if not has_score:
+            keys[index] = NO_KEY
+    return keys, b"".join(lines)
 
 
 @contextmanager
@@ -310,54 +259,30 @@ def _writing(output: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(f"{output}: {why_unwritable(error)} and run again: it goes on from what is scored") from error
+        raise InputError(f"{output}: {why_unwritable(error)} and run again: scored candidates are kept") from error
 
 
-def _kept(part: Path, note: Path, identity: Row, overwrite: bool) -> int:
-    """Whole lines that an interrupted run left; a last one that was cut off is removed."""
-    if overwrite and part.exists():
-        part.unlink()
-        say(f"{part}: removed (--overwrite)")
-    if not part.exists():
-        return 0
-    _check_same(part, note, identity)
-    lines, end, place = 0, 0, 0
-    for chunk in _chunks(part):
-        lines += chunk.count(b"\n")
-        end = place + chunk.rfind(b"\n") + 1 if b"\n" in chunk else end
-        place += len(chunk)
-    os.truncate(part, end)
-    say(f"{part}: going on after {lines} candidates")
-    return lines
+def _kept(part: ScoredLines, old: ScoredLines, identity: Row, overwrite: bool) -> Kept:
+    """The lines that interrupted runs left."""
+    if overwrite:
+        for lines in (part, old):
+            if lines.path.exists():
+                say(f"{lines.path}: removed (--overwrite)")
+            lines.remove()
+    kept = resume(part, old, identity)
+    if len(kept):
+        say(f"{part.path}: resuming, {len(kept)} candidates are scored")
+    return kept
 
 
-def _check_same(part: Path, note: Path, identity: Row) -> None:
-    advice = "give --overwrite to start anew, or delete it, or take another --output"
-    try:
-        found = json.loads(note.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        raise InputError(f"{part}: is there, but {note.name} does not tell what it belongs to; {advice}") from None
-    other = [name for name, value in identity.items() if not isinstance(found, dict) or found.get(name) != value]
-    if other:
-        raise InputError(f"{part}: was begun with another {' and '.join(other)}; {advice}")
-
-
-def _identity(options: Options, source: Source) -> Row:
-    """What decides the lines of the output."""
+def _identity(options: Options) -> Row:
+    """What the scores depend on besides the rows of the input."""
     return {
-        "model": _sha256([file for folder in _model_folders(options) for file in _model_files(folder)]),
-        "input": _sha256([source.path]),
-        "format": source.format,
-        **_for_hugging_face(options),
+        "model": _sha256([file for folder in model_folders(options) for file in _model_files(folder)]),
+        **options.for_hugging_face,
         "date": None if options.date is None else options.date.isoformat(),
         "block size": CANDIDATES_AT_ONCE,
     }
-
-
-def _model_folders(options: Options) -> list[Path]:
-    """With the base of adapters."""
-    adapters = holds_adapters(options.model)
-    return [options.model, base_of(options.model, options.base)] if adapters else [options.model]
 
 
 def _model_files(folder: Path) -> list[Path]:

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from irl.traces.conversations import Question, steps_answer
 from irl.traces.json_lines import read_json_lines
+from irl.traces.questions import Question, steps_answer
 from irl.traces.reward_data import read_records
 from irl.traces.reward_data.gsm8k import without_calculations
 from irl.types import Candidates, InputError

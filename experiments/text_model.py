@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from irl.traces.chat import ChatTemplate, load_chat_template
-from irl.traces.conversations import ConversationEncoder, Question, has_chat_template, read_tokenizer
+from irl.traces.conversations import ConversationEncoder, has_chat_template, read_tokenizer
 from irl.traces.encode import EncodedTrace
+from irl.traces.questions import Question
 from irl.traces.tokenize import END, PAD, prose_tokenizer
 from irl.types import InputError
 from reward_models.hugging_face import load_hugging_face, save_hugging_face

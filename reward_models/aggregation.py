@@ -11,10 +11,18 @@ from reward_models.types import Aggregate, Array
 AGGREGATES: tuple[Aggregate, ...] = get_args(Aggregate)
 
 
+ONE_HOT = 1 << 23
+"""Entries of the largest [time, steps] array that a row may need; up to there a product with it is the fastest sum."""
+
+
 def sum_by_step(
     token: Float[Array, "batch time"], step_id: Int[Array, "batch time"], num_steps: int
 ) -> Float[Array, "batch steps"]:
     """Sum the token scores of each step; tokens with `step_id == -1` count nowhere."""
+    if step_id.shape[1] * num_steps > ONE_HOT:
+        return jax.vmap(lambda t, s: jax.ops.segment_sum(t, s, num_segments=num_steps))(
+            jnp.where(step_id >= 0, token, 0), jnp.maximum(step_id, 0)
+        )
     one_hot = jax.nn.one_hot(step_id, num_steps, dtype=token.dtype)
     return jnp.einsum("bt,bts->bs", token, one_hot)
 

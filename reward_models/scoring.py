@@ -36,7 +36,7 @@ def make_score_fn(
             step=np.zeros(traces.step_mask.shape, np.float32),
             token=np.zeros((count, width), np.float32),
         )
-        for members, skip in _groups(traces, network.sees_prefix, tokens_per_batch // 2):
+        for members, skip in _groups(traces, network.sees_prefix & (length <= buckets[-1]), tokens_per_batch // 2):
             prefix = _prefix(traces.tokens[members[0], :skip], buckets) if skip else None
             for chosen, bucket, size in _batches(length[members] - skip, tokens_per_batch, buckets):
                 rows, visible = members[chosen], min(bucket, width - skip)
@@ -50,17 +50,18 @@ def make_score_fn(
     return score
 
 
-def _groups(traces: TraceBatch, share: bool, saving: int) -> Iterator[tuple[np.ndarray, int]]:
+def _groups(traces: TraceBatch, share: np.ndarray, saving: int) -> Iterator[tuple[np.ndarray, int]]:
     """(row numbers, tokens in front that they share and that are computed apart): every row comes once.
 
-    The last token of a shared prompt stays with the rows, whose first response token is judged from there.
+    Only rows that `share` allows may share a prompt: a product with a prefix needs memory for every token of a row with
+    every token of the prefix. The last token of a shared prompt stays with the rows, whose first response token is
+    judged from there.
     """
     response = traces.step_id >= 0
     opening = np.where(response.any(1), response.argmax(1), 0)
     same: dict[bytes, list[int]] = {}
-    if share:
-        for row in np.flatnonzero(opening > SHARED_TOKENS):
-            same.setdefault(traces.tokens[row, : opening[row]].tobytes(), []).append(int(row))
+    for row in np.flatnonzero(share & (opening > SHARED_TOKENS)):
+        same.setdefault(traces.tokens[row, : opening[row]].tobytes(), []).append(int(row))
     alone = np.ones(len(opening), bool)
     for rows in same.values():
         if len(rows) >= SHARED_ROWS and (len(rows) - 1) * int(opening[rows[0]]) >= saving:

@@ -15,7 +15,7 @@ As with transformers, text that spells a special token is that token.
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,96 +26,26 @@ from tokenizers import Tokenizer
 
 from irl.traces.chat import ChatTemplate, read_tokenizer_config
 from irl.traces.encode import EncodedTrace
-from irl.traces.reward_data.messages import message_rows, shared_length
-from irl.traces.scoring import TextScores, check_finite
-from irl.traces.tokenize import parse_tokenizer, tokenizer_errors
-from irl.types import (
-    Candidates,
-    Comparison,
-    InputError,
-    LabelledResponse,
-    LabelledSteps,
-    Message,
-    Preference,
-    RankedResponses,
-    Trace,
+from irl.traces.questions import (
+    Answer,
+    AnswerScores,
+    Question,
+    answer_names,
+    require_length,
+    require_text,
+    require_tokens,
+    scatter,
+    split_parts,
 )
+from irl.traces.reward_data.messages import message_rows, shared_length
+from irl.traces.scoring import TextScores, check_finite, long_apart
+from irl.traces.tokenize import parse_tokenizer, tokenizer_errors
+from irl.types import InputError, Message
 from reward_models.networks.base import Network, Params
 from reward_models.scoring import make_score_fn
 from reward_models.types import TraceBatch
 
 _MARK = "WHAT-THE-ASSISTANT-SAYS"
-_STEP_BREAK = "\n\n"
-
-
-class Answer(NamedTuple):
-    """A text to score and what it is called: a number, "chosen" or "rejected"."""
-
-    name: int | str
-    text: str
-    parts: tuple[str, ...] = ()
-    """Its steps where the record has them, with what stands between; together they are `text`."""
-
-
-class Question(NamedTuple):
-    """Answers to one prompt; `messages` are its turns where it came as a conversation."""
-
-    id: str
-    prompt: str
-    messages: tuple[Message, ...]
-    answers: tuple[Answer, ...]
-
-
-def question_of(record: Any, id: str) -> Question:
-    """What is to be scored in a record of `read_records`, in its order; `id` is for records without one."""
-    match record:
-        case Candidates():
-            texts = [candidate.text for candidate in record.candidates]
-            return Question(record.id, record.prompt, record.messages, _numbered(texts))
-        case Preference():
-            answers = Answer("chosen", record.chosen), Answer("rejected", record.rejected)
-            return Question(record.id or id, record.prompt, record.messages, answers)
-        case RankedResponses():
-            return Question(record.id or id, record.prompt, record.messages, _numbered(record.responses))
-        case LabelledResponse():
-            return Question(record.id or id, record.prompt, record.messages, _numbered([record.completion]))
-        case Comparison():
-            return Question(record.id, record.prompt, (), _numbered([record.first, record.second]))
-        case LabelledSteps():
-            return Question(record.id, record.prompt, (), (steps_answer(record.steps, _STEP_BREAK),))
-        case Trace():
-            return Question(record.problem_id, record.prompt, (), (steps_answer([s.text for s in record.steps], "\n"),))
-    raise InputError(f"{id}: expected a record with answers to score, got {type(record).__name__}")
-
-
-def _numbered(texts: Sequence[str]) -> tuple[Answer, ...]:
-    return tuple(Answer(index, text) for index, text in enumerate(texts))
-
-
-def steps_answer(steps: Sequence[str], between: str) -> Answer:
-    """An answer of steps, with what stands between them."""
-    parts = (*(step + between for step in steps[:-1]), steps[-1])
-    return Answer(0, "".join(parts), parts)
-
-
-def split_parts(text: str) -> tuple[str, ...]:
-    """Paragraphs of a text that has several, else its lines, each with the breaks behind it.
-
-    A part without a word belongs to the one before, at the start to the one behind.
-    """
-    parts = _cut(text, _STEP_BREAK)
-    return tuple(parts if len(parts) > 1 else _cut(text, "\n"))
-
-
-def _cut(text: str, at: str) -> list[str]:
-    pieces = text.split(at)
-    parts: list[str] = []
-    for piece in (*(piece + at for piece in pieces[:-1]), pieces[-1]):
-        if parts and not (piece.strip() and parts[-1].strip()):
-            parts[-1] += piece
-        else:
-            parts.append(piece)
-    return parts
 
 
 class Written(NamedTuple):
@@ -129,6 +59,13 @@ class Written(NamedTuple):
     """What the steps are to a reader: without breaks and markers around them."""
 
 
+class Encoded(NamedTuple):
+    """An answer as the model reads it, and the texts of its steps."""
+
+    row: EncodedTrace
+    steps: tuple[str, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ConversationEncoder:
     """Questions with answers to token ids."""
@@ -140,6 +77,8 @@ class ConversationEncoder:
     """The token that ends every step, where the model wants one."""
     context: int | None = None
     """Tokens of the longest text the model reads."""
+    max_tokens: int | None = None
+    """Tokens of the longest text to read; no limit besides the context by default."""
 
     def __post_init__(self):
         self.tokenizer.no_truncation()
@@ -147,34 +86,57 @@ class ConversationEncoder:
 
     def many(self, questions: Sequence[Question]) -> tuple[list[EncodedTrace], list[tuple[str, ...]]]:
         """Token ids with steps, and the texts of the steps, of every answer; InputError names one that does not fit."""
-        written = [found for question in questions for found in self.written(question)]
-        texts = [found.text for found in written]
-        with tokenizer_errors("text"):
-            encodings = self.tokenizer.encode_batch(texts, add_special_tokens=self.template is None)
-        names = [answer_name(question, answer) for question in questions for answer in question.answers]
-        rows = [self._row(*found) for found in zip(names, written, encodings, strict=True)]
-        return rows, [found.steps for found in written]
+        encoded = []
+        for name, entry in zip(answer_names(questions), self.each(questions), strict=True):
+            if isinstance(entry, str):
+                raise InputError(f"{name}: {entry}")
+            encoded.append(entry)
+        return [entry.row for entry in encoded], [entry.steps for entry in encoded]
 
-    def written(self, question: Question) -> Iterator[Written]:
-        """The text of every answer of a question."""
-        before, after = self._frame(question)
+    def each(self, questions: Sequence[Question]) -> list["Encoded | str"]:
+        """What the model reads of every answer, or the reason why an answer does not fit."""
+        written = [entry for question in questions for entry in self.written(question)]
+        texts = [entry.text for entry in written if isinstance(entry, Written)]
+        with tokenizer_errors("text"):
+            encodings = iter(self.tokenizer.encode_batch(texts, add_special_tokens=self.template is None))
+        return [entry if isinstance(entry, str) else self._encoded(entry, next(encodings)) for entry in written]
+
+    def written(self, question: Question) -> Iterator[Written | str]:
+        """The text of every answer of a question, or the reason why there is none."""
+        try:
+            write = self._writer(question)
+        except InputError as error:
+            yield from [str(error)] * len(question.answers)
+            return
         for answer in question.answers:
-            name = checked_name(question, answer)
+            try:
+                require_text(answer)
+                require_length(question.prompt + answer.text, self.max_tokens)
+                yield write(answer)
+            except InputError as error:
+                yield str(error)
+
+    def _writer(self, question: Question) -> Callable[[Answer], Written]:
+        """The function that writes the answers of a question. InputError for a question that cannot be written."""
+        before, after = self._frame(question)
+
+        def write(answer: Answer) -> Written:
             parts = self._parts(answer.parts or split_parts(answer.text) if self.by_step else (answer.text,))
             said = "".join(parts)
             text = self._write(question, said)
             if text == before + said + after:
                 start = len(before)
-                yield Written(text, start, start + len(said), _starts(parts, start), self._shown(parts))
-            else:
-                yield self._rewritten(name, text, before, after, parts)
+                return Written(text, start, start + len(said), _starts(parts, start), self._shown(parts))
+            return self._rewritten(text, before, after, parts)
 
-    def _rewritten(self, name: str, text: str, before: str, after: str, parts: Sequence[str]) -> Written:
+        return write
+
+    def _rewritten(self, text: str, before: str, after: str, parts: Sequence[str]) -> Written:
         """An answer that the template wrote in another way: mostly without the space around it."""
         start, end = shared_length(before, text), len(text) - shared_length(after[::-1], text[::-1])
         inside = text[start:end]
         if not inside.strip():
-            raise InputError(f"{name}: the chat template leaves nothing of the answer; take the template of this model")
+            raise InputError("the chat template leaves nothing of the answer; take the template of this model")
         lead = "".join(parts).find(inside)
         if lead == -1:
             parts, lead = split_parts(inside) if self.by_step else (inside,), 0
@@ -193,7 +155,7 @@ class ConversationEncoder:
         """What stands before and after any answer."""
         before, mark, after = self._write(question, _MARK).rpartition(_MARK)
         if not mark:
-            raise InputError(f"{question.id}: the chat template does not write what the assistant says; take another")
+            raise InputError("the chat template does not write what the assistant says; take another")
         return before, after
 
     def _write(self, question: Question, said: str) -> str:
@@ -202,17 +164,24 @@ class ConversationEncoder:
         turns = question.messages or (Message(role="user", content=question.prompt),)
         return self.template.render(message_rows([*turns, Message(role="assistant", content=said)]))
 
-    def _row(self, name: str, written: Written, encoding: Any) -> EncodedTrace:
+    def _encoded(self, written: Written, encoding: Any) -> "Encoded | str":
+        try:
+            return Encoded(self._row(written, encoding), written.steps)
+        except InputError as error:
+            return str(error)
+
+    def _row(self, written: Written, encoding: Any) -> EncodedTrace:
         if self.context is not None and len(encoding.ids) > self.context:
             told = f"{len(encoding.ids)} tokens are over the model's context of {self.context}"
-            raise InputError(f"{name}: {told}; shorten it or leave it out, nothing is cut")
+            raise InputError(f"{told}; shorten it or leave it out, nothing is cut")
+        require_tokens(len(encoding.ids), self.max_tokens)
         starts, ends = _extents(encoding)
         step = np.searchsorted(written.cuts, starts, side="right") - 1
         inside = (ends > written.start) & (starts < written.end) & (ends > starts)
         step_id = np.where(inside, np.maximum(step, 0), -1)
         for index in sorted(set(range(len(written.steps))) - set(step_id.tolist())):
             told = f"step {index} ({written.steps[index][:40]!r}) has no token of its own"
-            raise InputError(f"{name}: {told}; the tokenizer does not fit such text")
+            raise InputError(f"{told}; the tokenizer does not fit such text")
         return EncodedTrace(encoding.ids, step_id.tolist())
 
 
@@ -224,19 +193,6 @@ def _extents(encoding: Any) -> tuple[np.ndarray, np.ndarray]:
     starts, ends = np.array(encoding.offsets, int).reshape(-1, 2).T
     reached = np.maximum.accumulate(np.concatenate([[0], ends[:-1]])) if len(ends) else ends
     return np.where(ends > starts, starts, reached), ends
-
-
-def answer_name(question: Question, answer: Answer) -> str:
-    """What errors call an answer."""
-    return f"{question.id}, candidate {answer.name}"
-
-
-def checked_name(question: Question, answer: Answer) -> str:
-    """The name of an answer that has something to score."""
-    name = answer_name(question, answer)
-    if not answer.text.strip():
-        raise InputError(f"{name}: an empty answer has no score; leave it out, or write what was answered")
-    return name
 
 
 def _starts(parts: Sequence[str], first: int) -> list[int]:
@@ -263,7 +219,7 @@ def has_chat_template(folder: Path) -> bool:
 
 
 class ConversationScorer:
-    """Scores the answers of questions. An answer that does not fit is an InputError that names it."""
+    """Scores of the answers of questions."""
 
     def __init__(
         self, network: Network, params: Params, encoder: ConversationEncoder, *, tokens_per_batch: int = 8_192
@@ -274,13 +230,26 @@ class ConversationScorer:
         self.spec = network.spec
 
     def __call__(self, questions: Sequence[Question]) -> TextScores:
-        """An entry per answer, in order."""
+        """An entry per answer, in order. InputError names an answer that does not fit."""
         rows, texts = self._encoder.many(questions)
-        scores = self._score(self._params, pad_rows(rows))
-        names = [answer_name(question, answer) for question in questions for answer in question.answers]
-        steps = [scores.step[i, : len(found)].tolist() for i, found in enumerate(texts)]
-        check_finite(names, [[*row, trace] for row, trace in zip(steps, scores.trace.tolist(), strict=True)])
-        return TextScores(np.asarray(scores.trace, np.float64), steps, texts)
+        return self._scores([Encoded(*entry) for entry in zip(rows, texts, strict=True)], answer_names(questions))
+
+    def answers(self, questions: Sequence[Question]) -> AnswerScores:
+        """An entry per answer, in order. Those that do not fit have a reason instead of a score."""
+        entries = list(zip(answer_names(questions), self._encoder.each(questions), strict=True))
+        fitting = [(name, entry) for name, entry in entries if isinstance(entry, Encoded)]
+        reasons = [entry if isinstance(entry, str) else "" for _, entry in entries]
+        return scatter(reasons, self._scores([entry for _, entry in fitting], [name for name, _ in fitting]))
+
+    def _scores(self, encoded: Sequence[Encoded], names: Sequence[str]) -> TextScores:
+        trace, steps = np.zeros(len(encoded)), [list[float]() for _ in encoded]
+        for members in long_apart([len(entry.row.tokens) for entry in encoded]):
+            scores = self._score(self._params, pad_rows([encoded[i].row for i in members]))
+            trace[members] = scores.trace
+            for place, i in enumerate(members):
+                steps[i] = scores.step[place, : len(encoded[i].steps)].tolist()
+        check_finite(names, [[*row, score] for row, score in zip(steps, trace.tolist(), strict=True)])
+        return TextScores(trace, steps, [entry.steps for entry in encoded])
 
 
 def pad_rows(rows: Sequence[EncodedTrace]) -> TraceBatch:

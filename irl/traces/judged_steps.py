@@ -12,22 +12,23 @@ before the assistant's. Differences:
 2. A question and its first step have a space between them unless one is there (RLHFlow always writes one).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
 
-from irl.traces.conversations import ConversationEncoder, Question, Written, answer_name, checked_name, split_parts
+from irl.traces.conversations import ConversationEncoder, Written
 from irl.traces.encode import EncodedTrace
+from irl.traces.questions import Answer, Question, split_parts
 from irl.traces.reward_data.messages import message_rows
 from irl.types import InputError, Message
 
 _MARK = "WHAT-THE-ASSISTANT-SAYS"
 _VERDICT = ("assistant", _MARK)
-
-Encoded = tuple[list[EncodedTrace], list[tuple[str, ...]]]
 
 
 def token_of(tokenizer: Tokenizer, word: str) -> int:
@@ -45,17 +46,16 @@ class TaggedStepEncoder(ConversationEncoder):
 
     tag: int
 
-    def many(self, questions: Sequence[Question]) -> Encoded:
-        rows, steps = super().many(questions)
-        for name, row, texts in zip(_names(questions), rows, steps, strict=True):
-            tagged = set(np.array(row.step_id)[np.array(row.tokens) == self.tag].tolist())
-            for index in sorted(set(range(len(texts))) - tagged):
-                told = f"the tokenizer does not write {self.marker!r} behind it with the token {self.tag}"
-                raise InputError(f"{name}: step {index} ({texts[index][:40]!r}): {told}; take this model's tokenizer")
-        return rows, steps
+    def _row(self, written: Written, encoding: Any) -> EncodedTrace:
+        row = super()._row(written, encoding)
+        tagged = set(np.array(row.step_id)[np.array(row.tokens) == self.tag].tolist())
+        for index in sorted(set(range(len(written.steps))) - tagged):
+            told = f"the tokenizer does not write {self.marker!r} behind it with the token {self.tag}"
+            raise InputError(f"step {index} ({written.steps[index][:40]!r}): {told}; take this model's tokenizer")
+        return row
 
-    def written(self, question: Question) -> Iterator[Written]:
-        return super().written(question if self.template else _spaced(question))
+    def _writer(self, question: Question) -> Callable[[Answer], Written]:
+        return super()._writer(question if self.template else _spaced(question))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,44 +64,36 @@ class TurnEncoder(ConversationEncoder):
 
     verdict: str
 
-    def many(self, questions: Sequence[Question]) -> Encoded:
-        rows, steps = super().many(questions)
-        verdict = token_of(self.tokenizer, self.verdict)
-        for name, row, texts in zip(_names(questions), rows, steps, strict=True):
-            ids = np.array([*row.step_id, -1])
-            ends = np.flatnonzero((ids[:-1] >= 0) & (ids[1:] != ids[:-1]))
-            following = np.array([*row.tokens, -1])[ends + 1]
-            if len(ends) != len(texts) or (following != verdict).any():
-                told = f"the tokenizer does not write the assistant's {self.verdict!r} as the token {verdict}"
-                raise InputError(f"{name}: {told}; take the tokenizer and the chat template of this model")
-        return rows, steps
+    def _row(self, written: Written, encoding: Any) -> EncodedTrace:
+        row, verdict = super()._row(written, encoding), token_of(self.tokenizer, self.verdict)
+        ids = np.array([*row.step_id, -1])
+        ends = np.flatnonzero((ids[:-1] >= 0) & (ids[1:] != ids[:-1]))
+        following = np.array([*row.tokens, -1])[ends + 1]
+        if len(ends) != len(written.steps) or (following != verdict).any():
+            told = f"the tokenizer does not write the assistant's {self.verdict!r} as the token {verdict}"
+            raise InputError(f"{told}; take the tokenizer and the chat template of this model")
+        return row
 
-    def written(self, question: Question) -> Iterator[Written]:
-        for answer in question.answers:
-            name = checked_name(question, answer)
-            steps = tuple(part.strip() for part in answer.parts or split_parts(answer.text))
-            yield self._in_turns(name, question, steps)
+    def _writer(self, question: Question) -> Callable[[Answer], Written]:
+        return partial(self._in_turns, question)
 
-    def _in_turns(self, name: str, question: Question, steps: tuple[str, ...]) -> Written:
+    def _in_turns(self, question: Question, answer: Answer) -> Written:
         """Step k + 1 starts with the verdict on step k."""
+        steps = tuple(part.strip() for part in answer.parts or split_parts(answer.text))
         *before, asked = _spaced(question).messages
         if asked.role != "user":
-            raise InputError(f"{name}: the turn before the answer is of {asked.role!r}; expected a user's question")
+            raise InputError(f"the turn before the answer is of {asked.role!r}; expected a user's question")
         said = [asked.content + steps[0], *steps[1:]]
         turns = [Message(role=role, content=text) for step in said for role, text in (("user", step), _VERDICT)]
         assert self.template is not None
         pieces = self.template.render(message_rows([*before, *turns])).split(_MARK)
         if len(pieces) != len(steps) + 1:
             told = f"writes {len(pieces) - 1} of {len(steps)} turns of the assistant"
-            raise InputError(f"{name}: the chat template {told}; take the template of this model")
+            raise InputError(f"the chat template {told}; take the template of this model")
         ends = list(accumulate(len(piece) for piece in pieces[:-1]))
         ends = [end + index * len(self.verdict) for index, end in enumerate(ends)]
         start = max(pieces[0].rfind(steps[0]), 0)
         return Written(self.verdict.join(pieces), start, ends[-1], [start, *ends[:-1]], steps)
-
-
-def _names(questions: Sequence[Question]) -> list[str]:
-    return [answer_name(question, answer) for question in questions for answer in question.answers]
 
 
 def _spaced(question: Question) -> Question:

@@ -11,6 +11,7 @@ from irl.traces.encode import EncodedTrace, Encoder
 from irl.traces.windows import HasStates, StepWindow, encode_windows, step_windows
 from irl.types import InputError
 from reward_models.aggregation import aggregate_steps
+from reward_models.networks.attention import LONG
 from reward_models.networks.base import Network, Params
 from reward_models.scoring import make_score_fn
 
@@ -89,14 +90,26 @@ class TextScorer:
 
     def score_rows(self, rows: Sequence[EncodedTrace], chunk: int = 131_072) -> np.ndarray:
         """Step scores [rows, steps] of encoded rows; `chunk` of them are held as arrays at a time."""
-        most = _round_up(max((max(row.step_id) for row in rows), default=0) + 1)
-        longest = max((len(row.tokens) for row in rows), default=1)
-        encoder = Encoder(self._encoder.tokenizer, longest, most)
-        out = np.zeros((len(rows), most), np.float32)
-        for start in range(0, len(rows), chunk):
-            part = rows[start : start + chunk]
-            out[start : start + chunk] = self._score(self._params, encoder.batch(part, [0] * len(part))).step
+        out = np.zeros((len(rows), _steps_of(rows)), np.float32)
+        for members in long_apart([len(row.tokens) for row in rows]):
+            part = [rows[i] for i in members]
+            encoder = Encoder(self._encoder.tokenizer, max(len(row.tokens) for row in part), _steps_of(part))
+            for start in range(0, len(part), chunk):
+                batch = encoder.batch(part[start : start + chunk], [0] * len(part[start : start + chunk]))
+                step = self._score(self._params, batch).step
+                out[members[start : start + chunk], : step.shape[1]] = step
         return out
+
+
+def long_apart(lengths: Sequence[int]) -> list[np.ndarray]:
+    """Indices of rows that become one array: short rows together, each long row alone, so that none is padded to it."""
+    long = np.asarray(lengths, int) > LONG
+    together = np.flatnonzero(~long)
+    return ([together] if together.size else []) + [np.array([i]) for i in np.flatnonzero(long)]
+
+
+def _steps_of(rows: Sequence[EncodedTrace]) -> int:
+    return _round_up(max((max(row.step_id) for row in rows), default=0) + 1)
 
 
 def check_finite(names: Iterable[str], scores: Sequence[Sequence[float]]) -> None:

@@ -6,14 +6,18 @@ no array of [time, time] is kept between the two. The backward pass is written o
 transposes those arrays and is 2 to 5 times slower at head widths below 64 (see LOG.md).
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 BLOCK = 128
 """Queries of a block; of 64, 128 and 256 the fastest at 512 and at 768 tokens on a CPU."""
+
+LONG = 4096
+"""Tokens of the longest row for which a mask of [time, time] is computed; longer rows use `attend_long`."""
 
 Spans = tuple[tuple[int, int, int], ...]
 """Blocks of queries: from, to, and how many keys they may see."""
@@ -40,6 +44,29 @@ def attend(
     attended = _attend_folded(_spans(time, k.shape[1], causal), rows, _fold(k), _fold(v), mask)
     attended = attended.reshape(batch, kv_heads, group, time, head_dim)
     return attended.transpose(0, 3, 1, 2, 4).reshape(batch, time, heads, head_dim)
+
+
+def attend_long(
+    q: Float[Array, "batch time heads head_dim"],
+    k: Float[Array, "batch time kv_heads head_dim"],
+    v: Float[Array, "batch time kv_heads head_dim"],
+    mask_of: Callable[[Int[Array, " block"]], Bool[Array, "batch block time"]],
+) -> Float[Array, "batch time heads head_dim"]:
+    """As `attend`, in memory linear in the number of tokens; `mask_of` computes the mask of some queries.
+
+    The blocks of queries are computed one after another, each with all keys. Gradients compute each block again.
+    """
+    time = q.shape[1]
+    starts = jnp.arange(0, time, BLOCK)
+    padded = jnp.pad(q, ((0, 0), (0, -time % BLOCK), (0, 0), (0, 0)))
+
+    @jax.checkpoint
+    def block(start):
+        own = jax.lax.dynamic_slice_in_dim(padded, start, BLOCK, axis=1)
+        return attend(own, k, v, mask_of(jnp.minimum(start + jnp.arange(BLOCK), time - 1)))
+
+    out = jax.lax.map(block, starts).swapaxes(0, 1)
+    return out.reshape(q.shape[0], -1, *q.shape[2:])[:, :time]
 
 
 def attend_after(

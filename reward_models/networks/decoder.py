@@ -8,6 +8,7 @@ Qwen3; `reward_models.hugging_face` reads and writes their checkpoints.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import jax
@@ -16,7 +17,7 @@ from annotated_types import Ge, Gt, Le
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from reward_models.networks.attention import attend, attend_after
+from reward_models.networks.attention import LONG, attend, attend_after, attend_long
 from reward_models.networks.base import Functional, Layers, Length, Vocabulary, Width, functional
 from reward_models.partition import by_rows
 from reward_models.records import record
@@ -183,6 +184,8 @@ class Block(nnx.Module):
 
     def __call__(self, x, position, mask):
         q, k, v = self.project(x, position)
+        if callable(mask):
+            return self.finish(x, attend_long(q, k, v, mask))
         return self.finish(x, attend(q, k, v, mask, causal=True))
 
 
@@ -217,7 +220,9 @@ class Decoder(nnx.Module):
             raise ValueError(
                 "after: a decoder with a sliding window does not see what responses share; give whole rows"
             )
-        mask = causal_mask(traces.segment, self.config.sliding_window, traces.after)
+        mask: Any = partial(causal_mask, traces.segment, self.config.sliding_window, traces.after)
+        if traces.segment.shape[1] <= LONG:
+            mask = mask()
 
         def through(block, x):
             return by_rows(block(x, traces.position, mask))
@@ -265,17 +270,21 @@ class Decoder(nnx.Module):
 
 
 def causal_mask(
-    segment: Int[Array, "batch time"], window: int | None = None, after: Int[Array, "batch time"] | None = None
-) -> Bool[Array, "batch time time"]:
+    segment: Int[Array, "batch time"],
+    window: int | None = None,
+    after: Int[Array, "batch time"] | None = None,
+    queries: Int[Array, " queries"] | None = None,
+) -> Bool[Array, "batch queries time"]:
     """True where query t may look at key s: not later, same segment or the one it comes after, not padding, closer
-    than `window`."""
-    time = segment.shape[1]
-    causal = jnp.tril(jnp.ones((time, time), bool))
+    than `window`. `queries` are positions in the row; all of them by default."""
+    keys = jnp.arange(segment.shape[1])
+    queries = keys if queries is None else queries
+    causal = keys <= queries[:, None]
     if window is not None:
-        causal &= ~jnp.tril(causal, -window)
-    same = segment[:, :, None] == segment[:, None, :]
+        causal &= keys > queries[:, None] - window
+    same = segment[:, queries, None] == segment[:, None, :]
     if after is not None:
-        same |= after[:, :, None] == segment[:, None, :]
+        same |= after[:, queries, None] == segment[:, None, :]
     return causal & same & (segment > 0)[:, None, :]
 
 

@@ -18,7 +18,8 @@ from experiments.fit_trunk import FitTrunk
 from experiments.pair_data import PairFiles
 from experiments.preference_model import run_preference_model
 from experiments.text_model import TextModel
-from irl.traces.conversations import Answer, ConversationScorer, Question
+from irl.traces.conversations import ConversationScorer
+from irl.traces.questions import Answer, Question
 from irl.traces.tokenize import END, PAD, prose_tokenizer
 from irl.train import Schedule
 from irl.types import InputError

@@ -213,7 +213,7 @@ def test_rerank(traceward, model, tmp_path, suffix):
     assert first[FIRST.index(RIGHT)] == first[len(FIRST) - 2], "equal texts, equal scores"
     assert len(set(first) - {None}) == len({*FIRST} - {*WITHOUT_STEP}), "different texts, different scores"
     assert "12 candidates: 4 correct, 6 malformed, 2 wrong\n" in err
-    assert "3 without any step: score null\n" in err
+    assert f"{path}: 3 of 12 candidates have no score\n  row 1 (first), candidate 5: there is no step in it; " in err
 
 
 def summary(err):
@@ -282,7 +282,7 @@ def test_score(traceward, model, candidates, tmp_path):
     output = tmp_path / "scores.jsonl.xz"
     code, out, err = traceward("score", "--model", model, "--candidates", candidates, "--output", output)
     assert (code, out) == (0, "")
-    assert "12 candidates scored; information level: demonstrations\n" in err
+    assert "9 candidates scored; information level: demonstrations\n" in err
     rows = [json.loads(line) for line in lzma.decompress(output.read_bytes()).decode().splitlines()]
     expected = [
         (answer["id"], index, score, steps)
@@ -291,15 +291,42 @@ def test_score(traceward, model, candidates, tmp_path):
     ]
     assert [(row["id"], row["candidate"], row["score"], row["step_scores"]) for row in rows] == expected
     assert rows[0]["steps"] == WRONG.splitlines()[1:], "the header is no step"
-    assert list(rows[0]) == ["id", "candidate", "score", "step_scores", "steps"]
+    scored, skipped = rows[0], rows[FIRST.index("")]
+    assert list(scored) == ["id", "candidate", "score", "step_scores", "steps"]
+    assert list(skipped) == [*scored, "reason"] and skipped["reason"].startswith("there is no step in it; ")
 
 
-def test_all_candidates_without_steps(traceward, model, tmp_path):
-    path = write(tmp_path / "empty.jsonl", [record("p", "4 5 6 10", ["", "\n"])])
+def test_candidates_without_a_score_are_never_chosen(traceward, model, tmp_path):
+    """They have the score null; of a problem without any score the first candidate is chosen."""
+    rows = [
+        record("none", "4 5 6 10", ["", "\n"]),
+        record("foreign", "Tom has 3 apples.", [RIGHT, WRONG], [True, False]),
+        record("long", "4 5 6 10", [RIGHT + " + 0" * 20_000, WRONG]),
+    ]
+    path = write(tmp_path / "in.jsonl", rows)
     code, out, err = traceward("rerank", "--model", model, "--candidates", path)
-    assert code == 0
-    assert json.loads(out) == {"id": "p", "chosen": 0, "scores": [None, None], "step_scores": [[], []]}
-    assert "2 candidates: 2 malformed\n2 without any step: score null\n" in err
+    assert code == 0, err
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert answers[0] == {"id": "none", "chosen": 0, "scores": [None, None], "step_scores": [[], []]}
+    assert answers[1] == {"id": "foreign", "chosen": 0, "scores": [None, None], "step_scores": [[], []]}
+    assert answers[2]["chosen"] == 1 and answers[2]["scores"][0] is None
+    assert f"{path}: 5 of 6 candidates have no score\n" in err
+    assert "\n  row 2 (foreign), candidate 0: prompt 'Tom has 3 apples.': expected numbers" in err
+    assert re.search(r"\n  row 3 \(long\), candidate 0: \d+ tokens are over the limit of 16384; ", err)
+    assert re.search("^6 candidates: .*2 with a foreign prompt", err, re.MULTILINE)
+    code, out, err = traceward("rerank", "--model", model, "--candidates", path, "--strict")
+    assert (code, out) == (2, "")
+    assert f"traceward: {path}: row 1 (none), candidate 0: there is no step in it" in err
+
+
+@pytest.mark.parametrize("command", ["rerank", "score", "evaluate"])
+def test_a_file_without_any_score(traceward, model, tmp_path, command):
+    rows = [record("p", "4 5 6 10", ["", "\n"], [True, False])]
+    path, output = write(tmp_path / "in.jsonl", rows), () if command == "evaluate" else ("--output", tmp_path / "out")
+    code, out, err = traceward(command, "--model", model, "--candidates", path, *output)
+    assert (code, out) == (2, "")
+    assert f"traceward: {path}: none of its 2 candidates has a score: row 1 (p), candidate 0: there is no step" in err
+    assert [file.name for file in tmp_path.iterdir()] == ["in.jsonl"]
 
 
 def test_rerank_the_samples_of_gpt4(traceward, model, shared_data, tmp_path):
@@ -384,26 +411,57 @@ GOOD = json.dumps(LABELLED[0])
         ("\n\n", ": empty; expected one JSON object per line"),
         (f"{GOOD}\n{{oops\n", ", line 2, column 2: malformed JSON .*; write one object per line"),
         (f"{GOOD}\n\n[1]\n", r", line 3: expected an object \{...\}, got list; write one object per line"),
-        ('{"prompt": "1 2 3 4"}\n', ", line 1, field candidates: missing; present: prompt"),
-        ('{"prompts": "1 2 3 4", "candidates": [{"text": ""}]}', "line 1, field prompt: missing; .* rename it"),
-        ('{"prompt": "1 2 3 4", "candidates": []}', ", line 1, field candidates: expected at least one entry"),
-        ('{"prompt": "1 2", "candidates": [{"text": 3}]}', r"line 1, field candidates\[0\].text: expected a string"),
-        (f"{GOOD}\n{GOOD}\n", ", line 2, field id: 'first' stands on line 1 already; give each problem its own"),
         (
             json.dumps(record("x", "solve this", [RIGHT])),
-            ": problems 'x' to 'x': prompt 'solve this': expected numbers such as '4 5 6 10'",
+            r": none of its 1 candidates has a score: row 1 \(x\), candidate 0: prompt 'solve this': expected numbers",
         ),
     ],
-    ids=["empty", "blank", "json", "list", "missing", "renamed", "none", "number", "twice", "prompt"],
+    ids=["empty", "blank", "json", "list", "prompt"],
 )
 @pytest.mark.parametrize("command", ["rerank", "score"])
 def test_bad_candidates(traceward, model, tmp_path, command, content, message):
-    """Exit code 2 and file, line and field; an output of an earlier day stays as it was."""
+    """Exit code 2 and file and line; an output of an earlier day stays as it was."""
+    _refused_file(traceward, command, model, tmp_path, content, message)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"prompt": "1 2 3 4"}\n', "field candidates: missing; present: prompt"),
+        ('{"prompts": "1 2 3 4", "candidates": [{"text": ""}]}', "field prompt: missing; .* rename it"),
+        ('{"prompt": "1 2 3 4", "candidates": []}', "field candidates: expected at least one entry"),
+        ('{"prompt": "1 2", "candidates": [{"text": 3}]}', r"field candidates\[0\].text: expected a string"),
+    ],
+    ids=["missing", "renamed", "none", "number"],
+)
+@pytest.mark.parametrize("command", ["rerank", "score", "score --strict"])
+def test_bad_rows_of_candidates(traceward, model, tmp_path, command, content, message):
+    """`rerank` needs every row; `score` lists rows that do not fit, and refuses a file of which none fits."""
+    place = ", line 1, " if command == "rerank" else "(.|\n)* row 1: "
+    _refused_file(traceward, command, model, tmp_path, content, place + message)
+
+
+@pytest.mark.parametrize("strict", [(), ("--strict",)])
+def test_a_bad_row_among_good_ones(traceward, model, tmp_path, strict):
+    path, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    path.write_text(f'{GOOD}\n{{"prompt": "1 2 3 4"}}\n')
+    code, _, err = traceward("score", "--model", model, "--candidates", path, "--output", output, *strict)
+    assert code == (2 if strict else 0)
+    assert re.search("row 2.*: field candidates: missing; present: prompt", err), err
+    assert output.exists() == (not strict)
+
+
+def test_an_id_for_each_problem(traceward, model, tmp_path):
+    message = ", line 2, field id: 'first' stands on line 1 already; give each problem its own"
+    _refused_file(traceward, "rerank", model, tmp_path, f"{GOOD}\n{GOOD}\n", message)
+
+
+def _refused_file(traceward, command, model, tmp_path, content, message):
     path, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     path.write_text(content)
     output.write_text("the answers of yesterday\n")
     before = holds(tmp_path)
-    code, out, err = traceward(command, "--model", model, "--candidates", path, "--output", output)
+    code, out, err = traceward(*command.split(), "--model", model, "--candidates", path, "--output", output)
     assert (code, out) == (2, "")
     assert re.search(rf"^traceward: {re.escape(str(path))}.*{message}", err, re.MULTILINE), err
     assert holds(tmp_path) == before, "nothing written, nothing left lying about"
@@ -451,7 +509,7 @@ def test_output_is_a_folder_or_the_input(traceward, model, candidates, command):
     folder = candidates.parent
     assert traceward(*given, folder) == (2, "", f"traceward: --output {folder}: is a folder; name a file\n")
     code, _, err = traceward(*given, candidates)
-    assert (code, err) == (2, f"traceward: --output {candidates}: is the file of candidates; name another\n")
+    assert (code, err) == (2, f"traceward: --output {candidates}: is the input file; choose another name\n")
     code, _, err = traceward(*given, folder / "no" / "out.jsonl")
     assert code == 2
     assert (

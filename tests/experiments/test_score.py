@@ -4,6 +4,9 @@ import gzip
 import json
 import re
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +14,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+import experiments.models
 import experiments.score
 from experiments.cli import main
 from experiments.fit_claims import ClaimScorer
@@ -379,8 +383,9 @@ def test_a_file_without_calculations(score, calculations, tmp_path, option):
 def test_what_calculations_refuse(score, calculations, tmp_path):
     folder, _ = calculations
     path = write(tmp_path / "a.jsonl", [{"prompt": "p", "candidates": [{"text": "1+1 = 2"}, {"text": " "}]}])
-    code, _, err = score("--model", folder, "--input", path)
-    assert code == 2 and "row-1, candidate 1: an empty answer has no score" in err
+    code, out, err = score("--model", folder, "--input", path)
+    assert code == 0 and "row 1, candidate 1: an empty answer has no score" in err
+    assert [json.loads(line)["score"] is None for line in out.splitlines()] == [False, True]
     code, _, err = score("--model", folder, "--input", path, "--label", "0")
     assert code == 2 and "are for Hugging Face folders; leave them out" in err
     other = shutil.copytree(folder, tmp_path / "other")
@@ -405,21 +410,23 @@ def many(tmp_path, monkeypatch, downloaded):
 
 def counted(monkeypatch, stop_after=None):
     """The numbers of questions that blocks were scored with, and an end after some blocks."""
-    load, blocks = experiments.score.load_conversations, []
+    load, blocks = experiments.models.load_conversations, []
 
     def loading(*arguments, **options):
         scorer = load(*arguments, **options)
 
-        def score(questions):
-            if len(blocks) == stop_after:
-                raise KeyboardInterrupt
-            blocks.append([question.id for question in questions])
-            return scorer(questions)
+        class Counted:
+            spec = scorer.spec
 
-        score.spec = scorer.spec
-        return score
+            def answers(self, questions):
+                if len(blocks) == stop_after:
+                    raise KeyboardInterrupt
+                blocks.append([question.id for question in questions])
+                return scorer.answers(questions)
 
-    monkeypatch.setattr(experiments.score, "load_conversations", loading)
+        return Counted()
+
+    monkeypatch.setattr(experiments.models, "load_conversations", loading)
     return blocks
 
 
@@ -443,7 +450,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(score, many, tmp_path, monkeypa
         code, _, err = score(*many)
     assert code == 0
     assert blocks == [["7", "8"], ["9", "10"], ["11", "12"]], "nothing is scored twice"
-    assert f"{part}: going on after 12 candidates\n" in err and "24 candidates scored" in err
+    assert f"{part}: resuming, 12 candidates are scored\n" in err and "24 candidates scored" in err
     assert (tmp_path / "out.jsonl").read_bytes() == whole
     assert sorted(holds(tmp_path)) == ["in.jsonl", "out.jsonl"]
 
@@ -465,9 +472,9 @@ def test_cut_anywhere_it_goes_on_to_the_same_bytes(score, many, tmp_path, monkey
         assert (tmp_path / "out.jsonl").read_bytes() == whole
 
 
-def interrupted(score, many, monkeypatch, tmp_path):
+def interrupted(score, many, monkeypatch, tmp_path, blocks=1):
     with monkeypatch.context() as patch:
-        counted(patch, stop_after=1)
+        counted(patch, stop_after=blocks)
         assert score(*many).code == 130
     return tmp_path / "out.jsonl.part"
 
@@ -483,14 +490,68 @@ def test_it_does_not_go_on_with_something_else(score, many, tmp_path, monkeypatc
     code, _, err = score("--model", other, *many[2:])
     assert (code, err) == (2, f"traceward: {part}: was begun with another model; {advice}")
     assert holds(tmp_path) == before
-    with open(tmp_path / "in.jsonl", "a") as file:
-        file.write('{"prompt": "one", "chosen": "more", "rejected": "row"}\n')
-    code, _, err = score(*many)
-    assert (code, err) == (2, f"traceward: {part}: was begun with another input; {advice}")
     code, _, err = score(*many, "--overwrite")
     assert code == 0
     assert f"{part}: removed (--overwrite)\n" in err
-    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 26
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 24
+
+
+EDITS = {
+    "a mended answer": lambda rows: [*rows[:1], rows[1] | {"chosen": "mended"}, *rows[2:]],
+    "a new row in front": lambda rows: [{"prompt": "new", "chosen": "x", "rejected": "y"}, *rows],
+    "a row less": lambda rows: rows[:1] + rows[2:],
+    "another order": lambda rows: rows[::-1],
+    "another row at the end": lambda rows: [*rows, {"prompt": "new", "chosen": "x", "rejected": "y"}],
+    "other ids": lambda rows: [row | {"id": f"{row['id']}-b"} for row in rows],
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edited_input_keeps_the_scores_of_its_other_rows(score, many, tmp_path, monkeypatch, edit):
+    """Twice interrupted, edited in between: nothing is scored twice and the output is that of the edited input."""
+    path, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    before = [json.loads(line) for line in path.read_text().splitlines()]
+    for stop in (2, 1):
+        with monkeypatch.context() as patch:
+            counted(patch, stop_after=stop)
+            assert score(*many).code == 130
+    after = EDITS[edit](before)
+    write(path, after)
+    with monkeypatch.context() as patch:
+        blocks = counted(patch)
+        code, _, err = score(*many)
+    assert code == 0, err
+    known = {(row["prompt"], row["chosen"]) for row in before[:6]}
+    new = [row.get("id", f"row-{i}") for i, row in enumerate(after, 1) if (row["prompt"], row["chosen"]) not in known]
+    assert [id for block in blocks for id in block] == list(map(str, new))
+    resumed = [json.loads(line) for line in output.read_text().splitlines()]
+    output.unlink()
+    assert score(*many).code == 0
+    fresh = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [(row["id"], row["candidate"], row["steps"]) for row in resumed] == [
+        (row["id"], row["candidate"], row["steps"]) for row in fresh
+    ]
+    np.testing.assert_allclose([row["score"] for row in resumed], [row["score"] for row in fresh], rtol=1e-5)
+    assert sorted(holds(tmp_path)) == ["in.jsonl", "out.jsonl"]
+
+
+def test_damaged_parts_are_scored_again(score, many, tmp_path, monkeypatch):
+    """Any byte of the part or of its note: the bytes of the output are those of an undisturbed run."""
+    part = interrupted(score, many, monkeypatch, tmp_path, blocks=3)
+    note = tmp_path / "out.jsonl.part.json"
+    lines, records = part.read_bytes(), note.read_bytes()
+    assert score(*many).code == 0
+    whole, rng = (tmp_path / "out.jsonl").read_bytes(), np.random.default_rng(0)
+    first = records.index(b"\n") + 1
+    for _ in range(4):
+        for file, content, start in ((part, bytearray(lines), 0), (note, bytearray(records), first)):
+            part.write_bytes(lines)
+            note.write_bytes(records)
+            content[rng.integers(start, len(content))] ^= 1 << int(rng.integers(8))
+            file.write_bytes(content)
+            code, _, err = score(*many)
+            assert code == 0, err
+            assert (tmp_path / "out.jsonl").read_bytes() == whole
 
 
 @pytest.mark.parametrize("note", [None, "", "[]"])
@@ -506,12 +567,187 @@ def test_a_part_of_nobody_knows_what(score, many, tmp_path, monkeypatch, note):
     assert holds(tmp_path) == before
 
 
-def test_a_part_with_more_lines_than_there_are_candidates(score, many, tmp_path, monkeypatch):
+def test_a_part_of_garbage(score, many, tmp_path, monkeypatch):
+    assert score(*many).code == 0
+    whole = (tmp_path / "out.jsonl").read_bytes()
     part = interrupted(score, many, monkeypatch, tmp_path)
     part.write_bytes(b"{}\n" * 25)
-    code, _, err = score(*many)
-    assert code == 2
-    assert f"{part}: holds 25 lines for 24 candidates; delete it, or give --overwrite" in err
+    assert score(*many).code == 0
+    assert (tmp_path / "out.jsonl").read_bytes() == whole
+
+
+def test_runs_of_one_output_started_at_once(ours, tmp_path):
+    """One of them writes the output, whole; the others are refused and change nothing."""
+    rows = [{"prompt": "4 5 6 10", "completion": f"{i} + 1 = {i + 1} (left: 5 6)"} for i in range(3000)]
+    path, output = write(tmp_path / "in.jsonl", rows), tmp_path / "out.jsonl"
+    command = [Path(sys.executable).with_name("traceward"), "score", "--model", ours, "--input", path]
+    started = [subprocess.Popen([*command, "--output", output], stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    errors = [process.communicate(timeout=400)[1] for process in started]
+    codes = [process.returncode for process in started]
+    assert set(codes) <= {0, 2} and 0 in codes, errors
+    for code, error in zip(codes, errors, strict=True):
+        assert code == 0 or f"traceward: {output}: in use by process " in error
+    assert [json.loads(line)["id"] for line in output.read_text().splitlines()] == [f"row-{i + 1}" for i in range(3000)]
+    assert sorted(holds(tmp_path)) == ["in.jsonl", "out.jsonl"]
+
+
+# --- skipped ----------------------------------------------------------------------------------------------
+
+STEP = "10 - 4 = 6 (left: 5 6 6)"
+FOREIGN = {"prompt": "Tom has 3 apples and buys 2. How many has he?", "completion": "3 + 2 = 5"}
+UNFIT = [
+    (
+        {"prompt": "4 5 6 10", "completion": "\n".join([STEP] * 1700)},
+        r"\d+ tokens are over the limit of 16384; .*--max-tokens",
+    ),
+    ({"prompt": "4 5 6 10", "completion": "1 + " * 25_000}, r"\d+ tokens are over the limit of 16384"),
+    ({"prompt": "4 5 6 10", "completion": "9" * 600_000}, "600008 characters are over the limit of 16384 tokens"),
+    ({"prompt": "4 5 6 10", "completion": "Answer: 5\n" * 3000}, r"\d+ tokens are over the limit of 16384"),
+    ({"prompt": "4 5 6 10", "completion": "Steps:"}, "there is no step in it"),
+    ({"prompt": "4 5 6 10", "completion": "The answer is thirty."}, r"\d+ of its 21 characters are unknown"),
+    (FOREIGN, "prompt 'Tom has 3 apples.*expected numbers such as"),
+]
+
+
+@pytest.fixture(scope="module")
+def windowed(ours):
+    """The model of `ours`, reading steps in windows."""
+    folder, tokenizer = ours.parent, number_tokenizer()
+    network = CriticConfig(decoder=DecoderConfig(**{**vars(TINY), "vocab_size": tokenizer.get_vocab_size()}))
+    workspace = Workspace(folder, 0, environment=Countdown(), encoder=Encoder(tokenizer, 96, 8))
+    workspace.save_model("windowed", network, random_params(network), network.make().spec, windows="states")
+    return folder / "windowed"
+
+
+@pytest.mark.parametrize("kind", ["whole", "windows"])
+def test_candidates_that_do_not_fit_are_listed_and_skipped(score, ours, windowed, tmp_path, kind):
+    """Every candidate keeps its line, and scores do not depend on the skipped ones."""
+    model = {"whole": ours, "windows": windowed}[kind]
+    good = [{"prompt": "4 5 6 10", "completion": text} for text in COUNTDOWN]
+    expected = score("--model", model, "--input", write(tmp_path / "good.jsonl", good)).lines
+    unfit = [entry for entry in UNFIT if kind == "windows" or "Answer: 5" not in entry[0]["completion"]]
+    rows = [row for fit, (bad, _) in zip([*good, *[None] * 9], unfit, strict=False) for row in (bad, fit) if row]
+    path = write(tmp_path / "in.jsonl", rows)
+    for option in ("--input", "--candidates"):
+        asked = rows
+        if option == "--candidates":
+            asked = [{"prompt": row["prompt"], "candidates": [{"text": row["completion"]}]} for row in rows]
+        code, out, err = score("--model", model, option, write(path, asked), "--output", tmp_path / "out.jsonl")
+        lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+        assert (code, out) == (0, "") and len(lines) == len(rows), err
+        assert f"{path}: {len(unfit)} of {len(rows)} candidates have no score\n" in err
+        assert f"{len(good)} candidates scored; " in err
+        assert [line["score"] for line in lines if "reason" not in line] == [line["score"] for line in expected]
+        for line, row in zip(lines, rows, strict=True):
+            reasons = [reason for bad, reason in unfit if bad is row]
+            assert [line["score"] is None] == [bool(reasons)]
+            for reason in reasons:
+                assert list(line) == ["id", "candidate", "score", "step_scores", "steps", "reason"]
+                assert re.match(reason, line["reason"]) and (line["step_scores"], line["steps"]) == ([], [])
+                assert re.search(rf"\n  row {line['id'][4:]}, candidate 0: {reason}", err), err
+
+
+@pytest.mark.parametrize("option", ["--input", "--candidates"])
+def test_strict_stops_at_the_first_and_a_mended_input_resumes(score, ours, tmp_path, monkeypatch, option):
+    monkeypatch.setattr(experiments.score, "CANDIDATES_AT_ONCE", 2)
+    rows = [
+        {"id": f"{i}", "prompt": "4 5 6 10", "candidates": [{"text": text}]} for i, text in enumerate(COUNTDOWN * 2)
+    ]
+    bad = [*rows[:4], rows[4] | {"candidates": [{"text": " "}]}, *rows[5:]]
+    path, output = write(tmp_path / "in.jsonl", bad), tmp_path / "out.jsonl"
+    given = "--model", ours, option, path, "--output", output, "--strict"
+    code, out, err = score(*given)
+    assert (code, out) == (2, "") and not output.exists()
+    assert f"traceward: {path}: row 5 (4), candidate 0: there is no step in it" in err
+    assert err.endswith("; without --strict it is skipped\n")
+    write(path, rows)
+    code, _, err = score(*given)
+    assert code == 0 and "resuming, 4 candidates are scored\n" in err
+    resumed = output.read_bytes()
+    assert score(*given).code == 0 and output.read_bytes() == resumed
+    write(path, [*rows, {"id": "last", "prompt": 7}])
+    code, _, err = score(*given)
+    assert code == 2 and f"{path}: row 7 (last): field " in err
+
+
+def test_a_higher_limit_resumes(score, ours, tmp_path, monkeypatch):
+    """Only the candidates that were over the old limit are scored."""
+    rows = [{"prompt": "4 5 6 10", "completion": text} for text in (COUNTDOWN[0], COUNTDOWN[2])]
+    path, output = write(tmp_path / "in.jsonl", rows), tmp_path / "out.jsonl"
+    given = "--model", ours, "--input", path, "--output", output
+    with monkeypatch.context() as patch:
+        patch.setattr(experiments.score.ScoredLines, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert score(*given, "--max-tokens", 20).code == 130
+    code, _, err = score(*given)
+    assert code == 0 and "resuming, 1 candidates are scored\n" in err
+    resumed = [json.loads(line)["score"] for line in output.read_text().splitlines()]
+    assert score(*given).code == 0
+    fresh = [json.loads(line)["score"] for line in output.read_text().splitlines()]
+    np.testing.assert_allclose(resumed, fresh, rtol=1e-5)
+    code, _, err = score(*given, "--max-tokens", 0)
+    assert code == 2 and "--max-tokens 0: expected 1 or more" in err
+
+
+def test_a_conversation_over_the_limit(score, downloaded, tmp_path):
+    rows = [{"prompt": "p", "completion": "a"}, {"prompt": "p", "completion": "a" * 50}]
+    path = write(tmp_path / "a.jsonl", rows)
+    code, out, err = score("--model", downloaded, "--input", path, "--max-tokens", 60)
+    assert code == 0 and [json.loads(line)["score"] is None for line in out.splitlines()] == [False, True]
+    assert re.search(
+        r"row 2, candidate 0: \d\d tokens are over the limit of 60; shorten it, or raise --max-tokens", err
+    )
+
+
+PEAK = (
+    "import resource, sys\n"
+    "from experiments.cli import main\n"
+    "try:\n    main(sys.argv[1:])\n"
+    "finally:\n    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)"
+)
+
+
+@pytest.mark.parametrize("limit", [16_384, 40_000])
+def test_long_answers_take_little_memory(ours, tmp_path, limit):
+    """Answers of 40 KB and 100 KB, of one step and of thousands, are skipped or scored, beside a short one."""
+    texts = [COUNTDOWN[0], "\n".join([STEP] * 1600), "1 + " * 25_000, "\n".join([STEP] * 4000)]
+    path = write(tmp_path / "in.jsonl", [{"prompt": "4 5 6 10", "completion": text} for text in texts])
+    options = "--model", ours, "--input", path, "--output", tmp_path / "out.jsonl", "--max-tokens", str(limit)
+    done = subprocess.run([sys.executable, "-c", PEAK, "score", *options], capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 900, "MB"
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [line["score"] is None for line in lines] == [False, limit == 16_384, True, True]
+
+
+# --- every command ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["downloaded", "calculations", "ours"])
+def test_rerank_and_evaluate_take_every_folder_that_score_takes(score, capsys, request, tmp_path, kind):
+    folder = request.getfixturevalue(kind)
+    model = folder[0] if kind == "calculations" else folder
+    first = "So 48/2 = 24." if kind == "calculations" else COUNTDOWN[0]
+    texts = [[first, COUNTDOWN[1]], [" ", first]]
+    rows = [
+        {"id": f"{i}", "prompt": "4 5 6 10", "candidates": [{"text": t, "correct": n == 1} for n, t in enumerate(each)]}
+        for i, each in enumerate(texts)
+    ]
+    given = "--model", model, "--candidates", write(tmp_path / "in.jsonl", rows)
+    scores = [line["score"] for line in score(*given).lines]
+    answers, tables = [], []
+    for command, results in (("rerank", answers), ("evaluate", tables)):
+        with pytest.raises(SystemExit) as stop:
+            main([command, *map(str, given)])
+        out, err = capsys.readouterr()
+        assert not stop.value.code and "1 of 4 candidates have no score" in err, err
+        results.append(out)
+        if command == "rerank":
+            assert ("majority vote" in err) == (kind == "ours") and "4 candidates" in err
+    reranked = [json.loads(line) for line in answers[0].splitlines()]
+    assert reranked[1]["chosen"] == 1 and reranked[1]["scores"][0] is None
+    found = [score for row in reranked for score in row["scores"]]
+    np.testing.assert_allclose(np.array(found, float), np.array(scores, float), rtol=1e-5)
+    assert "learned reward" in tables[0] and ("majority" in tables[0]) == (kind == "ours")
 
 
 # --- refused ----------------------------------------------------------------------------------------------
@@ -529,9 +765,12 @@ def test_rows_that_do_not_fit_are_told(score, downloaded, tmp_path):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"prompt": "p", "candidates": [{"text": "a"}, {"text": " "}]}, "row-1, candidate 1: an empty answer"),
-        ({"prompt": "p", "completion": "a" * 100}, r"row-1, candidate 0: 1\d\d tokens are over .* context of 96"),
-        ({"id": "mine", "prompt": "p", "chosen": "a", "rejected": "b" * 99}, "mine, candidate rejected: .* context"),
+        (
+            {"prompt": "p", "candidates": [{"text": ""}, {"text": " "}]},
+            "none of its 2 candidates has .* row 1, .* an empty",
+        ),
+        ({"prompt": "p", "completion": "a" * 100}, r"row 1, candidate 0: 1\d\d tokens are over .* context of 96"),
+        ({"id": "mine", "prompt": "p" * 99, "chosen": "a", "rejected": "b"}, r"row 1 \(mine\), .* chosen: .* context"),
         ({"prompt": "p"}, "no known format has the columns prompt"),
     ],
 )
@@ -643,4 +882,4 @@ def test_output_that_cannot_be_written(score, downloaded, tmp_path):
     output = tmp_path / "no" / "out.jsonl"
     code, _, err = score("--model", downloaded, "--input", path, "--output", output)
     assert code == 2
-    assert f"traceward: {output}: not writable (No such file or directory); check the folder and run again" in err
+    assert f"traceward: {output}: not writable (No such file or directory); check the folder" in err

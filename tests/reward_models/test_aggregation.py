@@ -34,7 +34,9 @@ def test_unknown_aggregate_is_named():
         aggregate_steps(STEP, MASK, "median")
 
 
-def test_sum_by_step():
+@pytest.mark.parametrize("entries", [1, 1 << 23])
+def test_sum_by_step(monkeypatch, entries):
+    monkeypatch.setattr("reward_models.aggregation.ONE_HOT", entries)
     token = jnp.array([[7.0, 1.0, 2.0, 4.0, 7.0]])
     step_id = jnp.array([[-1, 0, 0, 2, -1]])
     np.testing.assert_allclose(sum_by_step(token, step_id, 3), [[3, 0, 4]])

@@ -270,6 +270,31 @@ def test_a_window_counts_tokens_of_the_own_segment():
     assert [np.flatnonzero(row).tolist() for row in mask[0]] == seen
 
 
+@pytest.mark.parametrize("window", [None, 150])
+def test_long_rows_are_computed_block_by_block(monkeypatch, window):
+    """Hidden states and gradients of several segments, in a number of tokens that no block divides."""
+    config = dataclasses.replace(CONFIG, sliding_window=window)
+    rng, time = np.random.default_rng(0), 300
+    segment = np.repeat([[1, 2, 3, 0], [1, 1, 2, 2]], 75, axis=1)
+    after = None if window else np.where(segment == 3, 1, 0)
+    tokens = rng.integers(0, CONFIG.vocab_size, (2, time))
+    position = np.tile(np.arange(75), 4)[None].repeat(2, axis=0)
+    arrays = TraceBatch(tokens, segment, position, segment - 1, np.ones((2, 3), bool), np.zeros(2, int), after=after)
+    traces, there = jax.tree.map(jnp.asarray, arrays), jnp.asarray(segment > 0)[..., None]
+
+    def loss(params):
+        hidden = jnp.where(there, config.make().bind(params).hidden(traces), 0)
+        return jnp.sum(jnp.sin(hidden)), hidden
+
+    computed = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    expected = computed(PARAMS)
+    monkeypatch.setattr("reward_models.networks.decoder.LONG", 256)
+    jax.clear_caches()
+    found = computed(PARAMS)
+    np.testing.assert_allclose(found[0][1], expected[0][1], atol=TOLERANCE)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3), found[1], expected[1])
+
+
 def test_token_log_prob_reads_the_next_token_at_response_tokens_only():
     _, log_prob = hidden_and_log_prob(PARAMS, batch(LONG, SHORT))
     for i, (tokens, step_id) in enumerate((LONG, SHORT)):

@@ -103,7 +103,7 @@ def detect(rows: Sequence[Row]) -> str:
     columns = ", ".join(sorted({column for row in rows for column in row})) or "none"
     if not found:
         raise InputError(f"no known format has the columns {columns}{_only_prompts(rows)}. {_known()}")
-    raise InputError(f"the columns {columns} fit {' and '.join(found)}; say which with format=")
+    raise InputError(f"the columns {columns} fit {' and '.join(found)}; say which with format= (--format NAME)")
 
 
 def _matching(row: Row) -> list[str]:
@@ -127,4 +127,4 @@ def _only_prompts(rows: Iterable[Row]) -> str:
 
 def _known() -> str:
     listed = "; ".join(f"{name}: {', '.join(sorted(form.columns))}" for name, form in FORMATS.items())
-    return f"Rename columns or say format=. Known formats and their columns: {listed}"
+    return f"Rename columns or say format= (--format NAME). Known formats and their columns: {listed}"

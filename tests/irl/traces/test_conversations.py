@@ -13,16 +13,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from irl.traces.chat import ChatTemplate
-from irl.traces.conversations import (
-    Answer,
-    ConversationEncoder,
-    ConversationScorer,
-    Question,
-    has_chat_template,
-    question_of,
-    read_tokenizer,
-    split_parts,
-)
+from irl.traces.conversations import ConversationEncoder, ConversationScorer, has_chat_template, read_tokenizer
+from irl.traces.questions import Answer, Question, question_of, split_parts
 from irl.types import (
     Candidate,
     Candidates,
@@ -278,7 +270,7 @@ def test_a_step_without_tokens():
 def test_a_template_without_assistants():
     source = "{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}"
     encoder = ConversationEncoder(tokenizer=TOKENIZER, template=ChatTemplate(source=source))
-    with pytest.raises(InputError, match="q: the chat template does not write what the assistant says"):
+    with pytest.raises(InputError, match="q, candidate 0: the chat template does not write what the assistant says"):
         encoder.many([asked("p", "a")])
 
 

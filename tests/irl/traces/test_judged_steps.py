@@ -7,8 +7,9 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from irl.traces.chat import ChatTemplate
-from irl.traces.conversations import Answer, ConversationScorer, Question
+from irl.traces.conversations import ConversationScorer
 from irl.traces.judged_steps import TaggedStepEncoder, TurnEncoder, token_of
+from irl.traces.questions import Answer, Question
 from irl.types import InputError, Message
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.heads import HeadedDecoderConfig, StepEnds, VocabularyHead

@@ -73,7 +73,7 @@ def test_unknown_columns_list_what_is_known():
     with pytest.raises(InputError) as caught:
         detect([{"foo": 1}, {"bar": 2}])
     message = str(caught.value)
-    assert message.startswith("no known format has the columns bar, foo. Rename columns or say format=")
+    assert message.startswith("no known format has the columns bar, foo. Rename columns or say format= (--format NAME)")
     assert all(f"{name}: {', '.join(sorted(form.columns))}" in message for name, form in FORMATS.items())
 
 
