@@ -58,6 +58,7 @@ def run_claim_model(config: ClaimModel, folder: Path, command: str) -> Path:
         truncation={CLAIMS: _truncation(config, members[0])},
         command=command,
         seconds=time.perf_counter() - begun,
+        overlaps=config.data.overlaps(),
     )
 
 

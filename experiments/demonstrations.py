@@ -1,12 +1,15 @@
 """Where expert traces come from: an environment's expert, or a file of one's own."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from annotated_types import Ge, Le, MinLen
 
+from experiments.overlap import Overlap, without_overlap
 from experiments.workspace import Workspace
+from irl.environments.base import Environment
 from irl.traces.encode import EncodedTrace
 from irl.traces.formats import read_traces
 from irl.traces.windows import StepWindow, encode_windows, step_windows
@@ -31,7 +34,7 @@ class Demonstrations:
     def traces(self, workspace: Workspace, name: str) -> list[Trace]:
         """The traces, the same for the same seed and name."""
         if self.file is not None:
-            return _without_test_prompts(list(read_traces(self.file)), workspace, self.file)
+            return of_file(self.file, workspace.environment).traces
         environment, rng = workspace.environment, workspace.rng(name)
         problems = environment.problems("train")
         traces = [environment.expert(problem, rng) for problem in _rounds(problems, self.count, rng)]
@@ -52,14 +55,24 @@ def _rounds(problems: Sequence[Problem], count: int, rng: np.random.Generator):
         count -= len(problems)
 
 
-def _without_test_prompts(traces: list[Trace], workspace: Workspace, file: str) -> list[Trace]:
-    held_out = {problem.prompt for problem in workspace.environment.problems("test")}
-    kept = [trace for trace in traces if trace.prompt not in held_out]
-    if len(kept) < len(traces):
-        workspace.say(f"{file}: {len(traces) - len(kept)} traces of held-out problems are left out")
-    if not kept:
-        raise InputError(f"{file}: every trace is of a held-out problem; nothing is left to learn from")
-    return kept
+class OwnTraces(NamedTuple):
+    """The traces of a file that are of no test problem, and how many others there were."""
+
+    traces: list[Trace]
+    overlaps: list[Overlap]
+
+
+def of_file(file: str, environment: Environment) -> OwnTraces:
+    """The traces to learn from. InputError: all are of test problems."""
+    tests = {"the test problems": [problem.prompt for problem in environment.problems("test")]}
+    name = f"traces of {Path(file).name}"
+    return OwnTraces(
+        *without_overlap(name, list(read_traces(file)), _prompt, tests, file, canonical=environment.canonical)
+    )
+
+
+def _prompt(trace: Trace) -> str:
+    return trace.prompt
 
 
 def encode_traces(workspace: Workspace, traces: Sequence[Trace]) -> list[EncodedTrace]:

@@ -2,7 +2,7 @@
 
 The real traces of a third of the problems are trained on, under other names every epoch; beside them stand fresh ones.
 A fresh trace takes its size, and where it goes wrong, from a real one that is trained on. The tests and the validation
-are real traces only.
+are real traces only, and no training trace, fresh or renamed, is of one of their problems.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,9 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
+from experiments.overlap import Overlap, file_labels, refuse_repeated_files
 from experiments.step_data import VALIDATION, HeldOut, StepFiles, check_shares
+from irl.canonical import canonical_text
 from irl.traces.mistakes import dyck, tracking, word_sorting
 from irl.traces.mistakes.planted import Planted
 from irl.traces.mistakes.states import state_before
@@ -23,6 +25,8 @@ from reward_models.records import record
 from reward_models.types import Information
 
 Random = np.random.Generator
+DRAWS = 1000
+"""Attempts to draw a fresh problem that is not held out."""
 
 
 class Models(NamedTuple):
@@ -72,6 +76,7 @@ class MistakeTraces:
     information: ClassVar[Information] = "step labels"
 
     def __post_init__(self):
+        refuse_repeated_files({"MistakeTraces.files": self.files})
         for file in self.files:
             if _task_name(file) not in _NAMES:
                 raise InputError(f"MistakeTraces.files: no task {_task_name(file)!r}; there are {', '.join(_NAMES)}")
@@ -107,7 +112,7 @@ class MistakeTraces:
         for file in self.files:
             real, task = self._train(file), self._task(file, rng)
             models = _models(real)
-            found += [task.renamed(trace, rng) for trace in real]
+            found += [self._renamed(task, trace, rng) for trace in real]
             found += [self._fresh(task, models, f"{number}-{i}", self.flawed, rng) for i in range(self.generated)]
         return [self._some(trace, rng) for trace in found]
 
@@ -134,20 +139,31 @@ class MistakeTraces:
 
     def held_out(self) -> HeldOut:
         """A threshold for each task, from its own problems: what a low score is differs between tasks."""
-        parts = {_task_name(file): self._real((file,)).held_out() for file in self.files}
-        threshold = {name: f"{name}, {VALIDATION}" for name in parts}
-        validation = {threshold[name]: part.validation[VALIDATION] for name, part in parts.items()}
-        return HeldOut(validation, {name: part.test[name] for name, part in parts.items()}, threshold)
+        real, labels = self._real(), file_labels(self.files)
+        threshold = {name: f"{name}, {VALIDATION}" for name in labels.values()}
+        validation = {threshold[name]: real.part(VALIDATION, file) for file, name in labels.items()}
+        return HeldOut(validation, {name: real.part("test", file) for file, name in labels.items()}, threshold)
 
-    def _real(self, files: tuple[str, ...]) -> StepFiles:
-        return StepFiles(files=files, format="bigbench_mistake", validation=self.validation, test=self.test)
+    def prompts(self) -> list[str]:
+        return [trace.prompt for file in self.files for trace in self._train(file)]
+
+    def overlaps(self) -> list[Overlap]:
+        """None: real traces are split by problem, and fresh problems that are held out are drawn again."""
+        return []
+
+    def _real(self) -> StepFiles:
+        return StepFiles(files=self.files, format="bigbench_mistake", validation=self.validation, test=self.test)
 
     def _train(self, file: str) -> list[LabelledSteps]:
-        found = self._real((file,)).epoch(0, 0)
-        found = [trace for trace in found if len(trace.steps) <= self.longest]
+        found = [trace for trace in self._real().part("train", file) if len(trace.steps) <= self.longest]
         if not found:
             raise InputError(f"{file}: no trace is left to train on; lower data.test, or raise data.longest")
         return found
+
+    def _renamed(self, task: Task, trace: LabelledSteps, rng: Random) -> LabelledSteps:
+        """Under other names, or as it is where those make it a held-out problem."""
+        renamed = task.renamed(trace, rng)
+        return trace if canonical_text(renamed.prompt) in _held_out(self) else renamed
 
     def _task(self, file: str, rng: Random) -> Task:
         """The writer of a file's task; the words of this epoch are drawn here."""
@@ -166,16 +182,37 @@ class MistakeTraces:
         return Task(problem, word_sorting.written, word_sorting.flawed, word_sorting.renamed)
 
     def _fresh(self, task: Task, models: Models, id: str, flawed: float, rng: Random) -> LabelledSteps:
-        """Of the size of a real trace, and wrong where that is wrong."""
-        is_wrong = rng.random() < flawed
-        like = (models.wrong if is_wrong else models.right) or models.wrong or models.right
-        model, at = like[rng.integers(len(like))]
-        problem = task.problem(model.prompt, rng)
-        share = min((at + rng.random()) / len(model.steps), 0.999)
-        found = task.flawed(problem, share, rng) if is_wrong else task.written(problem, rng)
-        if len(found.steps) > self.longest:
-            return self._fresh(task, models, id, flawed, rng)
-        return found.labelled(id)
+        """Of the size of a real trace, and wrong where that is wrong; a held-out or long one is drawn again."""
+        for _ in range(DRAWS):
+            found = _drawn(task, models, flawed, rng)
+            if len(found.steps) > self.longest:
+                continue
+            trace = found.labelled(id)
+            if canonical_text(trace.prompt) not in _held_out(self):
+                return trace
+            rng = rng.spawn(1)[0]  # other traces stay as they are
+        raise InputError(
+            f"data.generated: {DRAWS} fresh problems in a row are too long or held out; give files with longer "
+            "problems, raise data.longest, or set data.generated to 0"
+        )
+
+
+@lru_cache(maxsize=4)
+def _held_out(data: MistakeTraces) -> frozenset[str]:
+    """The canonical forms of the problems that are never trained on."""
+    validation, test, _ = data.held_out()
+    return frozenset(
+        canonical_text(trace.prompt) for traces in (*validation.values(), *test.values()) for trace in traces
+    )
+
+
+def _drawn(task: Task, models: Models, flawed: float, rng: Random) -> Planted:
+    is_wrong = rng.random() < flawed
+    like = (models.wrong if is_wrong else models.right) or models.wrong or models.right
+    model, at = like[rng.integers(len(like))]
+    problem = task.problem(model.prompt, rng)
+    share = min((at + rng.random()) / len(model.steps), 0.999)
+    return task.flawed(problem, share, rng) if is_wrong else task.written(problem, rng)
 
 
 def _models(real: Sequence[LabelledSteps]) -> Models:

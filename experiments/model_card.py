@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import safetensors
 
+from experiments.overlap import Overlap, sentences
 from irl.evaluation.audit import TRUNCATION, Finding, truncation_warnings
 from irl.types import InputError
 from reward_models.checkpoint_folder import CARD, CONFIG, TOKENIZER, WEIGHTS, read_config
@@ -55,12 +56,13 @@ def write_model_card(
     trained_on: str | None = None,
     intended_use: str | None = None,
     not_for: Sequence[str] = (),
+    overlaps: Sequence[Overlap] = (),
 ) -> Path:
     """Write the card of a model folder; an earlier one is replaced.
 
     `metrics` are held-out findings by name, such as "HH pairs: accuracy". `trained_on` may stand in the manifest
-    instead. `not_for` adds uses to warn of. InputError: a folder that cannot be read, nothing on the training data,
-    no metrics.
+    instead. `not_for` adds uses to warn of. `overlaps` compare training and held-out prompts. InputError: a folder that
+    cannot be read, nothing on the training data, no metrics.
     """
     path = Path(folder)
     facts = _facts(path)
@@ -70,7 +72,7 @@ def write_model_card(
     sections = [
         f"# {path.resolve().name}\n\n{_summary(facts, _count_parameters(path))}",
         *_warnings(metrics),
-        f"## Trained on\n\n{trained_on}\n\n{_information(facts)}",
+        f"## Trained on\n\n{trained_on}\n\n{_information(facts)}{_compared(overlaps)}",
         _metrics(metrics, facts.metrics),
         f"## Use\n\n{intended_use or INTENDED_USE}",
         "## Not for\n\n" + "\n".join(f"- {line}" for line in (*NOT_FOR, *not_for)),
@@ -165,6 +167,12 @@ def _summary(facts: Facts, parameters: int) -> str:
         f"The score of a trace is the {facts.aggregate} of its steps. Only differences between answers to one "
         "prompt mean anything."
     )
+
+
+def _compared(overlaps: Sequence[Overlap]) -> str:
+    """A paragraph on held-out prompts in the training data, where they were compared."""
+    told = " ".join(sentences(overlaps))
+    return f"\n\n**Overlap with held-out data.** {told}" if told else ""
 
 
 def _information(facts: Facts) -> str:

@@ -1,24 +1,24 @@
 """Preference pairs for reward models: files of any format as pairs with weights, split by prompt.
 
+Training pairs whose prompt is in a test file are left out, whatever their answers (experiments/overlap.py).
+
 A comparison with votes becomes both of its orders, weighted by the share of judges for each (a tie counts half for
 both): Bradley-Terry's loss on them is the cross-entropy to the share of votes. A ranking becomes its pairs.
 """
 
 import itertools
-import zlib
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from experiments.overlap import PARTS, Overlap, file_labels, parts_by_prompt, refuse_repeated_files, without_overlap
 from experiments.step_data import check_shares
 from irl.traces.questions import Question, question_of
 from irl.traces.reward_data import read_records
 from irl.types import Comparison, InputError, Preference, RankedResponses
 from reward_models.ranges import Files, Name, OpenShare, Share
 from reward_models.records import record
-
-PARTS = ("train", "validation", "test")
 
 
 class Pair(NamedTuple):
@@ -51,25 +51,52 @@ class PairFiles:
 
     def __post_init__(self):
         check_shares("PairFiles.held_out", self.held_out, self.validation)
+        refuse_repeated_files({"PairFiles.train": self.train, "PairFiles.test": self.test})
 
     def about(self) -> str:
         """A sentence for the model card."""
         return f"preference pairs of {', '.join(Path(file).name for file in self.train)}"
 
     def part(self, name: str) -> list[Pair]:
-        """Pairs of the training files in one of `PARTS`."""
-        return [pair for file in self.train for pair in read_pairs(file, self.format) if self._where(pair) == name]
+        """Pairs of the training files in one of the parts train, validation and test.
+
+        InputError: every pair of the part has a prompt of a test file.
+        """
+        return [pair for _, pair in _by_part(self)["test"]] if name == "test" else _learned_from(self, name)[0]
 
     def tests(self) -> dict[str, list[Pair]]:
-        """Held-out pairs of every file by its name."""
-        held_out = {file: [p for p in read_pairs(file, self.format) if self._where(p) == "test"] for file in self.train}
-        whole = {file: list(read_pairs(file, self.format)) for file in self.test}
-        return {Path(file).name.split(".")[0]: pairs for file, pairs in (held_out | whole).items()}
+        """Held-out pairs of every training file, and all pairs of every test file, by a name for the file."""
+        labels, held_out = file_labels([*self.train, *self.test]), _by_part(self)["test"]
+        found = {labels[file]: [pair for of_file, pair in held_out if of_file == file] for file in self.train}
+        return found | {labels[file]: list(read_pairs(file, self.format)) for file in self.test}
 
-    def _where(self, pair: Pair) -> str:
-        """By a hash of the prompt: pairs of one prompt stay together, and nothing depends on order."""
-        share = zlib.crc32(pair.question.prompt.encode()) / 2**32
-        return "test" if share < self.held_out else "validation" if share < self.held_out + self.validation else "train"
+    def overlaps(self) -> list[Overlap]:
+        """How many training and validation pairs were left out for their prompts, by test file."""
+        return [overlap for name in ("train", "validation") for overlap in _learned_from(self, name)[1]]
+
+
+@lru_cache(maxsize=4)
+def _by_part(data: PairFiles) -> dict[str, list[tuple[str, Pair]]]:
+    """The pairs of the training files with their file."""
+    pairs = [(file, pair) for file in data.train for pair in read_pairs(file, data.format)]
+    parts = parts_by_prompt([_prompt(pair) for _, pair in pairs], test=data.held_out, validation=data.validation)
+    found: dict[str, list[tuple[str, Pair]]] = {name: [] for name in PARTS}
+    for part, pair in zip(parts, pairs, strict=True):
+        found[part].append(pair)
+    return found
+
+
+@lru_cache(maxsize=8)
+def _learned_from(data: PairFiles, name: str) -> tuple[list[Pair], list[Overlap]]:
+    """The pairs of train or validation without those whose prompt is in a test file."""
+    labels = file_labels([*data.train, *data.test])
+    tests = {f"test set {labels[file]}": map(_prompt, read_pairs(file, data.format)) for file in data.test}
+    called = {"train": "training pairs"}.get(name, f"{name} pairs")
+    return without_overlap(called, [pair for _, pair in _by_part(data)[name]], _prompt, tests, "data.train")
+
+
+def _prompt(pair: Pair) -> str:
+    return pair.question.prompt
 
 
 @lru_cache(maxsize=16)

@@ -18,6 +18,7 @@ import numpy as np
 from experiments.adapters import Adapters, begin_adapters
 from experiments.fit_trunk import FitTrunk
 from experiments.model_card import write_model_card
+from experiments.overlap import Overlap, overlap_rows, say_overlaps
 from experiments.pair_data import Pair, PairFiles
 from experiments.pair_evaluation import Gaps, Row, pair_rows, reliability_panel
 from experiments.report import write_report
@@ -73,7 +74,8 @@ class Sides(NamedTuple):
 def run_preference_model(config: PreferenceModel, folder: Path, command: str) -> Path:
     """Run, or go on with, a preference model; returns the report."""
     begun, run = time.perf_counter(), RunFolder(folder, config.seeds[0])
-    pairs = config.data.part("train")
+    pairs, overlaps = config.data.part("train"), config.data.overlaps()
+    say_overlaps(run.say, overlaps)
     texts = (f"{pair.question.prompt}\n{answer.text}" for pair in pairs for answer in pair.question.answers)
     base = config.model.start(texts, by_step=False)
     _check_adapters(config, base)
@@ -99,7 +101,7 @@ def run_preference_model(config: PreferenceModel, folder: Path, command: str) ->
     headline = [row for name, test in tests.items() for row in pair_rows(name, validation, test)]
     panels = [reliability_panel(name, validation, test) for name, test in tests.items()]
     truncation = _truncation(run, base, scorers[0], [pair for found in config.data.tests().values() for pair in found])
-    return _finish(config, run, headline, panels, truncation, command, time.perf_counter() - begun)
+    return _finish(config, run, headline, panels, truncation, overlaps, command, time.perf_counter() - begun)
 
 
 def _check_adapters(config: PreferenceModel, base: Base) -> None:
@@ -210,6 +212,7 @@ def _finish(
     headline: list[Row],
     panels: list,
     truncation: Finding,
+    overlaps: list[Overlap],
     command: str,
     seconds: float,
 ) -> Path:
@@ -221,7 +224,7 @@ def _finish(
     about = config.data.about()
     if config.adapters is not None:
         about += f"; low-rank adapters (rank {config.adapters.rank}) and a head on {config.model.base}, the base"
-    write_model_card(run.folder / "model", findings, trained_on=about)
+    write_model_card(run.folder / "model", findings, trained_on=about, overlaps=overlaps)
     report = {
         "title": config.title,
         "command": command,
@@ -231,6 +234,7 @@ def _finish(
         "headline": headline,
         "train_time": panels,
         "audit": [audit],
+        "overlaps": overlap_rows(overlaps),
     }
     run.write_json("report.json", report)
     page = write_report(run.folder)

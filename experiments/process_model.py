@@ -20,6 +20,7 @@ from experiments.fit_calculations import FitCalculations
 from experiments.fit_claims import ClaimScorer
 from experiments.fit_trunk import FitTrunk
 from experiments.mistake_data import MistakeTraces
+from experiments.overlap import Overlap, file_labels, refuse_repeated_files, say_overlaps, shared_prompts
 from experiments.run_folder import RunFolder
 from experiments.step_candidates import Pool, SolutionCandidates
 from experiments.step_data import PlantedErrors, StepFiles
@@ -79,6 +80,9 @@ class ProcessModel:
     seeds: Seeds = (0, 1, 2)
     """One head and order of data each, on one trunk; the first also draws the trunk."""
 
+    def __post_init__(self):
+        refuse_repeated_files({"ProcessModel.candidates": [each.file for each in self.candidates]})
+
 
 def question_of_steps(trace: LabelledSteps) -> Question:
     """A step a line, as these models read them: without annotated calculations."""
@@ -89,6 +93,9 @@ def question_of_steps(trace: LabelledSteps) -> Question:
 def run_process_model(config: ProcessModel, folder: Path, command: str) -> Path:
     """Run, or go on with, a process model; returns the report."""
     begun, run = time.perf_counter(), RunFolder(folder, config.seeds[0])
+    pools = _pools(config)
+    overlaps = config.data.overlaps() + _shared_with(config, pools)
+    say_overlaps(run.say, overlaps)
     demonstrations = config.data.demonstrations(run.seed)
     windows = (window for trace in demonstrations for window in config.data.windows(trace))
     base = config.model.start(map(_text, windows), by_step=True)
@@ -111,8 +118,8 @@ def run_process_model(config: ProcessModel, folder: Path, command: str) -> Path:
         baselines=_baselines(base, trunk if config.trunk is not None else None),
     )
     headline, together = _locations(config, base, readers, run)
-    for candidates in config.candidates:
-        headline += _orders(config, candidates.pool(), base, readers, together, run)
+    for pool in pools:
+        headline += _orders(config, pool, base, readers, together, run)
     return finish_steps(
         run,
         headline,
@@ -124,7 +131,21 @@ def run_process_model(config: ProcessModel, folder: Path, command: str) -> Path:
         truncation=_truncation(config, base, readers, run),
         command=command,
         seconds=time.perf_counter() - begun,
+        overlaps=overlaps,
     )
+
+
+def _pools(config: ProcessModel) -> list[Pool]:
+    """The candidates, each pool under a name of its own."""
+    labels = file_labels([each.file for each in config.candidates])
+    return [each.pool()._replace(name=labels[each.file]) for each in config.candidates]
+
+
+def _shared_with(config: ProcessModel, pools: Sequence[Pool]) -> list[Overlap]:
+    """How many training problems have candidates in each pool; they stay in both."""
+    prompts = config.data.prompts() if pools else []
+    others = {pool.name: [question.prompt for question in pool.questions] for pool in pools}
+    return [shared_prompts("training problems", prompts, f"candidates {name}", each) for name, each in others.items()]
 
 
 class Reading(NamedTuple):

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from annotated_types import Ge, Le, MinLen
 
+from experiments.overlap import Overlap
 from irl.types import InputError
 from reward_models.records import as_record, parse_json, read_record, record
 
@@ -201,6 +202,7 @@ class Report:
     environment: str | None = None
     summary: list[str] | None = None
     headline: list[Result] | None = None
+    overlaps: list[Overlap] | None = None
     test_time: TestTime | None = None
     train_time: list[Panel] | None = None
     maps: list[Map] | None = None

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from experiments.beam_search import BeamSearch
+from experiments.demonstrations import of_file
 from experiments.fit_outcome_model import FitOutcomeModel
 from experiments.fit_policy import FitPolicy
 from experiments.fit_reward import FitReward
 from experiments.improve_policy import ImprovePolicy
 from experiments.model_card import write_model_card
+from experiments.overlap import Overlap, overlap_rows, say_overlaps
 from experiments.report import write_report
 from experiments.report_records import Throughput
 from experiments.rerank_pool import RerankPool
@@ -66,6 +68,8 @@ def run_experiment(config: Experiment, folder: Path, command: str) -> Path:
     begun = time.perf_counter()
     encoder = Encoder(number_tokenizer(), config.encoding.max_length, config.encoding.max_steps)
     workspace = Workspace(folder, config.seed, environment=config.environment, encoder=encoder)
+    overlaps = demonstration_overlaps(config, workspace)
+    say_overlaps(workspace.say, overlaps)
     policy = config.policy.run(workspace)
     problems = config.environment.problems("test")[: config.rerank.problems]
     pool = sample_texts(workspace, policy, problems, config.rerank.samples, "test")
@@ -74,10 +78,11 @@ def run_experiment(config: Experiment, folder: Path, command: str) -> Path:
     scorer = config.reward.scorer(workspace, params)
     outcome_model = None if config.outcome_model is None else config.outcome_model.run(workspace, policy)
     report = config.rerank.run(workspace, policy, scorer, outcome_model)
-    write_model_card(workspace.folder / "model", card_findings(report))
+    write_model_card(workspace.folder / "model", card_findings(report), overlaps=overlaps)
     report["title"], report["command"], report["seeds"] = config.title, command, [config.seed]
     report["information"] = scorer.spec.information
     report["environment"] = repr(config.environment)
+    report["overlaps"] = overlap_rows(overlaps)
     report["train_time"] = curve.panel()
     if config.search is not None:
         report["search"] = config.search.run(workspace, policy, scorer)
@@ -87,6 +92,15 @@ def run_experiment(config: Experiment, folder: Path, command: str) -> Path:
         report["gold_proxy"] = report["gold_proxy"] + improved["gold_proxy"]
         report["headline"] = report["headline"] + improved["headline"]
     return finish(workspace, report, time.perf_counter() - begun)
+
+
+def demonstration_overlaps(config: Experiment, workspace: Workspace) -> list[Overlap]:
+    """How many traces of each file of demonstrations are left out because they are of test problems."""
+    demonstrations = [config.policy.demonstrations, config.reward.demonstrations]
+    if config.improvement is not None:
+        demonstrations.append(config.improvement.demonstrations)
+    files = dict.fromkeys(each.file for each in demonstrations if each.file is not None)
+    return [overlap for file in files for overlap in of_file(file, workspace.environment).overlaps]
 
 
 def card_findings(report: dict[str, Any]) -> dict[str, Finding]:

@@ -1,6 +1,5 @@
 """Labelled steps for process reward models: files of any format, and solutions in which errors are planted."""
 
-import zlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Annotated, ClassVar, NamedTuple, Protocol
 import numpy as np
 from annotated_types import MinLen
 
+from experiments.overlap import Overlap, file_labels, parts_by_prompt, refuse_repeated_files, without_overlap
 from irl.traces.calculations import Drilled, Kind, Solution, drill, renumbered, with_error
 from irl.traces.reward_data import read_records
 from irl.traces.reward_data.gsm8k import final_answer
@@ -61,6 +61,14 @@ class StepData(Protocol):
         """What is reported, and what sets its thresholds."""
         ...
 
+    def prompts(self) -> list[str]:
+        """The problems that are trained on, as they are in the files."""
+        ...
+
+    def overlaps(self) -> list[Overlap]:
+        """Training problems that were left out because they are held out, by held-out set."""
+        ...
+
 
 def check_shares(data: str, test: float, validation: float) -> None:
     """Raises InputError unless the held-out shares leave problems to train on."""
@@ -89,31 +97,46 @@ class StepFiles:
 
     def __post_init__(self):
         check_shares("StepFiles.test", self.test, self.validation)
+        refuse_repeated_files({"StepFiles.files": self.files})
 
     def about(self) -> str:
         return f"labelled steps of {', '.join(Path(file).name for file in self.files)}"
 
     def demonstrations(self, seed: int) -> list[LabelledSteps]:
-        return [trace for trace in self._part("train") if trace.first_error is None] or self._part("train")
+        return [trace for trace in self.part("train") if trace.first_error is None] or self.part("train")
 
     def epoch(self, number: int, seed: int) -> list[LabelledSteps]:
-        return self._part("train")
+        return self.part("train")
 
     def windows(self, trace: LabelledSteps) -> list[LabelledSteps]:
         return [trace]
 
     def held_out(self) -> HeldOut:
-        test = {Path(file).name.split(".")[0]: self._part("test", file) for file in self.files}
-        return HeldOut({VALIDATION: self._part(VALIDATION)}, test, dict.fromkeys(test, VALIDATION))
+        test = {label: self.part("test", file) for file, label in file_labels(self.files).items()}
+        return HeldOut({VALIDATION: self.part(VALIDATION)}, test, dict.fromkeys(test, VALIDATION))
 
-    def _part(self, name: str, file: str | None = None) -> list[LabelledSteps]:
-        files = self.files if file is None else (file,)
-        return [trace for each in files for trace in _labelled(each, self.format) if self._where(trace.prompt) == name]
+    def prompts(self) -> list[str]:
+        return [trace.prompt for trace in self.part("train")]
 
-    def _where(self, prompt: str) -> str:
-        """By a hash of the problem, so that traces of one problem stay together and nothing depends on order."""
-        share = zlib.crc32(prompt.encode()) / 2**32
-        return "test" if share < self.test else VALIDATION if share < self.test + self.validation else "train"
+    def overlaps(self) -> list[Overlap]:
+        """None: all parts are of the same files, split by prompt."""
+        return []
+
+    def part(self, name: str, file: str | None = None) -> list[LabelledSteps]:
+        """Traces of train, validation or test, of one file or of all; a problem is in one part in all files."""
+        found = _by_part(self)
+        return [trace for each in self.files if file in (None, each) for trace in found.get((each, name), [])]
+
+
+@lru_cache(maxsize=4)
+def _by_part(data: StepFiles) -> dict[tuple[str, str], list[LabelledSteps]]:
+    """Traces by file and part."""
+    traces = [(file, trace) for file in data.files for trace in _labelled(file, data.format)]
+    parts = parts_by_prompt([trace.prompt for _, trace in traces], test=data.test, validation=data.validation)
+    found: dict[tuple[str, str], list[LabelledSteps]] = {}
+    for (file, trace), part in zip(traces, parts, strict=True):
+        found.setdefault((file, part), []).append(trace)
+    return found
 
 
 @lru_cache(maxsize=4)
@@ -129,8 +152,9 @@ def _labelled(file: str, format: str | None) -> list[LabelledSteps]:
 class PlantedErrors:
     """GSM8K's human solutions, and the same with one planted error (irl/traces/calculations.py).
 
-    Test problems are the file `test`; a tenth of the training problems sets the threshold. Errors of `kinds` are
-    trained on and set the threshold; those of `held_out_kinds` are only ever tested on. Only demonstrations are used.
+    Test problems are the file `test`; a tenth of the training problems sets the threshold. Problems of `train` that are
+    test problems too are left out, and so are training problems that set the threshold. Errors of `kinds` are trained
+    on and set the threshold; those of `held_out_kinds` are only ever tested on. Only demonstrations are used.
     """
 
     train: Name
@@ -150,6 +174,7 @@ class PlantedErrors:
     information: ClassVar[Information] = "demonstrations"
 
     def __post_init__(self):
+        refuse_repeated_files({"PlantedErrors.train": (self.train,), "PlantedErrors.test": (self.test,)})
         if shared := set(self.kinds) & set(self.held_out_kinds):
             raise InputError(
                 f"PlantedErrors.held_out_kinds: {', '.join(sorted(shared))} is in kinds too; remove it from one of them"
@@ -164,11 +189,11 @@ class PlantedErrors:
 
     def demonstrations(self, seed: int) -> list[LabelledSteps]:
         rng = np.random.default_rng([seed, 1])
-        varied = [self._varied(solution, rng) for solution in _solutions(self.train, PART)[0]]
+        varied = [self._varied(solution, rng) for solution in _problems(self).training]
         return [*map(_right, range(len(varied)), varied), *self._drills(self.demonstrated_drills, 0.0, rng)]
 
     def epoch(self, number: int, seed: int) -> list[LabelledSteps]:
-        rng, solutions = np.random.default_rng([seed, 2, number]), _solutions(self.train, PART)[0]
+        rng, solutions = np.random.default_rng([seed, 2, number]), _problems(self).training
         traces = [self._drawn(index, self._varied(solution, rng), rng) for index, solution in enumerate(solutions)]
         return traces + self._drills(self.drills, DRILL_FLAWED, rng)
 
@@ -177,17 +202,23 @@ class PlantedErrors:
 
     def held_out(self) -> HeldOut:
         """One threshold for both test sets, from the kinds of errors that are trained on."""
-        (_, shown), (solutions, _) = _solutions(self.train, PART), _solutions(self.test, 0)
+        validation, solutions = _problems(self).validation, _solutions(self.test, 0)[0]
         test = {
             "kinds trained on": self._both(solutions, self.kinds, 4),
             "held-out kinds": self._both(solutions, self.held_out_kinds, 5),
         }
-        return HeldOut({VALIDATION: self._both(shown, self.kinds, 3)}, test, dict.fromkeys(test, VALIDATION))
+        return HeldOut({VALIDATION: self._both(validation, self.kinds, 3)}, test, dict.fromkeys(test, VALIDATION))
+
+    def prompts(self) -> list[str]:
+        return [solution.question for solution in _problems(self).training]
+
+    def overlaps(self) -> list[Overlap]:
+        return _problems(self).overlaps
 
     def _drills(self, count: int, flawed: float, rng: np.random.Generator) -> list[LabelledSteps]:
         """Calculations of solutions drawn at random, all carried over to other numbers."""
         kinds = [kind for kind in self.kinds if kind != "operand"]
-        solutions = _solutions(self.train, PART)[0]
+        solutions = _problems(self).training
         drilled: list[Drilled] = []
         while len(drilled) < count * DRILLED:
             chosen = [solutions[i] for i in rng.integers(len(solutions), size=500)]
@@ -214,6 +245,29 @@ class PlantedErrors:
             if flawed is not None:
                 out.append(_wrong(index, flawed.solution, flawed.wrong, flawed.kind))
         return out
+
+
+class Problems(NamedTuple):
+    """Solutions of the training file by what they are for, without those of held-out problems."""
+
+    training: list[Solution]
+    validation: list[Solution]
+    overlaps: list[Overlap]
+
+
+@lru_cache(maxsize=4)
+def _problems(data: PlantedErrors) -> Problems:
+    (first, second), (test, _) = _solutions(data.train, PART), _solutions(data.test, 0)
+    tested, tuned = ([solution.question for solution in each] for each in (test, second))
+    known = {"the test set": tested, "the validation set": tuned}
+    training, of_training = without_overlap("training problems", first, _question, known, "data.train")
+    known = {"the test set": tested}
+    validation, of_validation = without_overlap("validation problems", second, _question, known, "data.train")
+    return Problems(training, validation, of_training + of_validation)
+
+
+def _question(solution: Solution) -> str:
+    return solution.question
 
 
 @lru_cache(maxsize=4)

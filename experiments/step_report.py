@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from experiments.model_card import write_model_card
+from experiments.overlap import Overlap, overlap_rows
 from experiments.report import write_report
 from experiments.run_folder import RunFolder
 from experiments.step_evaluation import Row
@@ -24,6 +25,7 @@ def finish_steps(
     truncation: Mapping[str, Finding],
     command: str,
     seconds: float,
+    overlaps: Sequence[Overlap] = (),
 ) -> Path:
     """Write the card of each of `models` and the report, and return the report's path.
 
@@ -33,7 +35,7 @@ def finish_steps(
     findings |= {f"{name}: {TRUNCATION}": finding for name, finding in truncation.items()}
     audits = [truncation_record(name, finding) for name, finding in truncation.items()]
     for model in models:
-        write_model_card(model, findings, trained_on=trained_on)
+        write_model_card(model, findings, trained_on=trained_on, overlaps=overlaps)
     run.write_json(
         "report.json",
         {
@@ -44,6 +46,7 @@ def finish_steps(
             "created": time.strftime("%Y-%m-%d %H:%M"),
             "headline": headline,
             "audit": audits,
+            "overlaps": overlap_rows(overlaps),
         },
     )
     page = write_report(run.folder)

@@ -185,7 +185,9 @@ def _wilson(won, total, z):
     rate = won / known
     middle = (won + z**2 / 2) / (total + z**2)
     half = z / (total + z**2) * np.sqrt(won * (1 - rate) + z**2 / 4)
-    return np.where(total > 0, rate, np.nan), np.maximum(middle - half, 0), np.minimum(middle + half, 1)
+    low, high = np.minimum(np.maximum(middle - half, 0), rate), np.maximum(np.minimum(middle + half, 1), rate)
+    played = total > 0  # `rate` bounds the interval where rounding would exclude it
+    return np.where(played, rate, np.nan), np.where(played, low, 0.0), np.where(played, high, 1.0)
 
 
 def _quantile(level: float) -> float:

@@ -20,6 +20,13 @@ class Environment(Protocol):
         """Problems of the split `train` or `test`; the two share none."""
         ...
 
+    def canonical(self, prompt: str) -> str:
+        """The form by which prompts are compared: equal forms may not occur in both training and test data.
+
+        Any text has one. Spelling and everything else that does not make a problem new is removed.
+        """
+        ...
+
     def expert(self, problem: Problem, rng: np.random.Generator) -> Trace:
         """One demonstration, drawn from the expert's distribution."""
         ...

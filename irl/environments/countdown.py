@@ -22,6 +22,7 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge, Le
 
+from irl.canonical import canonical_text
 from irl.environments.countdown_solver import (
     Number,
     Operation,
@@ -49,6 +50,8 @@ _TEST_HANDS = """
 TEST_HANDS: tuple[State, ...] = tuple(tuple(int(c, 14) for c in hand) for hand in _TEST_HANDS.split())
 TARGET = 24
 _LEFT = re.compile(r"left:?\s*([^()]+)")
+_HAND = re.compile(r"\W*(\d+(?:[\s,;|]+\d+)*)(?:\W*target\W*\d+)?\W*")
+"""A prompt in canonical text, with any separators and brackets."""
 _PROMPT = re.compile(r"^\s*(\d+(?:\s+\d+)*)\s*(?:\(target:\s*(\d+)\))?\s*$")
 
 
@@ -95,6 +98,14 @@ class Countdown:
                 kept = order[self.held_out :] if split == "train" else order[: self.held_out]
                 return tuple(problem_of(hands[i]) for i in sorted(kept))
         raise InputError(f"Countdown.problems: expected split train, validation or test, got {split!r}")
+
+    def canonical(self, prompt: str) -> str:
+        """The numbers, ascending: neither their order nor the target makes a hand of the test new."""
+        text = canonical_text(prompt)
+        if (hand := _HAND.fullmatch(text)) is None:
+            return text
+        numbers = (number.lstrip("0") or "0" for number in re.findall(r"\d+", hand[1]))
+        return " ".join(sorted(numbers, key=lambda number: (len(number), number)))
 
     def expert(self, problem: Problem, rng: np.random.Generator) -> Trace:
         """A random walk over the operations that keep the target in reach, written in a random style."""

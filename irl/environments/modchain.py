@@ -19,6 +19,7 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from annotated_types import Ge, Le
 
+from irl.canonical import canonical_text
 from irl.types import InputError, Problem, Step, StepVerdict, Trace, Verdict
 from reward_models.ranges import Few, RowsOrZero, Seed
 from reward_models.records import record
@@ -28,6 +29,8 @@ _NUMBER = r"([0-9]{1,9})"
 _OPERATION = re.compile(rf"{_NUMBER} *([-+*]) *{_NUMBER} *= *{_NUMBER}")
 _ANSWER = re.compile(rf"Answer: *{_NUMBER}")
 _PROMPT = re.compile(r"([0-9]{1,9})((?: [-+*] [0-9]{1,9})+) mod ([1-9][0-9]{0,8})")
+_CHAIN = re.compile(r"0*([0-9]{1,9})((?: ?[-+*] ?0*[0-9]{1,9})+) ?mod ?0*([1-9][0-9]{0,8})")
+"""A prompt in canonical text, with or without spaces and leading zeros."""
 _TEST_SHARE = 0.2
 
 
@@ -135,6 +138,16 @@ class ModChain:
             few = f"ModChain: found only {len(found)} of {size} different {split} problems"
             raise InputError(f"{few}; raise num_ops or modulus, or ask for fewer")
         return list(found.values())
+
+    def canonical(self, prompt: str) -> str:
+        """The chain in its usual spelling, with its numbers below the modulus."""
+        text = canonical_text(prompt)
+        if (found := _CHAIN.fullmatch(text)) is None:
+            return text
+        modulus = int(found[3])
+        operations = re.findall(r"([-+*]) ?([0-9]+)", found[2])
+        reduced = tuple((symbol, int(number) % modulus) for symbol, number in operations)
+        return Chain(int(found[1]) % modulus, reduced, modulus).prompt
 
     def expert(self, problem: Problem, rng: np.random.Generator) -> Trace:
         """The one right derivation; nothing about it is random."""

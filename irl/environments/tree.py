@@ -22,6 +22,7 @@ import numpy as np
 from annotated_types import Ge, Le
 from jaxtyping import Bool, Float, Int
 
+from irl.canonical import canonical_text
 from irl.types import InputError, Problem, Step, StepVerdict, Trace, Verdict
 from reward_models.ranges import Rows, Seed, Share, Weight
 from reward_models.records import record
@@ -29,6 +30,8 @@ from reward_models.types import TraceBatch
 
 PAD, END, FIRST_SYMBOL = 0, 1, 2
 _STEP = re.compile(r"([a-z])([0-9]{1,9})")
+_SPELLED = re.compile(r"tree ?0*([0-9]{1,9})")
+"""A prompt in canonical text."""
 _PROMPT = re.compile(r"tree ([0-9]{1,9})")
 
 LeafTable = Float[np.ndarray, "prompts leaves"]
@@ -158,6 +161,11 @@ class Tree:
             raise InputError(f"Tree.problems: expected split train or test, got {split!r}")
         chosen = [x for x in range(self.num_prompts) if (x % 4 == 3) == (split == "test")]
         return [Problem(id=f"tree-{x}", prompt=f"tree {x}") for x in chosen]
+
+    def canonical(self, prompt: str) -> str:
+        text = canonical_text(prompt)
+        found = _SPELLED.fullmatch(text)
+        return f"tree {int(found[1])}" if found else text
 
     def expert(self, problem: Problem, rng: np.random.Generator) -> Trace:
         x = self._prompt(problem)

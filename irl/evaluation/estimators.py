@@ -152,7 +152,8 @@ def bootstrap_interval(
     row = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples) / seeds @ values
     means = np.take_along_axis(row, rng.integers(problems, size=row.shape), axis=1).mean(axis=1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(values.mean()), float(low), float(high))
+    mean = float(values.mean())
+    return Interval(mean, min(float(low), mean), max(float(high), mean))  # equal values: their means are rounded
 
 
 def paired_bootstrap_difference(

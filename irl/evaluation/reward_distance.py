@@ -10,8 +10,7 @@ EPIC, Gleave et al. 2021 (arXiv 2006.13900). With S, S' of D_S and A of D_A, all
 
 C forgets potential shaping γ Φ(s') - Φ(s), and ρ forgets positive scales and constants.
 
-STARC, Skalse et al. 2024 (arXiv 2309.15257), knows the dynamics τ and forgets S'-redistribution as well: all of
-R(s, a, .) but its mean.
+STARC, Skalse et al. 2024 (arXiv 2309.15257), knows the dynamics τ and also ignores all of R(s, a, .) but its mean.
 
     (3) c(R)(s, a) = E_τ[R(s, a, S') + γ V(S') - V(s)], V the value of a policy: value-adjusted levelling (VAL)
     (4) c(R)(s, a) = E_τ[R(s, a, S') + γ Φ(S') - Φ(s)], Φ for the least norm of c(R): minimal
@@ -21,16 +20,14 @@ R(s, a, .) but its mean.
 
 Differences from the papers:
 
-1. (2) is computed as (5) of centred canonical rewards, which is the same, as ||u - v||^2 = 2 (1 - ρ) for unit
-   vectors, but does not cancel near 0.
+1. (2) is computed as (5) of centred canonical rewards: equal, as ||u - v||^2 = 2 (1 - ρ), and exact near 0.
 2. From samples, the last term of (1) is left out: a constant, which ρ does not see. What remains costs rows x means
    calls of the reward, and shaping cancels sample by sample, however few there are.
 3. Norms are L2 with weights on (s, a); the paper admits any norm, and metrics equivalent to it.
 4. From samples, V and Φ are linear in features handed in: V solves E[φ(s) (r + γ V(s') - V(s))] = 0, least-squares
    temporal differences (Bradtke and Barto 1996), Φ is a regression, of least norm where data leave it open. V is 0
    once terminated, never at a time limit. Weights are those of the data, the policy is whoever acted.
-5. Intervals draw episodes anew, and in EPIC, independently, the samples of its means. Near 0 they may lie above the
-   value: noise adds to a distance.
+5. Intervals resample episodes, and in EPIC the samples of its means, and are those of biased statistics: noise adds.
 """
 
 from collections.abc import Callable, Sequence
@@ -42,7 +39,7 @@ from jaxtyping import Float, Shaped
 from irl.control.types import Transitions
 from irl.evaluation.audit import Finding
 from irl.evaluation.metrics import midranks, spearman
-from irl.evaluation.resampling import Ids, Weights, findings, weighted_mean
+from irl.evaluation.resampling import CORRELATION, UNIT, Ids, Weights, findings, weighted_mean
 
 Table = Float[np.ndarray, "states actions states"]
 Pairs = Float[np.ndarray, "states actions"]
@@ -164,16 +161,16 @@ def epic_findings(
         shift = discount * later - _against(name, reward, state, means, batch)
         _refuse_constant(name, values + shift.mean(axis=1), SAMPLED * max(np.abs(values).max(), np.abs(later).max()))
         parts.append((values, shift))
-    rows, many = len(state), len(means[0])
+    rows, many, number = len(state), len(means[0]), _episodes(episode, len(state))
 
     def statistics(w: Weights) -> dict[str, float]:
         x, y = (values + shift @ w[rows:] / many for values, shift in parts)
         return {"EPIC distance": _pearson_gap(x, y, w[:rows])}
 
-    number = _episodes(episode, rows)
     problem, strata = np.concatenate([number, np.arange(many)]), np.repeat([0, 1], [rows, many])
-    counts = {"EPIC distance": int(number.max()) + 1}
-    return findings(statistics, problem, strata=strata, num_problems=counts, resamples=resamples, seed=seed)
+    size = {"EPIC distance": int(number.max()) + 1}
+    options: dict[str, Any] = {"num_problems": size, "biased": {"EPIC distance": UNIT}, "resamples": resamples}
+    return findings(statistics, problem, strata=strata, seed=seed, **options)
 
 
 def starc_findings(
@@ -209,7 +206,8 @@ def starc_findings(
         floor = SAMPLED * np.abs(reward).max(axis=0)
         return {f"STARC distance, {kind}": _gap(c[:, 0], c[:, 1], weight, floor) for kind, c in canonical.items()}
 
-    return findings(statistics, _episodes(episode, rows), resamples=resamples, seed=seed)
+    biased = {f"STARC distance, {kind}": UNIT for kind in ("value-levelled", "minimal")}
+    return findings(statistics, _episodes(episode, rows), biased=biased, resamples=resamples, seed=seed)
 
 
 def direct_findings(first: Rows, second: Rows, episode: Ids, *, resamples: int = 2000, seed: int = 0) -> Findings:
@@ -228,7 +226,8 @@ def direct_findings(first: Rows, second: Rows, episode: Ids, *, resamples: int =
             "Spearman distance": _spearman_gap(first, second, w),
         }
 
-    return findings(statistics, _episodes(episode, len(first)), resamples=resamples, seed=seed)
+    biased = {"Pearson distance": UNIT, "Spearman distance": UNIT}
+    return findings(statistics, _episodes(episode, len(first)), biased=biased, resamples=resamples, seed=seed)
 
 
 def episode_returns(rewards: Rows, episode: Ids, discount: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -255,7 +254,7 @@ def return_findings(learned: Rows, true: Rows, policy: Ids, *, resamples: int = 
     learned, true = _alike(learned, true, 1)
     _refuse_constant("learned", learned, 0.0)
     _refuse_constant("true", true, 0.0)
-    number, names = _episodes(policy, len(learned)), np.unique(np.asarray(policy))
+    rows, number, names = np.arange(len(learned)), _episodes(policy, len(learned)), np.unique(np.asarray(policy))
     inside = [number == i for i in range(len(names))]
 
     def statistics(w: Weights) -> dict[str, float]:
@@ -274,8 +273,9 @@ def return_findings(learned: Rows, true: Rows, policy: Ids, *, resamples: int = 
 
     counts = {f"rank correlation, {name}": int(rows.sum()) for name, rows in zip(names, inside, strict=True)}
     counts["rank correlation of policies"] = len(names)
-    rows = np.arange(len(learned))
-    return findings(statistics, rows, strata=number, num_problems=counts, resamples=resamples, seed=seed)
+    biased = dict.fromkeys((*counts, "rank correlation, pooled", "rank correlation, within"), CORRELATION)
+    options: dict[str, Any] = {"biased": {**biased, "return distance": UNIT}, "resamples": resamples, "seed": seed}
+    return findings(statistics, rows, strata=number, num_problems=counts, **options)
 
 
 def _norm(values: np.ndarray, weights: np.ndarray) -> float:

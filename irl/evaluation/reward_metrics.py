@@ -19,7 +19,7 @@ from jaxtyping import Float, Shaped
 from irl.evaluation.audit import Finding
 from irl.evaluation.estimators import bootstrap_interval
 from irl.evaluation.metrics import PromptMean, auc, length_correlation, spearman, within_prompt_auc
-from irl.evaluation.resampling import Ids, Weights, findings, weighted_mean
+from irl.evaluation.resampling import UNIT, Ids, Weights, findings, weighted_mean
 from reward_models.calibration import (
     brier_score,
     equal_mass_edges,
@@ -33,6 +33,7 @@ from reward_models.calibration import (
 
 Rows = Shaped[np.ndarray, " rows"]
 BINS = 15
+ECES = dict.fromkeys(("ECE, equal width", "ECE, equal mass"), UNIT)
 
 
 def pair_credit(gap: Rows) -> Float[np.ndarray, " rows"]:
@@ -50,7 +51,7 @@ def preference_findings(gap: Rows, prompt: Ids, *, resamples: int = 2000, seed: 
     log loss, Brier      of p = sigmoid(gap) that the chosen answer is preferred
     ECE                  of `pair_confidence`; edges of equal mass are those of the whole set
 
-    ECE is biased upwards in small samples, and in resamples once more: its interval may lie above its value.
+    ECE is biased upwards in small samples; its interval is that of a biased statistic (irl/evaluation/resampling.py).
     """
     credit, gap = pair_credit(gap), _rows(gap, "gap")
     ones = np.ones(len(gap))
@@ -68,7 +69,7 @@ def preference_findings(gap: Rows, prompt: Ids, *, resamples: int = 2000, seed: 
             "ECE, equal mass": expected_calibration_error(reliability_curve(*sure, masses, w)),
         }
 
-    return findings(statistics, prompt, resamples=resamples, seed=seed)
+    return findings(statistics, prompt, biased=ECES, resamples=resamples, seed=seed)
 
 
 def probability_findings(
@@ -86,7 +87,7 @@ def probability_findings(
             "ECE, equal mass": expected_calibration_error(reliability_curve(p, labels, masses, w)),
         }
 
-    return findings(statistics, prompt, resamples=resamples, seed=seed)
+    return findings(statistics, prompt, biased=ECES, resamples=resamples, seed=seed)
 
 
 def ranking_findings(

@@ -17,7 +17,7 @@ import pytest
 
 from experiments.cli import main
 from experiments.config_classes import RUNS
-from experiments.demonstrations import Demonstrations, encode_traces
+from experiments.demonstrations import Demonstrations, encode_traces, of_file
 from experiments.run import Experiment
 from experiments.workspace import Workspace
 from irl.environments.countdown import Countdown
@@ -825,13 +825,37 @@ def test_some_demonstrations_too_long(workspace, capsys):
     assert "1 of 2 traces are over" in (workspace.folder / "log.txt").read_text()
 
 
-def test_demonstrations_of_the_test_are_left_out(workspace, tmp_path, capsys):
+def test_demonstrations_of_the_test_are_left_out(workspace, tmp_path):
     test, train = (workspace.environment.problems(split)[0].prompt for split in ("test", "train"))
     rows = [{"prompt": prompt, "steps": ["Answer: 24"]} for prompt in (test, train)]
     path = write(tmp_path / "mine.jsonl", rows)
     traces = Demonstrations(file=str(path)).traces(workspace, "policy")
     assert [trace.prompt for trace in traces] == [train]
-    assert "1 traces of held-out problems are left out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "respelled",
+    [
+        lambda hand: hand[::-1],
+        lambda hand: [*hand[2:], *hand[:2]],
+        lambda hand: [*hand[:-1], f"{hand[-1]} "],
+        lambda hand: [*hand[:-1], f"{hand[-1]} (target: 24)"],
+        lambda hand: [*hand[:-1], f"{hand[-1]} (target: 31)"],
+        lambda hand: [f"\t{hand[0]}  ", *hand[1:-1], f"{hand[-1]}\r\n"],
+        lambda hand: [number.translate({ord("0") + d: 0xFF10 + d for d in range(10)}) for number in hand],
+        lambda hand: [f"0{number}" for number in hand],
+        lambda hand: [f"{number}\u200b" for number in hand],
+        lambda hand: [*(f"{number}," for number in hand[:-1]), hand[-1]],
+    ],
+)
+def test_hands_of_the_test_are_left_out_in_any_spelling(workspace, tmp_path, respelled):
+    tests = [problem.prompt for problem in workspace.environment.problems("test")]
+    train = workspace.environment.problems("train")[0].prompt
+    rows = [{"prompt": " ".join(respelled(hand.split())), "steps": ["Answer: 24"]} for hand in tests]
+    path = write(tmp_path / "mine.jsonl", [*rows, {"prompt": train, "steps": ["Answer: 24"]}])
+    traces, overlaps = of_file(str(path), workspace.environment)
+    assert [trace.prompt for trace in traces] == [train]
+    assert [(each.records, each.total) for each in overlaps] == [(len(tests), len(tests) + 1)]
 
 
 @pytest.mark.parametrize(
@@ -840,7 +864,8 @@ def test_demonstrations_of_the_test_are_left_out(workspace, tmp_path, capsys):
         ([{"prompt": "1 1 1 8"}], ", line 1, field steps: missing; present: prompt"),
         (
             [{"prompt": "4 5 6 10", "steps": ["x"]}],
-            ": every trace is of a held-out problem; nothing is left to learn from",
+            ": each of the 1 traces of mine.jsonl has a prompt of the test problems and is left out, so that nothing "
+            "remains to train on; give files with different prompts",
         ),
         ([], ": empty; expected one JSON object per line"),
     ],

@@ -47,8 +47,10 @@ def test_demonstrations_are_right(data: MistakeTraces) -> None:
 def test_problems_are_trained_on_or_held_out(data: MistakeTraces) -> None:
     validation, test, _ = data.held_out()
     held_out = {trace.prompt for traces in (*validation.values(), *test.values()) for trace in traces}
-    trained = {trace.prompt for trace in data._train(data.files[0])}
+    trained = set(data.prompts())
     assert not trained & held_out and trained and held_out
+    fresh = {trace.prompt for seed in range(3) for trace in (*data.epoch(seed, seed), *data.demonstrations(seed))}
+    assert not fresh & held_out, "no problem that is written by program or renamed is held out"
 
 
 def test_a_task_has_its_threshold_from_its_own_problems(data: MistakeTraces, tmp_path: Path) -> None:

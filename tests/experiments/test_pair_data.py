@@ -5,7 +5,9 @@ import random
 
 import pytest
 
-from experiments.pair_data import PARTS, PairFiles, read_pairs
+from experiments.overlap import PARTS
+from experiments.pair_data import PairFiles, read_pairs
+from irl.traces.json_lines import write_json_lines
 from irl.types import InputError
 
 
@@ -91,7 +93,7 @@ def test_split_by_prompt_whatever_the_order(tmp_path):
 
 
 def test_test_files_are_reported_whole(tmp_path):
-    train, test = write(tmp_path / "a.jsonl", preferences(40)), write(tmp_path / "b.jsonl.x", preferences(40))
+    train, test = write(tmp_path / "a.jsonl", preferences(40)), write(tmp_path / "b.jsonl.x", preferences(80)[80:])
     data = PairFiles(train=(train,), test=(test,), format="preference")
     found = data.tests()
     assert {name: len(pairs) for name, pairs in found.items()} == {"a": len(data.part("test")), "b": 80}
@@ -112,3 +114,74 @@ def test_files_without_pairs(tmp_path, row, message):
     path = write(tmp_path / "none.jsonl", [] if row is None else [row])
     with pytest.raises(InputError, match=message):
         PairFiles(train=(path,)).part("train")
+
+
+def respelled(row, number):
+    """The same comparison in another spelling, under another id, with its answers in another order of keys."""
+    prompt = [row["prompt"].upper(), f"  {row['prompt']}\r\n", row["prompt"].replace(" ", "\u00a0\u200b ")][number % 3]
+    return {"id": f"other-{number}", "rejected": row["rejected"], "chosen": row["chosen"], "prompt": prompt}
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".jsonl.gz"])
+def test_the_training_file_as_a_test_file_is_refused(tmp_path, ending):
+    rows = preferences(40)
+    others = [respelled(row, number) for number, row in enumerate(rows)]
+    random.Random(1).shuffle(others)
+    test = tmp_path / f"test{ending}"
+    write_json_lines(test, others)
+    data = PairFiles(train=(write(tmp_path / "train.jsonl", rows),), test=(str(test),))
+    for part in ("train", "validation"):
+        with pytest.raises(InputError, match=r"data.train: each of the \d+ .* pairs has a prompt of test set test"):
+            data.part(part)
+    assert len(data.tests()["test"]) == 80, "the test file stays as it is"
+
+
+def test_prompts_of_a_test_file_are_removed_and_counted(tmp_path):
+    """Other answers to the same prompt are an overlap as well."""
+    rows = preferences(100)
+    shared = [{"prompt": f"PROMPT  {n}", "chosen": "other", "rejected": "answers"} for n in range(0, 100, 4)]
+    train = write(tmp_path / "train.jsonl", rows)
+    whole = PairFiles(train=(train,))
+    data = PairFiles(train=(train,), test=(write(tmp_path / "test.jsonl", shared),))
+    tested = {f"Prompt {n}" for n in range(0, 100, 4)}
+    for part, overlap in zip(("train", "validation"), data.overlaps(), strict=True):
+        assert prompts(data.part(part)) == prompts(whole.part(part)) - tested
+        assert overlap.total == len(whole.part(part)) and overlap.held_out == "test set test" and overlap.removed
+        assert overlap.records == len(whole.part(part)) - len(data.part(part)) > 0
+    assert data.part("test") == whole.part("test") and whole.overlaps() == []
+
+
+def test_variants_of_a_prompt_are_in_one_part(tmp_path):
+    """Within a file and between files, whatever the spelling; prompts of one spelling are where they were."""
+    rows = preferences(100)
+    others = [{**row, "prompt": f" {row['prompt']} ".lower()} for row in rows]
+    one = PairFiles(train=(write(tmp_path / "one.jsonl", rows),))
+    two = PairFiles(train=(one.train[0], write(tmp_path / "two.jsonl", others)))
+    for name in PARTS:
+        canonical = [pair.question.prompt.strip().lower() for pair in two.part(name)]
+        assert all(canonical.count(prompt) == 4 for prompt in canonical)
+    assert sum(len(two.part(name)) for name in PARTS) == 400
+
+
+def test_files_of_one_name_are_two_test_sets(tmp_path):
+    for folder in ("da", "db"):
+        (tmp_path / folder).mkdir()
+    first, second = ({"prompt": p, "chosen": "yes", "rejected": "no"} for p in ("One?", "Two?"))
+    files = (write(tmp_path / "da" / "test.jsonl", [first]), write(tmp_path / "db" / "test.jsonl", [second]))
+    data = PairFiles(train=(write(tmp_path / "train.jsonl", preferences(40)),), test=files)
+    assert {name: prompts(pairs) for name, pairs in data.tests().items() if name != "train"} == {
+        "da/test": {"One?"},
+        "db/test": {"Two?"},
+    }
+
+
+@pytest.mark.parametrize("again", ["{0}", "{0}/../{1}/pairs.jsonl"])
+@pytest.mark.parametrize("option", ["train", "test"])
+def test_a_file_given_twice_is_refused(tmp_path, option, again):
+    file = write(tmp_path / "pairs.jsonl", preferences(4))
+    again = again.format(file if again == "{0}" else tmp_path, tmp_path.name)
+    given = {"train": (file, again)} if option == "train" else {"train": (file,), "test": (again,)}
+    with pytest.raises(
+        InputError, match=rf"PairFiles.{option}: .*(distinct values|is given twice \(first as .* in PairFiles.train\))"
+    ):
+        PairFiles(**given)

@@ -16,10 +16,11 @@ from irl.types import InputError
 
 KS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000]
 VOID = {"meta", "br"}
-PARTS = "headline test_time train_time maps gold_proxy audit search throughput problems command".split()
+PARTS = "headline test_time train_time maps gold_proxy audit search throughput problems overlaps command".split()
 TITLES = [
     *("Headline", "Test-time compute", "Train-time compute", "Maps", "Gold and proxy"),
-    *("Audit of the critics", "Search", "Throughput", "Problems", "How to reproduce"),
+    *("Audit of the critics", "Search", "Throughput", "Problems"),
+    *("Overlap of training and held-out data", "How to reproduce"),
 ]
 
 
@@ -103,6 +104,10 @@ def full_report():
         "gold_proxy": made_up_gold_proxy(),
         "audit": [{"name": "AIRL critic", "findings": findings, "warnings": ["Length < 3 is <suspect>."]}],
         "search": result("step beam search, b=5", 0.815, 0.74, 0.88, "5 beams"),
+        "overlaps": [
+            {"data": "training pairs", "held_out": "test set x", "records": 12, "total": 1500, "removed": True},
+            {"data": "training pairs", "held_out": "candidates y", "records": 3, "total": 1500, "removed": False},
+        ],
         "throughput": [{"what": "training, reward", "tokens_per_second": 30000, "note": "bounded by memory"}],
         "problems": [
             {"id": "p-17", "share_correct": 0.2, **problem, "worst": [trace(-0.8, False)]},

@@ -187,3 +187,47 @@ def test_other_records_are_refused(tmp_path):
     path = write(tmp_path / "pairs.jsonl", [{"prompt": "1", "chosen": "2", "rejected": "3"}])
     with pytest.raises(InputError, match=r"pairs.jsonl: expected labelled steps, got Preference; name the format by"):
         StepFiles(files=(path,)).epoch(0, 0)
+
+
+# ------------------------------------------------------------------------------------------- overlaps
+
+
+def test_the_training_file_as_a_test_file_is_refused(tmp_path):
+    rows = [{**row, "question": f" {row['question'].upper()}\n"} for row in gsm8k(40)[::-1]]
+    data = PlantedErrors(train=write(tmp_path / "a.jsonl", gsm8k(40)), test=write(tmp_path / "b.jsonl", rows))
+    for learn in (data.overlaps, data.prompts, lambda: data.epoch(0, 0), lambda: data.demonstrations(0)):
+        with pytest.raises(InputError, match=r"data.train: each of the 36 training problems has a prompt of the test"):
+            learn()
+    with pytest.raises(InputError, match=r"PlantedErrors.test: .* is given twice"):
+        replace(data, test=data.train)
+
+
+def test_test_problems_are_removed_from_the_training_file(tmp_path):
+    rows = gsm8k(40)
+    shared = [{**row, "question": row["question"].replace(" ", "\t")} for row in rows[::8]]
+    twice = {**rows[10], "question": f"{rows[10]['question']} "}  # every tenth is a validation problem, so rows[9] too
+    train, test = write(tmp_path / "a.jsonl", [*rows, rows[9], twice]), write(tmp_path / "b.jsonl", shared)
+    data = PlantedErrors(train=train, test=test, drills=0, demonstrated_drills=0, renumber=0.0)
+    counts = [(each.data, each.held_out, each.records, each.total) for each in data.overlaps()]
+    assert counts == [
+        ("training problems", "the test set", 4, 37),
+        ("training problems", "the validation set", 2, 37),
+        ("validation problems", "the test set", 1, 5),
+    ]
+    held_out = {row["question"] for row in (*rows[::8], *rows[::10], rows[9])}
+    assert (
+        set(data.prompts()) == {trace.prompt for trace in data.epoch(0, 0)} == {r["question"] for r in rows} - held_out
+    )
+    assert len(data.held_out().test["kinds trained on"]) >= len(shared)
+
+
+def test_steps_of_files_of_one_name_are_two_test_sets(tmp_path):
+    for folder in ("da", "db"):
+        (tmp_path / folder).mkdir()
+    files = [write(tmp_path / folder / "steps.jsonl", stepwise(60)) for folder in ("da", "db")]
+    data = StepFiles(files=tuple(files))
+    assert {*data.held_out().test} == {"da/steps", "db/steps"}
+    parts = by_part(data)
+    assert not parts["train"] & (parts["da/steps"] | parts["db/steps"] | parts[VALIDATION])
+    with pytest.raises(InputError, match=r"StepFiles.files: .* is given twice"):
+        StepFiles(files=(files[0], f"{tmp_path}/db/../da/steps.jsonl"))

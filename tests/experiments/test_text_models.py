@@ -228,6 +228,37 @@ def test_a_run_tells_what_it_found(kind, config, whole):
     assert all(np.isfinite(line["loss"]) and line["grad_norm"] > 0 for line in metrics)
 
 
+def test_overlaps_are_in_the_report_the_card_and_the_log(whole):
+    folder = whole["steps"]
+    rows = json.loads((folder / "report.json").read_text())["overlaps"]
+    assert [(row["data"], row["held_out"], row["records"], row["removed"]) for row in rows] == [
+        ("training problems", "the test set", 0, True),
+        ("training problems", "the validation set", 0, True),
+        ("validation problems", "the test set", 0, True),
+        ("training problems", "candidates pool", 0, False),
+    ]
+    told = "No training prompt is in the held-out data (the test set, the validation set, candidates pool)."
+    assert told in (folder / "log.txt").read_text() and told in (folder / "model" / "model_card.md").read_text()
+    page = (folder / "report.html").read_text()
+    assert "Overlap of training and held-out data" in page and "nothing is shared" in page
+
+
+def test_pairs_of_test_prompts_are_removed_before_training(pairs_config, tmp_path):
+    """The count is told before anything is trained."""
+    rows = [{**row, "instruction": row["instruction"].upper() + "\n"} for row in comparisons(20)]
+    data = replace(pairs_config.data, test=(write(tmp_path / "test.jsonl", rows),))
+    config = replace(pairs_config, data=data, seeds=(0,))
+    count = {each.data: each.records for each in data.overlaps()}
+    assert count["training pairs"] > 0
+    report, folder = json.loads((run(config, tmp_path / "run") / "report.json").read_text()), tmp_path / "run"
+    assert report["overlaps"][0]["records"] == count["training pairs"] and report["overlaps"][0]["removed"]
+    total = report["overlaps"][0]["total"]
+    told = f"{count['training pairs']} of {total} training pairs removed: their prompts are in test set test."
+    assert told in (folder / "log.txt").read_text().splitlines()[0]
+    assert told in (folder / "model" / "model_card.md").read_text()
+    assert "removed from the training data" in (folder / "report.html").read_text()
+
+
 def test_answers_over_the_context_are_counted_and_told(kind, whole):
     log = (whole[kind] / "log.txt").read_text()
     told = {"steps": r"pool: 1 of 3 answers left out: 0-2", "pairs": r": 1 of \d+ pairs are left out, the first: "}
@@ -338,7 +369,10 @@ def test_gsm8k_errors_can_be_stepped(steps_config, tmp_path):
 
 def test_hh_preferences_can_be_stepped(pairs_config, tmp_path):
     config = load_config("hh_preferences")
-    config = override(config, ["--data.train", *pairs_config.data.train, "--data.test", *pairs_config.data.train])
+    others = write(
+        tmp_path / "others.jsonl", [{**row, "instruction": f"Other {row['idx']}"} for row in comparisons(12)]
+    )
+    config = override(config, ["--data.train", *pairs_config.data.train, "--data.test", others])
     folder = run(shrunk(config), tmp_path / "run")
     assert load_hugging_face(folder / "model").spec.information == "preferences"
 

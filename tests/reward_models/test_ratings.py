@@ -203,3 +203,12 @@ def test_win_rates_by_hand():
     np.testing.assert_allclose(rates.rate, [[0.5, 0.8], [0, 0.2], [0.6, np.nan]])
     assert np.allclose([rates.low[0, 1], rates.high[0, 1]], [0.490, 0.943], atol=5e-4)
     assert np.allclose([rates.low[2, 1], rates.high[2, 1]], [0, 1])
+
+
+@pytest.mark.parametrize("won", [0, 1])
+def test_rates_are_inside_their_intervals(won):
+    """At 0 and 1 rounding used to exclude some."""
+    for count in range(1, 300):
+        games = make_games(["a"], ["b"], [won], repeats=[count])
+        rates = category_win_rates(games, ["all"])
+        assert (rates.low <= rates.rate).all() and (rates.rate <= rates.high).all(), count

@@ -224,3 +224,36 @@ def test_an_unreadable_prompt_is_an_input_error_that_names_it(case):
     ):
         with pytest.raises(InputError, match="what"):
             call()
+
+
+@EVERY
+def test_prompts_have_a_canonical_form_of_their_own_that_spelling_does_not_change(case):
+    environment = case.environment
+    prompts = [problem.prompt for split in case.splits for problem in environment.problems(split)]
+    forms = [environment.canonical(prompt) for prompt in prompts]
+    assert len(set(forms)) == len(prompts)
+    assert forms == [environment.canonical(form) for form in forms]
+    wide = str.maketrans({str(digit): chr(0xFF10 + digit) for digit in range(10)})
+    for spelled in (str.upper, lambda p: f"\t{p} \r\n", lambda p: p.replace(" ", "  "), lambda p: p.translate(wide)):
+        assert forms == [environment.canonical(spelled(prompt)) for prompt in prompts]
+
+
+@EVERY
+@given(text=st.text())
+def test_any_text_has_a_canonical_form(case, text):
+    assert case.environment.canonical(case.environment.canonical(text)) == case.environment.canonical(text)
+
+
+def test_a_hand_is_the_same_in_any_order_and_for_any_target():
+    canonical = Countdown().canonical
+    for prompt in ("10 6 5 4", "4 5 6 10 (target: 24)", "10 4 6 5 (target: 31)", "4, 5, 6, 10", "04 5 6 10"):
+        assert canonical(prompt) == "4 5 6 10"
+    assert canonical("4 5 6 11") != canonical("4 5 6 10") != canonical("4 5 10")
+    assert canonical("9" * 6000) == "9" * 6000
+
+
+def test_a_chain_is_the_same_with_other_spaces_and_representatives():
+    canonical = ModChain().canonical
+    for prompt in ("7*3+5 mod 13", "07 * 3 + 5 MOD 13", "20 * 3 + 18 mod 13"):
+        assert canonical(prompt) == "7 * 3 + 5 mod 13"
+    assert canonical("3 * 7 + 5 mod 13") != canonical("7 * 3 + 5 mod 13") != canonical("7 * 3 + 5 mod 11")

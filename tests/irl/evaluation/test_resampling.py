@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from irl.evaluation.estimators import bootstrap_interval
-from irl.evaluation.resampling import findings, weighted_mean
+from irl.evaluation.resampling import UNIT, findings, weighted_mean
+from irl.evaluation.reward_distance import direct_findings, return_findings
+from irl.evaluation.reward_metrics import preference_findings, probability_findings, tie_findings
 
 
 def mean_of(values):
@@ -70,3 +72,43 @@ def test_bad_input(change, message):
     given = {"problem": [0, 1], **change}
     with pytest.raises(ValueError, match=message):
         findings(mean_of(np.zeros(2)), **given)
+
+
+def test_the_interval_of_a_biased_statistic_contains_it():
+    """An absolute value grows in resamples: their percentiles lie above it."""
+    values = np.concatenate([np.ones(30), -np.ones(30)])
+
+    def statistics(w):
+        return {"distance": abs(weighted_mean(values, w))}
+
+    plain = findings(statistics, np.arange(60), resamples=400)["distance"]
+    shifted = findings(statistics, np.arange(60), biased={"distance": UNIT}, resamples=400)["distance"]
+    assert plain.mean == shifted.mean == 0.0
+    assert shifted.low == 0.0 < shifted.high < plain.high
+
+
+def test_an_interval_that_excludes_its_estimate_is_left_out():
+    found = findings(lambda w: {"largest": float(w.max())}, np.arange(40), resamples=100)["largest"]
+    assert found.mean == 1.0 and np.isnan(found.low) and np.isnan(found.high)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_reported_intervals_contain_their_estimates(seed):
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(3, 80))
+    gap, prompt = rng.normal(rng.uniform(-1, 1), rng.choice([0.1, 1, 5]), count), rng.integers(0, count, count)
+    outcome, other = rng.choice([-1, 0, 1], count), gap + rng.normal(size=count)
+    reports = (
+        preference_findings(gap, prompt, resamples=100),
+        probability_findings(gap, outcome == 1, prompt, resamples=100),
+        tie_findings(gap, outcome, prompt, 0.3, resamples=100),
+        direct_findings(gap, other, prompt, resamples=100),
+        return_findings(gap, other, prompt % 3, resamples=100),
+    )
+    for report in reports:
+        for name, found in report.items():
+            assert np.isnan(found.low) or found.low <= found.mean <= found.high, name
+    assert all(not np.isnan(reports[0][name].low) for name in ("ECE, equal mass", "ECE, equal width"))
+    for values in (np.full(count, 0.1), np.full((3, count), 1 / 3), rng.random((3, count))):
+        interval = bootstrap_interval(values, resamples=100)
+        assert interval.low <= interval.mean <= interval.high
