@@ -7,6 +7,7 @@ import pytest
 
 from experiments.candidate_files import load_scorer
 from experiments.model_card import CARD, NOT_FOR, usage, write_model_card
+from experiments.run import card_findings
 from irl.environments.countdown import Countdown
 from irl.evaluation.audit import Finding
 from irl.traces.tokenize import number_tokenizer
@@ -188,3 +189,10 @@ def test_the_card_may_be_edited_and_goes_with_its_weights(folder):
     given = {"params": model.params, "network": model.network, "spec": model.spec}
     save_folder(folder, **given, tokenizer_json=model.tokenizer_json, manifest=MANIFEST)
     assert not card.exists()
+
+
+def test_a_finding_that_the_report_leaves_undefined_is_undefined_on_the_card():
+    undefined = {"mean": None, "low": None, "high": None, "num_prompts": 8}
+    report = {"test_time": {"num_problems": 8}, "headline": [], "audit": [{"findings": {"AUC": undefined}}]}
+    finding = card_findings(report)["AUC"]
+    assert math.isnan(finding.mean) and math.isnan(finding.low) and finding.num_prompts == 8

@@ -31,11 +31,12 @@ from irl.environments.tree import Tree
 from irl.traces.calculations import KINDS, Kind
 from irl.types import InputError
 from reward_models.aggregation import AGGREGATES
+from reward_models.networks.critic import CriticConfig
+from reward_models.networks.decoder import DecoderConfig, RopeScaling
 from reward_models.networks.low_rank import TARGETS
 from reward_models.reward_maps import REWARD_MAPS
 
-CLASSES = [kind for kind in CONFIG_CLASSES.values() if not kind.__module__.startswith("reward_models.")]
-RECORDS = [*CLASSES, MaxEnt, Tree]
+RECORDS = [*CONFIG_CLASSES.values(), MaxEnt, Tree]
 WITHOUT_RANGE: dict[str, str] = {}
 """Numeric fields that take any value, and why."""
 
@@ -61,6 +62,8 @@ def _instances() -> dict[type, Any]:
         SolutionCandidates(file="a"),
         PlantedErrors(train="a", test="b"),
         StepFiles(files=("a",)),
+        CriticConfig(decoder=DecoderConfig(vocab_size=8)),
+        RopeScaling(factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_length=8192),
     )
     found |= {type(instance): instance for instance in required if type(instance) not in found}
     return {kind: found[kind] if kind in found else kind() for kind in RECORDS}
