@@ -40,8 +40,8 @@ class Pair(NamedTuple):
 class Negatives:
     """Negative examples per round. Counts are of steps before those that agree with the expert are left out."""
 
-    resets: Rows = 12_000
-    """Steps begun by an expert and finished by the policy."""
+    resets: RowsOrZero = 12_000
+    """Steps begun by an expert and finished by the policy; 0: none."""
     temperatures: Annotated[tuple[Scale, ...], MinLen(1)] = (1.0, 1.5)
     begun: Share = 0.3
     """At least this share of the step's tokens is the expert's."""
@@ -57,8 +57,8 @@ class Negatives:
     """Keep the negatives of earlier rounds."""
 
     def __post_init__(self):
-        if self.resets < len(self.temperatures):
-            expected = f"at least {len(self.temperatures)}, one for each temperature"
+        if 0 < self.resets < len(self.temperatures):
+            expected = f"0 or at least {len(self.temperatures)}, one for each temperature"
             raise InputError(f"Negatives.resets: expected {expected}, got {self.resets}")
 
     def sampled_pairs(self, workspace: Workspace, policy: LanguageModel, rows: Sequence[EncodedTrace]) -> list[Pair]:

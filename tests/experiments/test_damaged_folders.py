@@ -17,8 +17,8 @@ from experiments.workspace import Workspace
 from irl.environments.countdown import Countdown
 from irl.evaluation.audit import Finding
 from irl.traces.claims import EQUATIONS
-from irl.traces.conversations import question_of
 from irl.traces.encode import Encoder
+from irl.traces.questions import question_of
 from irl.traces.tokenize import END, PAD, number_tokenizer, prose_tokenizer
 from irl.types import Candidate, Candidates, InputError
 from reward_models.checkpoint_folder import save_folder

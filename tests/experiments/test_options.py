@@ -67,7 +67,7 @@ def refusal(tmp_path, monkeypatch, capsys):
         ("smoke", "--search.settings.temperature 0", "--search.settings.temperature: expected at least 1e-06, got 0.0"),
         ("smoke", "--reward.negatives.temperatures", "--reward.negatives.temperatures: expected at least 1 values"),
         ("smoke", "--reward.negatives.temperatures 1 -1", "--reward.negatives.temperatures.1: expected at least 1e-06"),
-        ("smoke", "--reward.negatives.resets 1", "--reward.negatives.resets: expected at least 2, one for each"),
+        ("smoke", "--reward.negatives.resets 1", "--reward.negatives.resets: expected 0 or at least 2, one for each"),
         ("smoke", "--reward.negatives.hard 1.01", "--reward.negatives.hard: expected at most 1.0, got 1.01"),
         ("smoke", "--reward.demonstrations.sizes", "--reward.demonstrations.sizes: expected at least 1 values"),
         ("smoke", "--reward.demonstrations.sizes 0", "--reward.demonstrations.sizes.0: expected at least 2, got 0"),
@@ -175,5 +175,7 @@ def test_an_option_that_leaves_another_field_out_of_range_is_named_too():
 
 def test_an_error_that_no_option_causes_alone_names_the_field():
     options = ["--reward.negatives.temperatures", *"111", "--reward.negatives.resets", "2"]
-    with pytest.raises(InputError, match=r"^Negatives\.resets: expected at least 3, one for each temperature, got 2"):
+    with pytest.raises(
+        InputError, match=r"^Negatives\.resets: expected 0 or at least 3, one for each temperature, got 2"
+    ):
         override(load_config("quickstart"), options)
