@@ -112,7 +112,8 @@ class OfGymnasium:
     """A registered environment of Gymnasium, stepped on the host."""
 
     id: Name
-    """Of `gymnasium.make`; "seals:seals/CartPole-v0" imports seals first, traceward/... are reasoning environments."""
+    """Of `gymnasium.make`; traceward/... are reasoning environments. "seals:seals/CartPole-v0" imports seals,
+    which must be allowed: TRACEWARD_ALLOW_IMPORTS=seals."""
     workers: Few = 1
     """Threads that share the environments: two and more pay where a step is slow outside Python, as MuJoCo's."""
     overlap: bool = True

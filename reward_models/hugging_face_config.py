@@ -280,7 +280,7 @@ def _choose(config: HuggingFaceConfig, labels: int, label: int | None, *, sure: 
     """The label that is the score: the last of at most `sure`; with more of them somebody has to say."""
     if label is None and labels > sure:
         names = config.id2label or f"{labels} labels, since there is no id2label"
-        raise ValueError(f"id2label: {names}; say which of them is the score: label=0 to {labels - 1} (--label)")
+        raise ValueError(f"id2label: {names}; name the one that is the score: --label 0 to {labels - 1}")
     if label is None:
         return labels - 1
     check_label(label, labels)

@@ -16,8 +16,10 @@ import dataclasses
 import difflib
 import functools
 import json
+import math
 import os
 import reprlib
+from collections import Counter
 from pathlib import Path
 from typing import Any, TypeVar, dataclass_transform
 
@@ -95,13 +97,19 @@ def parse_json(text: str | bytes, where: str) -> Any:
     """
     try:
         text = text.decode("utf-8-sig") if isinstance(text, bytes) else text
-        return json.loads(text, object_pairs_hook=functools.partial(_object, where=where), parse_constant=_no_constant)
+        return DECODER.decode(text)
     except UnicodeDecodeError as error:
         raise InputError(f"{where}, byte {error.start + 1}: not UTF-8 text; save it as UTF-8") from None
     except json.JSONDecodeError as error:
-        raise InputError(f"{where}, line {error.lineno}, column {error.colno}: malformed JSON ({error.msg})") from None
-    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, thousands of brackets
-        raise InputError(f"{where}: JSON that cannot be read ({error})") from None
+        line = f", line {error.lineno}" if "\n" in error.doc.rstrip() else ""
+        raise InputError(f"{where}{line}, column {error.colno}: malformed JSON ({error.msg})") from None
+    except UNREADABLE as error:
+        raise unreadable(error, where) from None
+
+
+def unreadable(error: Exception, where: str) -> InputError:
+    """The error for JSON that is well-formed and refused all the same; `error` is one of `UNREADABLE`."""
+    return InputError(f"{where}: {error if isinstance(error, _Refused) else f'JSON that cannot be read ({error})'}")
 
 
 def as_record(kind: type[Kind], value: Any, where: str) -> Kind:
@@ -159,21 +167,35 @@ def describe(error: pydantic.ValidationError, kind: Any) -> str:
     return f"{field}: {first['msg']}, got {reprlib.repr(first['input'])}"
 
 
-def _object(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:
+class _Refused(Exception):
+    """JSON that has one key twice in an object, or a number that is not finite."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise InputError(f"{where}: the key {twice!r} occurs twice in one object; keep one of the two")
+        key = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise _Refused(f"the key {reprlib.repr(key)} occurs twice in one object; keep one of the two")
     return value
 
 
 def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a JSON number")
+    raise _Refused(f"{name} is not a JSON number; write a finite number or null")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise _Refused(f"the number {reprlib.repr(text)} is out of range; write a finite number or null")
+    return value
 
 
 def _field_names(kind: Any) -> list[str]:
     return [field.name for field in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
 
 
+DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant, parse_float=_finite)
+"""The strict decoder of `parse_json`, for text that holds more than one value (`raw_decode`)."""
+UNREADABLE = (_Refused, ValueError, RecursionError, MemoryError)
+"""Exceptions of `DECODER`: malformed JSON, numbers of thousands of digits, thousands of brackets, values too large."""
 _adapter: Any = functools.lru_cache(maxsize=256)(TypeAdapter)

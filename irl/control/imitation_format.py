@@ -25,6 +25,7 @@ import numpy as np
 from irl.control.trajectories import Trajectory, check_alike
 from irl.traces.json_lines import FilePath, why_unwritable
 from irl.types import InputError
+from reward_models.records import read_json
 
 STATE, INFO, DATA = "state.json", "dataset_info.json", "data-00000-of-00001.arrow"
 _COLUMNS = ("obs", "acts", "terminal")
@@ -70,11 +71,14 @@ def write_imitation(path: FilePath, trajectories: Sequence[Trajectory]) -> None:
 
 def _trajectory(row: dict[str, Any]) -> Trajectory:
     infos = row.get("infos")
+    told = None if infos is None else infos.as_py()
+    if told is not None and not (isinstance(told, list) and all(isinstance(each, str) for each in told)):
+        raise InputError("column infos: expected lists of strings")
     return Trajectory(
         observations=_array("obs", row["obs"]),
         actions=_array("acts", row["acts"]),
         rewards=_array("rews", row["rews"]) if "rews" in row else None,
-        infos=None if infos is None else tuple(infos.values.to_pylist()),
+        infos=None if told is None else tuple(told),
         terminal=row["terminal"].as_py() is True,
     )
 
@@ -93,7 +97,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
             for batch in table.to_batches():
                 for index in range(batch.num_rows):
                     yield {name: batch.column(name)[index] for name in batch.schema.names}
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError, MemoryError) as error:
         raise InputError(f"{path}: no readable table of trajectories ({error}); copy it again") from error
 
 
@@ -102,8 +106,8 @@ def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     try:
-        names = [str(entry["filename"]) for entry in json.loads((path / STATE).read_bytes())["_data_files"]]
-    except (ValueError, KeyError, TypeError) as error:
+        names = [str(entry["filename"]) for entry in read_json(path / STATE)["_data_files"]]
+    except (KeyError, TypeError) as error:
         raise InputError(f"{path / STATE}: no list of data files ({error}); copy the folder again") from error
     for name in names:
         if Path(name).name != name:
@@ -119,8 +123,8 @@ def _table(pyarrow: Any, file: Path) -> Any:
 
 
 def _array(name: str, row: Any) -> np.ndarray:
-    if row.values is None:
-        raise InputError(f"column {name}: expected lists of numbers, got nothing")
+    if getattr(row, "values", None) is None:  # only lists have values
+        raise InputError(f"column {name}: expected lists of numbers, got {row}")
     return _numbers(name, row.values)
 
 

@@ -8,7 +8,7 @@ as Minari 0.5 writes them (Younis et al. 2024). Observations or actions in dicti
 gymnasium.spaces.flatten orders them: keys sorted, discrete ones one-hot. infos are not read.
 """
 
-import json
+import reprlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,10 @@ import numpy as np
 from irl.control.trajectories import Trajectory
 from irl.traces.json_lines import FilePath
 from irl.types import InputError
+from reward_models.records import parse_json, read_json
 
+MOST_VALUES = 100_000
+"""A discrete space of more values is refused."""
 METADATA, HDF5 = "metadata.json", "main_data.hdf5"
 Tree = Any
 """Nested dicts of arrays with a row per step."""
@@ -37,16 +40,17 @@ def read_minari(path: FilePath) -> list[Trajectory]:
     metadata = _metadata(folder)
     readers = {"hdf5": _hdf5_episodes, "arrow": _arrow_episodes}
     form = metadata.get("data_format", "hdf5")
-    if form not in readers:
-        raise InputError(f"{path}: expected data_format hdf5 or arrow, got {form!r}")
+    if not isinstance(form, str) or form not in readers:
+        raise InputError(f"{path}: expected data_format hdf5 or arrow, got {reprlib.repr(form)}")
     observation, action = (_space(metadata, f"{name}_space", path) for name in ("observation", "action"))
-    environment = _environment(metadata)
+    environment = _environment(metadata, path)
     found = []
     for key, episode in readers[form](folder):
         try:
             found.append(_trajectory(episode, observation, action, environment))
-        except InputError as error:
-            raise InputError(f"{path}, episode {key}: {error}") from None
+        except (InputError, KeyError, IndexError, TypeError, ValueError, AttributeError, MemoryError) as error:
+            problem = error if isinstance(error, InputError) else f"values that do not fit the spaces ({error})"
+            raise InputError(f"{path}, episode {key}: {problem}") from None
     if not found:
         raise InputError(f"{path}: empty; expected at least one episode")
     return found
@@ -62,24 +66,57 @@ def _data_folder(path: Path) -> Path | None:
 
 
 def _metadata(folder: Path) -> dict[str, Any]:
-    try:
-        found = json.loads((folder / METADATA).read_bytes())
-    except ValueError as error:
-        raise InputError(f"{folder / METADATA}: malformed JSON ({error}); copy the data set again") from error
+    found = read_json(folder / METADATA)
     if not isinstance(found, dict):
         raise InputError(f"{folder / METADATA}: expected an object, got {type(found).__name__}")
     return found
 
 
-def _environment(metadata: Mapping[str, Any]) -> str:
-    spec = metadata.get("env_spec")
-    return str(json.loads(spec).get("id") or "") if spec else ""
+def _environment(metadata: Mapping[str, Any], path: FilePath) -> str:
+    return str(_embedded(metadata, "env_spec", path).get("id") or "") if metadata.get("env_spec") else ""
 
 
 def _space(metadata: Mapping[str, Any], name: str, path: FilePath) -> dict[str, Any]:
     if not metadata.get(name):
-        raise InputError(f"{path}: {METADATA} says no {name}; load it with minari and use from_arrays")
-    return json.loads(metadata[name])
+        raise InputError(f"{path}: {METADATA} has no {name}; load it with minari and use from_arrays")
+    space = _embedded(metadata, name, path)
+    _check_space(space, f"{path}: {METADATA}: {name}")
+    return space
+
+
+def _embedded(metadata: Mapping[str, Any], name: str, path: FilePath) -> dict[str, Any]:
+    """A JSON object that is written as a string."""
+    where = f"{path}: {METADATA}: {name}"
+    value = parse_json(metadata[name], where) if isinstance(metadata[name], str) else None
+    if not isinstance(value, dict):
+        raise InputError(f"{where}: expected an object in a string, got {reprlib.repr(metadata[name])}")
+    return value
+
+
+def _check_space(space: Any, where: str, depth: int = 0) -> None:
+    """InputError unless the fields that `_flat` reads have the types it expects."""
+
+    def is_size(value: Any) -> bool:
+        return type(value) is int and 0 <= value < 2**31
+
+    kind = space.get("type") if isinstance(space, dict) else None
+    match kind:
+        case "Box":
+            shape = space.get("shape")
+            fits = isinstance(shape, list) and all(map(is_size, shape))
+        case "Discrete":
+            start = space.get("start", 0)
+            fits = is_size(space.get("n")) and space["n"] <= MOST_VALUES and type(start) is int and abs(start) < 2**31
+        case "Dict" | "Tuple":
+            inner = space.get("subspaces")
+            fits = isinstance(inner, dict if kind == "Dict" else list) and bool(inner) and depth < 50
+            parts = [] if not fits else inner.items() if kind == "Dict" else enumerate(inner)
+            for key, part in parts:
+                _check_space(part, f"{where}.{key}", depth + 1)
+        case _:
+            fits = isinstance(kind, str)  # `_flat` refuses what it does not know
+    if not fits:
+        raise InputError(f"{where}: expected a space as Minari writes it, got {reprlib.repr(space)}")
 
 
 def _trajectory(episode: Mapping[str, Any], observation: dict, action: dict, name: str) -> Trajectory:
@@ -108,7 +145,10 @@ def _flat(name: str, space: Mapping[str, Any], values: Tree) -> np.ndarray:
     if kind in ("Box", "MultiBinary"):
         return values.reshape(len(values), -1)
     if kind == "Discrete":
-        return np.eye(space["n"], dtype=np.float32)[values - space.get("start", 0)]
+        index, n = values.reshape(-1, 1) - space.get("start", 0), space["n"]
+        if ((index < 0) | (index >= n)).any():
+            raise InputError(f"{name}: expected {n} values from {space.get('start', 0)}, got others")
+        return (index == np.arange(n)).astype(np.float32)
     if kind in ("Dict", "Tuple"):
         inner = space["subspaces"]
         items = sorted(inner.items()) if kind == "Dict" else [(str(i), s) for i, s in enumerate(inner)]
@@ -133,7 +173,7 @@ def _hdf5_episodes(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         with h5py.File(file, "r") as episodes:
             for key in sorted(episodes, key=lambda k: int(k.removeprefix("episode_"))):
                 yield key.removeprefix("episode_"), {name: tree(episodes[key][name]) for name in names}
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
         raise InputError(f"{file}: no readable episodes ({error}); download the data set again") from error
 
 
@@ -160,5 +200,5 @@ def _arrow_episodes(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             columns = {name: tree(data.column(name).combine_chunks()) for name in data.column_names if name != "infos"}
             last = {name: shorter(values) for name, values in columns.items() if name != "observations"}
             yield part.name, {"observations": columns["observations"], **last}
-    except (pyarrow.ArrowException, OSError, KeyError) as error:
+    except (pyarrow.ArrowException, OSError, KeyError, ValueError, MemoryError) as error:
         raise InputError(f"{folder}: no readable episodes ({error}); download the data set again") from error

@@ -23,6 +23,7 @@ from irl.control.trajectories import Trajectory, check_alike
 from irl.leftovers import removed_at_exit
 from irl.traces.json_lines import FilePath, why_unwritable
 from irl.types import InputError
+from reward_models.records import parse_json
 
 FORMAT = "traceward trajectories 1"
 _PICKLED = {".pkl", ".pickle", ".npz", ".npy"}
@@ -79,19 +80,21 @@ def load_trajectories(path: FilePath) -> list[Trajectory]:
     if metadata.get("format") != FORMAT:
         raise InputError(f"{path}: expected format {FORMAT!r} in its metadata, got {metadata.get('format')!r}")
     try:
-        return _split(tensors, json.loads(metadata["environments"]))
-    except (InputError, KeyError, ValueError) as error:
+        return _split(tensors, _texts(parse_json(metadata["environments"], "environments"), "environments"))
+    except (InputError, KeyError, ValueError, TypeError, OverflowError, MemoryError) as error:
         raise InputError(f"{path}: damaged, {error}; copy it again") from error
 
 
 def _split(tensors: Mapping[str, np.ndarray], environments: Sequence[str]) -> list[Trajectory]:
     lengths = tensors["lengths"]
+    if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or (lengths < 0).any():
+        raise InputError(f"lengths: expected integers from 0, got {lengths.dtype} of shape {lengths.shape}")
     count, steps = len(lengths), int(lengths.sum())
     expected = {"observations": steps + count, "actions": steps, "rewards": steps, "terminal": count}
     for name, rows in expected.items():
         if name in tensors and len(tensors[name]) != rows:
             raise InputError(f"{name}: expected {rows} rows, got {len(tensors[name])}")
-    infos = json.loads(tensors["infos"].tobytes()) if "infos" in tensors else [None] * count
+    infos = parse_json(tensors["infos"].tobytes(), "infos") if "infos" in tensors else [None] * count
     cuts, after = np.cumsum(lengths)[:-1], np.cumsum(lengths + 1)[:-1]
     parts = zip(
         np.split(tensors["observations"], after),
@@ -108,11 +111,17 @@ def _split(tensors: Mapping[str, np.ndarray], environments: Sequence[str]) -> li
             actions=actions,
             rewards=rewards,
             terminal=bool(terminal),
-            infos=None if info is None else tuple(info),
+            infos=None if info is None else tuple(_texts(info, "infos")),
             environment=environment,
         )
         for observations, actions, rewards, terminal, info, environment in parts
     ]
+
+
+def _texts(value: object, name: str) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
+        raise InputError(f"{name}: expected a list of strings")
+    return value
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -52,7 +52,7 @@ TARGET = 24
 _LEFT = re.compile(r"left:?\s*([^()]+)")
 _HAND = re.compile(r"\W*(\d+(?:[\s,;|]+\d+)*)(?:\W*target\W*\d+)?\W*")
 """A prompt in canonical text, with any separators and brackets."""
-_PROMPT = re.compile(r"^\s*(\d+(?:\s+\d+)*)\s*(?:\(target:\s*(\d+)\))?\s*$")
+_PROMPT = re.compile(r"^\s*(\d{1,9}(?:\s+\d{1,9})*)\s*(?:\(target:\s*(\d{1,9})\))?\s*$")
 
 
 @lru_cache(maxsize=1)
@@ -66,7 +66,7 @@ def parse_prompt(prompt: str) -> tuple[State, int]:
     """The numbers (ascending) and the target of a prompt; InputError on anything else."""
     match = _PROMPT.match(prompt)
     if not match:
-        raise InputError(f"prompt {prompt!r}: expected numbers such as '4 5 6 10' or '4 5 6 10 (target: 31)'")
+        raise InputError(f"prompt {prompt[:80]!r}: expected numbers such as '4 5 6 10' or '4 5 6 10 (target: 31)'")
     return tuple(sorted(int(n) for n in match[1].split())), int(match[2] or TARGET)
 
 

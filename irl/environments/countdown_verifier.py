@@ -16,6 +16,8 @@ _TOKEN = re.compile(r"\s*(?:(\d+(?:\.\d+)?)|(.))")
 _SYMBOLS = {"×": "*", "x": "*", "÷": "/"}
 MAX_EXPRESSION = 400
 """Characters; longer answers are malformed."""
+MAX_NUMBER = 100
+"""Characters; longer numbers are malformed."""
 MAX_PARENTHESES = 100
 """More in one answer are malformed (guards the recursion of the parser)."""
 
@@ -27,7 +29,7 @@ class _Unreadable(Exception):
 def parse_number(text: str) -> Number | None:
     """`7`, `-7`, `1.5`, `8/3` exactly; None for anything else."""
     text = text.strip("() ")
-    if not re.fullmatch(_NUMBER, text):  # Fraction also reads 1e9999999, and takes for ever
+    if len(text) > MAX_NUMBER or not re.fullmatch(_NUMBER, text):  # Fraction also reads 1e9999999, without end
         return None
     try:
         return whole(Fraction(text))

@@ -1,46 +1,56 @@
-"""Chat templates: messages to the one text that a model was trained to read, as the folder of the model says.
+"""Chat templates: the messages of a conversation as the text that a model was trained to read.
 
-A template is a program of somebody else's, in Jinja. It runs in Jinja's immutable sandbox: it reaches no attribute
-of Python's machinery, changes nothing it is given, and here it can neither build long texts by multiplication nor
-write more than `LONGEST` characters; a loop that writes nothing can still take its time. What it is refused is an
-InputError. The conventions are those of transformers (blocks trimmed, `raise_exception`, `strftime_now`,
-`{% generation %}`, loop controls, JSON without HTML escapes) except in two points:
+A template is a program of somebody else's, in Jinja. It runs in Jinja's immutable sandbox, in a process with limits on
+memory, processor time and length of text (irl/limits.py), and reaches no attribute of Python's machinery. Whatever it
+does, rendering ends with a text or with an `InputError`; the same messages always give the same text. The conventions
+are those of transformers (blocks trimmed, `raise_exception`, `strftime_now`, `{% generation %}`, loop controls, JSON
+without HTML escapes) with these differences:
 
-1. The date is an argument, not today's: a score that depends on the day cannot be repeated.
-2. Multiplication of texts and lists, and powers, are refused.
+1. The date is an argument, not the current date: a score that depends on the day cannot be repeated.
+2. Multiplication of texts and lists, powers, `random` and `lipsum` are refused.
+3. Messages and variables are JSON values.
 
-The text has its special tokens in it: tokenise it without adding them again.
+The text contains its special tokens: tokenise it without adding them again.
 """
 
 import datetime
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+import reprlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import jinja2
-import jinja2.ext
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
-
+from irl.limits import limit
+from irl.traces.chat_process import renderer
 from irl.types import InputError
 from reward_models.records import as_part, read_json, record
 
-LONGEST = 4_000_000
 TOKENIZER_CONFIG = "tokenizer_config.json"
 SPECIAL_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token")
+PREPARED = 100_000
+"""Characters of the longest conversation that `prepared` renders."""
+_TRUSTED = "use the template of a model you trust"
+
+
+Key = tuple[tuple[str, str], ...]
+"""A conversation of texts: role and content of every message."""
+
+
+class TemplateError(InputError):
+    """A template that is unsafe, malformed or exceeds a limit: no messages are at fault."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChatTemplate:
-    """A template with the special tokens it may name and the date it is told."""
+    """A template with its special tokens and the date that `strftime_now` gives."""
 
     source: str
     special_tokens: Mapping[str, str] = field(default_factory=dict)
     date: datetime.date | None = None
     name: str = "chat template"
-    """What errors call it: the file it came from."""
+    """The name in error messages, such as the file of the template."""
+    texts: Mapping[Key, str] = field(default_factory=dict, compare=False, repr=False)
+    """Conversations that are rendered already."""
 
     def render(
         self,
@@ -49,30 +59,61 @@ class ChatTemplate:
         add_generation_prompt: bool = False,
         variables: Mapping[str, Any] | None = None,
     ) -> str:
-        """The text of messages (objects with `role` and `content`); `variables` are further names, such as tools.
+        """The text of messages (objects with `role` and `content`).
 
-        With `add_generation_prompt` it ends where the assistant's next message starts.
+        Args:
+            messages: JSON objects.
+            add_generation_prompt: End the text where the next message of the assistant starts.
+            variables: Further names of the template, such as tools.
+
+        Raises:
+            TemplateError: The template is unsafe, malformed or exceeds a limit.
+            InputError: The template refuses these messages.
         """
-        _check_messages(messages)
-        names = {"tools": None, "documents": None, **self.special_tokens, **(variables or {})}
-        names |= {"messages": messages, "add_generation_prompt": add_generation_prompt}
-        parts, length = [], 0
+        if self.texts and not add_generation_prompt and variables is None:
+            known = self.texts.get(tuple((each["role"], each.get("content")) for each in messages))
+            if known is not None:
+                return known
+        options = {"add_generation_prompt": add_generation_prompt}
+        (text,) = self.render_all([messages], variables=dict(variables or {}) | options)
+        if isinstance(text, InputError):
+            raise text
+        return text
+
+    def render_all(
+        self, conversations: Sequence[Sequence[Any]], *, variables: Mapping[str, Any] | None = None
+    ) -> list[str | InputError]:
+        """The texts of many conversations, each as `render` gives it or the error that it would raise.
+
+        Raises:
+            TemplateError: As `render` does, for any of the conversations.
+        """
+        for messages in conversations:
+            _check_messages(messages)
+        names = {"tools": None, "documents": None, "add_generation_prompt": False, **self.special_tokens}
+        names |= variables or {}
+        date = None if self.date is None else self.date.isoformat()
+        texts: list[str | InputError] = []
         try:
-            for part in _compiled(self.source, self.date).generate(names):
-                parts.append(part)
-                length += len(part)
-                if length > LONGEST:
-                    raise _Refused(f"writes more than {LONGEST} characters; take the template of a model you trust")
-        except _Refused as error:
-            raise InputError(f"{self.name}: {error}") from error
-        except SecurityError as error:
-            told = f"does what no template may ({error}); take the template of a model you trust"
-            raise InputError(f"{self.name}: {told}") from error
-        except jinja2.TemplateSyntaxError as error:
-            raise InputError(f"{self.name}, line {error.lineno}: {error.message}; correct the template") from error
-        except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
-            raise InputError(f"{self.name}: cannot write these messages: {error}") from error
-        return "".join(parts)
+            for reply in renderer.render(self.source, date, ({**names, "messages": each} for each in conversations)):
+                texts.append(reply.text if reply.status == "text" else _error(self.name, *reply))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InputError(f"{self.name}: messages and variables must be JSON values ({error})") from None
+        if texts and isinstance(texts[-1], TemplateError):
+            raise texts[-1]
+        return texts
+
+    def prepared(self, conversations: Iterable[Key]) -> "ChatTemplate":
+        """This template with the texts of these conversations, which are rendered together to save time.
+
+        Long conversations are left to `render`, and so are those that the template refuses.
+
+        Raises:
+            TemplateError: As `render` does.
+        """
+        short = [each for each in conversations if sum(len(content) for _, content in each) <= PREPARED]
+        texts = self.render_all([[{"role": role, "content": content} for role, content in each] for each in short])
+        return replace(self, texts={key: text for key, text in zip(short, texts, strict=True) if isinstance(text, str)})
 
 
 @record
@@ -116,64 +157,10 @@ def load_chat_template(folder: Path, *, name: str = "default", date: datetime.da
         folder / "chat_template.jinja" if name == "default" else folder / f"additional_chat_templates/{name}.jinja"
     )
     if separate.is_file():
-        source = separate.read_text(encoding="utf-8")
+        source = _text(separate)
         return ChatTemplate(source=source, special_tokens=tokens, date=date, name=str(separate))
     source = _choose(config.chat_template, name, file)
     return ChatTemplate(source=source, special_tokens=tokens, date=date, name=f"{file}: chat_template")
-
-
-class _Refused(Exception):
-    """The template asks for something it does not get, or refuses the messages."""
-
-
-class _Generation(jinja2.ext.Extension):
-    """`{% generation %}` marks what the assistant wrote, for training; the text inside is written as it is."""
-
-    tags = {"generation"}  # noqa: RUF012
-
-    def parse(self, parser):
-        line = next(parser.stream).lineno
-        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        return jinja2.nodes.Scope(body, lineno=line)
-
-
-class _Environment(ImmutableSandboxedEnvironment):
-    intercepted_binops = frozenset(["*", "**"])
-
-    def unsafe_undefined(self, obj, attribute):
-        raise SecurityError(f"{type(obj).__name__}.{attribute}")
-
-    def call_binop(self, context, operator, left, right):
-        if operator == "**" or not all(isinstance(side, int | float) for side in (left, right)):
-            raise SecurityError(f"{type(left).__name__} {operator} {type(right).__name__}")
-        return left * right
-
-
-@lru_cache(maxsize=32)
-def _compiled(source: str, date: datetime.date | None) -> jinja2.Template:
-    """The program of a template; a million rows read one."""
-    return _environment(date).from_string(source)
-
-
-def _environment(date: datetime.date | None) -> _Environment:
-    extensions = [_Generation, jinja2.ext.loopcontrols]
-    environment = _Environment(trim_blocks=True, lstrip_blocks=True, extensions=extensions)
-
-    def strftime_now(form: str) -> str:
-        if date is None:
-            raise _Refused("asks for today's date, and scores would change with it; give a date")
-        return date.strftime(form)
-
-    def raise_exception(message: str) -> None:
-        raise _Refused(f"refuses these messages: {message}")
-
-    environment.globals |= {"strftime_now": strftime_now, "raise_exception": raise_exception}
-    environment.filters["tojson"] = _to_json
-    return environment
-
-
-def _to_json(value, ensure_ascii=False, indent=None, separators=None, sort_keys=False) -> str:
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 def _check_messages(messages: Sequence[Any]) -> None:
@@ -181,9 +168,30 @@ def _check_messages(messages: Sequence[Any]) -> None:
         raise InputError("messages: expected at least one, got none")
     for i, message in enumerate(messages):
         if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
-            raise InputError(f"messages[{i}]: expected an object with role and content, got {message!r}")
+            raise InputError(f"messages[{i}]: expected an object with role and content, got {reprlib.repr(message)}")
         if "content" not in message and "tool_calls" not in message:
-            raise InputError(f"messages[{i}].content: missing in the message of {message['role']!r}")
+            raise InputError(f"messages[{i}].content: missing in the message of {reprlib.repr(message['role'])}")
+
+
+def _error(name: str, status: str, reason: str) -> InputError:
+    match status:
+        case "refused":
+            return InputError(f"{name}: {reason}")
+        case "failed":
+            return InputError(f"{name}: cannot render these messages ({reason})")
+        case "syntax":
+            return TemplateError(f"{name}, {reason}; correct the template")
+        case "unsafe":
+            return TemplateError(f"{name}: does what no template may ({reason}); {_TRUSTED}")
+        case "ended":
+            return TemplateError(f"{name}: ended the process that renders it ({reason}); {_TRUSTED}")
+    variable, unit = {
+        "long": ("TRACEWARD_TEMPLATE_CHARACTERS", "characters of text"),
+        "memory": ("TRACEWARD_TEMPLATE_MEGABYTES", "megabytes of memory"),
+        "seconds": ("TRACEWARD_TEMPLATE_SECONDS", "seconds of processor time"),
+    }[status]
+    needs = f"one conversation takes more than {limit(variable)} {unit}"
+    return TemplateError(f"{name}: {needs}; {_TRUSTED}, or raise the limit {variable}")
 
 
 def _choose(template: str | list[NamedTemplate] | dict[str, str] | None, name: str, file: Path) -> str:
@@ -194,7 +202,7 @@ def _choose(template: str | list[NamedTemplate] | dict[str, str] | None, name: s
         template = {"default": template}
     if template is None or name not in template:
         known = "it has none" if template is None else f"it has {', '.join(template)}"
-        advice = "a base model has none: give the prompt as text, or write a ChatTemplate"
+        advice = "base models have none: give the prompt as text, or pass a ChatTemplate"
         raise InputError(f"{file}: no chat template {name!r}: {known}; {advice}")
     return template[name]
 
@@ -203,5 +211,14 @@ def _token(value: Any, where: str) -> str:
     """A special token, plain or as the object that carries its tokenizer flags."""
     content = value.get("content") if isinstance(value, dict) else value
     if not isinstance(content, str):
-        raise InputError(f"{where}: expected a token, got {value!r}")
+        raise InputError(f"{where}: expected a token, got {reprlib.repr(value)}")
     return content
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror}); check its permissions") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}, byte {error.start + 1}: not UTF-8 text; download it again") from None

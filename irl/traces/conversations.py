@@ -16,7 +16,7 @@ As with transformers, text that spells a special token is that token.
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ import jax
 import numpy as np
 from tokenizers import Tokenizer
 
-from irl.traces.chat import ChatTemplate, read_tokenizer_config
+from irl.traces.chat import ChatTemplate, Key, read_tokenizer_config
 from irl.traces.encode import EncodedTrace
 from irl.traces.questions import (
     Answer,
@@ -95,11 +95,31 @@ class ConversationEncoder:
 
     def each(self, questions: Sequence[Question]) -> list["Encoded | str"]:
         """What the model reads of every answer, or the reason why an answer does not fit."""
-        written = [entry for question in questions for entry in self.written(question)]
+        encoder = self._prepared(questions)
+        written = [entry for question in questions for entry in encoder.written(question)]
         texts = [entry.text for entry in written if isinstance(entry, Written)]
         with tokenizer_errors("text"):
             encodings = iter(self.tokenizer.encode_batch(texts, add_special_tokens=self.template is None))
         return [entry if isinstance(entry, str) else self._encoded(entry, next(encodings)) for entry in written]
+
+    def _prepared(self, questions: Sequence[Question]) -> "ConversationEncoder":
+        """This encoder, with the conversations of short answers rendered together."""
+        if self.template is None:
+            return self
+        conversations = [each for question in questions for each in self._conversations(question)]
+        return replace(self, template=self.template.prepared(conversations))
+
+    def _conversations(self, question: Question) -> Iterator[Key]:
+        """What `_writer` renders for a question and its answers."""
+        turns = [(turn.role, turn.content) for turn in question.messages] or [("user", question.prompt)]
+        for text in (_MARK, *map(self._content, question.answers)):
+            yield (*turns, ("assistant", text))
+
+    def _content(self, answer: Answer) -> str:
+        return "".join(self._answer_parts(answer))
+
+    def _answer_parts(self, answer: Answer) -> tuple[str, ...]:
+        return self._parts(answer.parts or split_parts(answer.text) if self.by_step else (answer.text,))
 
     def written(self, question: Question) -> Iterator[Written | str]:
         """The text of every answer of a question, or the reason why there is none."""
@@ -121,7 +141,7 @@ class ConversationEncoder:
         before, after = self._frame(question)
 
         def write(answer: Answer) -> Written:
-            parts = self._parts(answer.parts or split_parts(answer.text) if self.by_step else (answer.text,))
+            parts = self._answer_parts(answer)
             said = "".join(parts)
             text = self._write(question, said)
             if text == before + said + after:

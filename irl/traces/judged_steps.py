@@ -12,7 +12,7 @@ before the assistant's. Differences:
 2. A question and its first step have a space between them unless one is there (RLHFlow always writes one).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
+from irl.traces.chat import Key
 from irl.traces.conversations import ConversationEncoder, Written
 from irl.traces.encode import EncodedTrace
 from irl.traces.questions import Answer, Question, split_parts
@@ -77,16 +78,18 @@ class TurnEncoder(ConversationEncoder):
     def _writer(self, question: Question) -> Callable[[Answer], Written]:
         return partial(self._in_turns, question)
 
+    def _conversations(self, question: Question) -> Iterator[Key]:
+        for answer in question.answers:
+            yield tuple((turn.role, turn.content) for turn in _turns(question, _stripped_steps(answer)))
+
     def _in_turns(self, question: Question, answer: Answer) -> Written:
         """Step k + 1 starts with the verdict on step k."""
-        steps = tuple(part.strip() for part in answer.parts or split_parts(answer.text))
-        *before, asked = _spaced(question).messages
-        if asked.role != "user":
-            raise InputError(f"the turn before the answer is of {asked.role!r}; expected a user's question")
-        said = [asked.content + steps[0], *steps[1:]]
-        turns = [Message(role=role, content=text) for step in said for role, text in (("user", step), _VERDICT)]
+        steps = _stripped_steps(answer)
+        role = _spaced(question).messages[-1].role
+        if role != "user":
+            raise InputError(f"the turn before the answer is of {role!r}; expected a user's question")
         assert self.template is not None
-        pieces = self.template.render(message_rows([*before, *turns])).split(_MARK)
+        pieces = self.template.render(message_rows(_turns(question, steps))).split(_MARK)
         if len(pieces) != len(steps) + 1:
             told = f"writes {len(pieces) - 1} of {len(steps)} turns of the assistant"
             raise InputError(f"the chat template {told}; take the template of this model")
@@ -94,6 +97,18 @@ class TurnEncoder(ConversationEncoder):
         ends = [end + index * len(self.verdict) for index, end in enumerate(ends)]
         start = max(pieces[0].rfind(steps[0]), 0)
         return Written(self.verdict.join(pieces), start, ends[-1], [start, *ends[:-1]], steps)
+
+
+def _stripped_steps(answer: Answer) -> tuple[str, ...]:
+    return tuple(part.strip() for part in answer.parts or split_parts(answer.text))
+
+
+def _turns(question: Question, steps: tuple[str, ...]) -> list[Message]:
+    """The turns of the question and of every step, with a mark in place of every verdict."""
+    *before, asked = _spaced(question).messages
+    contents = [asked.content + steps[0], *steps[1:]]
+    pairs = [(("user", content), _VERDICT) for content in contents]
+    return [*before, *(Message(role=role, content=content) for pair in pairs for role, content in pair)]
 
 
 def _spaced(question: Question) -> Question:

@@ -271,7 +271,7 @@ def test_one_of_several_labels_is_the_score(tmp_path):
     network = dataclasses.replace(SCORE, head=LinearHead(labels=2))
     save(tmp_path / "model", network)
     edit(tmp_path / "model", foreign)
-    with pytest.raises(ModelFolderError, match=r"config\.json: id2label: .*LABEL_1.*say which .* label=0 to 1"):
+    with pytest.raises(ModelFolderError, match=r"config\.json: id2label: .*LABEL_1.*name the one .* --label 0 to 1"):
         load_hugging_face(tmp_path / "model")
     assert load_hugging_face(tmp_path / "model", label=1).network.read.label == 1
     edit(tmp_path / "model", absent("id2label"))

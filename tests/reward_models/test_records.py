@@ -59,8 +59,10 @@ def test_replace_checks_too():
         ('{"a": 1, "a": 2}', "f: the key 'a' occurs twice in one object"),
         ("[" * 200_000, "f: JSON that cannot be read"),
         ("9" * 5000, "f: JSON that cannot be read"),
-        ("[NaN]", "f: JSON that cannot be read"),
-        ('{"a": ', "f, line 1, column 7: malformed JSON"),
+        ("[NaN]", "f: NaN is not a JSON number"),
+        ("[1e999]", "f: the number '1e999' is out of range"),
+        ('{"a": ', "f, column 7: malformed JSON"),
+        ('{\n"a": ', "f, line 2, column 6: malformed JSON"),
         (b'{"a": "\xff"}', "f, byte 8: not UTF-8 text"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import importlib
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -14,7 +15,12 @@ from irl.control.spaces import Discrete, Space, box
 from irl.types import InputError
 
 Make = str | Callable[[], gymnasium.Env]
-"""An id that `gymnasium.make` knows ("seals:seals/CartPole-v0" imports seals first), or what makes an environment."""
+"""An id of `gymnasium.make`, or a function that returns an environment. For the id "MODULE:NAME", gymnasium imports the
+module first; the variable `ALLOWED_IMPORTS` must list it."""
+
+ALLOWED_IMPORTS = "TRACEWARD_ALLOW_IMPORTS"
+"""Environment variable: the modules, separated by commas, that an id may import. Ids come from files such as a
+config.json, which must not run code."""
 
 OWN = "traceward/"
 OWN_MODULE = "irl.control.environments.reasoning"
@@ -25,15 +31,29 @@ _FLATTENED = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBin
 
 
 def create(environment: Make, **options: Any) -> gymnasium.Env:
-    """The environment; InputError with what Gymnasium says of an unknown id or a missing package."""
+    """The environment of an id or function.
+
+    Raises:
+        InputError: An unknown id, a missing package, or an id that imports a module without permission.
+    """
     if not isinstance(environment, str):
         return environment(**options)
+    _check_import(environment)
     if environment.startswith(OWN):
         importlib.import_module(OWN_MODULE)
     try:
         return gymnasium.make(environment, disable_env_checker=True, **options)
-    except (gymnasium.error.Error, ModuleNotFoundError) as error:
-        raise InputError(f"environment {environment}: {error}") from error
+    except (gymnasium.error.Error, ImportError, ValueError) as error:
+        raise InputError(f"environment {environment[:200]}: {error}") from error
+
+
+def _check_import(environment: str) -> None:
+    module, colon, _ = environment.partition(":")
+    allowed = [name.strip() for name in os.environ.get(ALLOWED_IMPORTS, "").split(",")]
+    if colon and module not in allowed:
+        told = f"imports the module {module[:100]!r}, which runs its code"
+        advice = f"if you trust it, set the environment variable {ALLOWED_IMPORTS}={module[:100]}"
+        raise InputError(f"environment {environment[:200]}: {told}; {advice}")
 
 
 def name_of(env: gymnasium.Env) -> str:

@@ -154,4 +154,4 @@ def _list(state: _State, names: _Names) -> str:
 
 
 def _by_letter(number: str) -> str:
-    return chr(96 + int(number)) if number and 0 < int(number) < 27 else number or "-"
+    return chr(96 + int(number)) if number and len(number) < 10 and 0 < int(number) < 27 else number or "-"

@@ -9,9 +9,20 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from irl.traces.json_lines import FilePath, Row, is_compressed, kind, read_json_lines, reading
+from irl.traces.json_lines import (
+    BlankSpace,
+    FilePath,
+    Row,
+    as_row,
+    check_row,
+    is_compressed,
+    read_json_lines,
+    reading,
+    row_limit,
+)
 from irl.traces.reward_data.parquet import parquet_rows
 from irl.types import InputError
+from reward_models.records import DECODER, UNREADABLE, unreadable
 
 _CHUNK = 1 << 16
 
@@ -25,56 +36,85 @@ def numbered_rows(path: FilePath) -> Iterator[tuple[int, Row]]:
 
 
 def _array_or_lines(path: FilePath) -> Iterator[tuple[int, Row]]:
-    number = 0
+    entries: _Entries | None = None
     try:
-        with reading(path, lambda: f"row {number + 1}") as data:
-            stream = io.TextIOWrapper(data, encoding="utf-8-sig")
-            start = _ahead(stream, "")
-            if start[:1] == "[":
-                for number, row in _array(stream, start[1:], path):
-                    yield number, row
+        with reading(path, lambda: entries.next_row if entries else "row 1") as data:
+            entries = _Entries(io.TextIOWrapper(data, encoding="utf-8-sig"), path)
+            if entries.begin():
+                yield from entries
                 return
     except UnicodeDecodeError:
-        raise InputError(f"{path}, after row {number}: not UTF-8 text; save it as UTF-8") from None
+        raise InputError(
+            f"{path}, {entries.next_row if entries else 'row 1'}: not UTF-8 text; save it as UTF-8"
+        ) from None
     yield from read_json_lines(path)
 
 
-def _array(stream: io.TextIOWrapper, buffer: str, path: FilePath) -> Iterator[tuple[int, Row]]:
-    """Entries of an array whose opening bracket has been read."""
-    number, buffer = 0, _ahead(stream, buffer)
-    while buffer[:1] != "]":
-        number += 1
-        row, buffer = _entry(stream, buffer, f"{path}, row {number}")
-        yield number, row
-        buffer = _ahead(stream, buffer)
-        if buffer[:1] not in (",", "]"):
-            raise InputError(f"{path}, after row {number}: expected ',' or ']', got {buffer[:10]!r}")
-        buffer = _ahead(stream, buffer[1:]) if buffer[:1] == "," else buffer
-    if number == 0:
-        raise InputError(f"{path}: an empty array; expected rows")
+class _Entries:
+    """The numbered entries of a JSON array in a stream of text, which is read piece by piece."""
 
+    def __init__(self, stream: io.TextIOWrapper, path: FilePath):
+        self._stream, self._path = stream, path
+        self._buffer = ""
+        self._number = 0
+        self._blank = BlankSpace()
+        self._largest = row_limit()
 
-def _ahead(stream: io.TextIOWrapper, buffer: str) -> str:
-    """The text that follows, spaces left out; empty only at the end of the file."""
-    buffer = buffer.lstrip()
-    while not buffer and (more := stream.read(_CHUNK)):
-        buffer = more.lstrip()
-    return buffer
+    @property
+    def next_row(self) -> str:
+        """The place that messages name."""
+        return f"row {self._number + 1}"
 
+    def begin(self) -> bool:
+        """Read an opening bracket; False where the text begins otherwise."""
+        found = self._ahead() == "["
+        self._buffer = self._buffer[found:]
+        return found
 
-def _entry(stream: io.TextIOWrapper, buffer: str, where: str) -> tuple[Row, str]:
-    """The object that stands next, and what follows it; twice as much is read until it is whole."""
-    while True:
-        try:
-            row, end = json.JSONDecoder().raw_decode(buffer)
-            break
-        except json.JSONDecodeError as error:
-            more = stream.read(max(_CHUNK, len(buffer)))
-            if not more:
-                raise InputError(f"{where}: malformed JSON ({error.msg}) or the file was cut off") from None
-            buffer += more
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{where}: JSON too large to read ({error})") from None
-    if not isinstance(row, dict):
-        raise InputError(f"{where}: expected an object {{...}}, got {kind(row)}")
-    return row, buffer[end:]
+    def __iter__(self) -> Iterator[tuple[int, Row]]:
+        following = self._ahead()
+        while following != "]":
+            row = self._entry()
+            self._number += 1
+            yield self._number, row
+            following = self._ahead()
+            if following not in (",", "]"):
+                place = f"{self._path}, after row {self._number}"
+                raise InputError(f"{place}: expected ',' or ']', got {self._buffer[:10]!r}")
+            if following == ",":
+                self._buffer = self._buffer[1:]
+                self._ahead()
+        self._buffer = self._buffer[1:]
+        if self._ahead():
+            raise InputError(f"{self._path}: expected nothing after the array, got {self._buffer[:10]!r}")
+        if self._number == 0:
+            raise InputError(f"{self._path}: an empty array; expected rows")
+
+    def _ahead(self) -> str:
+        """Skip white space and return the character that follows; empty at the end of the file."""
+        more = self._buffer
+        while True:
+            self._buffer = more.lstrip()
+            self._blank.add(len(self._buffer) - len(more), self._path, self._number + 1)
+            if self._buffer or not (more := self._stream.read(_CHUNK)):
+                return self._buffer[:1]
+
+    def _entry(self) -> Row:
+        """The object that follows; the text is doubled until it is complete."""
+        where = f"{self._path}, {self.next_row}"
+        while True:
+            try:
+                value, end = DECODER.raw_decode(self._buffer)
+                break
+            except json.JSONDecodeError as error:
+                check_row(len(self._buffer), self._largest, where)
+                more = self._stream.read(max(_CHUNK, len(self._buffer)))
+                if not more:
+                    raise InputError(f"{where}: malformed JSON ({error.msg}) or the file was cut off") from None
+                self._buffer += more
+            except UNREADABLE as error:
+                raise unreadable(error, where) from None
+        check_row(end, self._largest, where)
+        self._blank.add(end, self._path, self._number + 1)
+        self._buffer = self._buffer[end:]
+        return as_row(value, where)

@@ -1,9 +1,12 @@
-"""The formats by name, and which of them a file is in: told by its columns, or not at all.
+"""The formats by name, and the format of a file, which the columns of its first rows decide.
 
-A format fits rows that have all its columns and look like it; a format that asks for more columns, or for a look
-beside the same columns, goes before one that asks for less. Two that are left, or none, is an error, never a guess.
+A format fits a row that has all its columns and passes its check; of two formats that fit one row, the one with more
+columns, or with a check in addition to the same columns, takes precedence. The format of a file is the one that fits
+most of the first rows: it must fit at least three times as many as any other format. Rows of other formats and rows of
+no format are left to the reader, which lists those that do not fit. Anything less clear is an error.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -21,6 +24,7 @@ from irl.types import (
     Trace,
 )
 
+_MAJORITY = 3
 Record = Preference | Comparison | LabelledResponse | RankedResponses | LabelledSteps | Candidates | Trace
 
 
@@ -29,9 +33,9 @@ class Format(NamedTuple):
 
     columns: frozenset[str]
     read: Callable[[Row, str], Record | Sequence[Record]]
-    """A row and the identifier it gets where it has none of its own."""
+    """From a row and the identifier of a row without one."""
     looks: Callable[[Row], bool] | None = None
-    """What tells it from another format with the same columns."""
+    """The check that distinguishes it from a format with the same columns."""
     named_only: bool = False
     """Another reading of the rows of a detected format."""
 
@@ -91,19 +95,20 @@ FORMATS: dict[str, Format] = {
 def named(name: str) -> Format:
     """The format of that name; InputError with all names otherwise."""
     if name not in FORMATS:
-        raise InputError(f"format {name!r} is not known; known are {', '.join(FORMATS)}")
+        raise InputError(f"unknown format {name!r}; expected one of {', '.join(FORMATS)}")
     return FORMATS[name]
 
 
 def detect(rows: Sequence[Row]) -> str:
-    """Name of the one format that the rows are in. Rows in no format are left out as long as others are in one."""
-    found = sorted({name for row in rows for name in _matching(row)})
-    if len(found) == 1:
-        return found[0]
-    columns = ", ".join(sorted({column for row in rows for column in row})) or "none"
-    if not found:
+    """The name of the format that fits most of the rows. Raises InputError where none or no single one does."""
+    counts = Counter(name for row in rows for name in _matching(row)).most_common()
+    if counts and (len(counts) == 1 or counts[0][1] >= _MAJORITY * counts[1][1]):
+        return counts[0][0]
+    columns = ", ".join(sorted({str(column) for row in rows for column in row})) or "none"
+    if not counts:
         raise InputError(f"no known format has the columns {columns}{_only_prompts(rows)}. {_known()}")
-    raise InputError(f"the columns {columns} fit {' and '.join(found)}; say which with format= (--format NAME)")
+    formats = " and ".join(sorted(name for name, _ in counts))
+    raise InputError(f"the columns {columns} fit {formats}; {_choose()}")
 
 
 def _matching(row: Row) -> list[str]:
@@ -125,6 +130,10 @@ def _only_prompts(rows: Iterable[Row]) -> str:
     return " (a prompt alone has no answer to learn from or to score)" if alone else ""
 
 
+def _choose() -> str:
+    return "name the format: --format NAME, or the field format of a config"
+
+
 def _known() -> str:
     listed = "; ".join(f"{name}: {', '.join(sorted(form.columns))}" for name, form in FORMATS.items())
-    return f"Rename columns or say format= (--format NAME). Known formats and their columns: {listed}"
+    return f"Rename the columns, or {_choose()}. Known formats and their columns: {listed}"

@@ -1,7 +1,8 @@
 """Fields of a row, checked. Messages name the field; whoever knows the file and the row puts them in front."""
 
 import difflib
-import math
+import reprlib
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,19 @@ Row = Mapping[str, Any]
 def expect(condition: bool, field: str, expected: str, got: str) -> None:
     """InputError that names the field, what was expected and what is there."""
     if not condition:
-        raise InputError(f"field {field}: expected {expected}, got {got}")
+        raise InputError(f"field {field}: expected {expected}, got {_short(got)}")
+
+
+def shown(value: Any) -> str:
+    """A value in a message, shortened."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # an integer with more digits than Python writes
+        return f"an integer of {value.bit_length()} bits"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def required(row: Row, name: str, inside: str = "") -> Any:
@@ -22,8 +35,8 @@ def required(row: Row, name: str, inside: str = "") -> Any:
     if name in row:
         return row[name]
     near = difflib.get_close_matches(name, row, n=1)
-    hint = f"present: {', '.join(sorted(row)) or 'nothing'}"
-    hint = f"the nearest field present is {near[0]!r}, rename it" if near else hint
+    hint = f"present: {_short(', '.join(sorted(map(str, row)))) or 'nothing'}"
+    hint = f"the nearest field present is {shown(near[0])}, rename it" if near else hint
     raise InputError(f"field {inside}{name}: missing; {hint}")
 
 
@@ -54,21 +67,22 @@ def record(value: Any, field: str) -> Row:
 
 
 def whole(value: Any, field: str) -> int:
-    """An integer; true and false are none."""
-    expect(type(value) is int, field, "an integer", repr(value))
+    """An integer of 64 bits; true and false are none."""
+    expect(type(value) is int, field, "an integer", shown(value))
+    expect(abs(value) < 2**63, field, "an integer of at most 64 bits", shown(value))
     return value
 
 
 def number(value: Any, field: str) -> float:
-    """A finite number; true and false are none."""
-    finite = type(value) in (int, float) and math.isfinite(value)
-    expect(finite, field, "a finite number", repr(value))
+    """A finite number that fits a float64; true and false are none."""
+    fits = type(value) in (int, float) and abs(value) <= sys.float_info.max
+    expect(fits, field, "a finite number", shown(value))
     return float(value)
 
 
 def truth(value: Any, field: str) -> bool:
     """true, false, or their 1 and 0."""
-    expect(type(value) in (bool, int) and value in (0, 1), field, "true or false", repr(value))
+    expect(type(value) in (bool, int) and value in (0, 1), field, "true or false", shown(value))
     return bool(value)
 
 

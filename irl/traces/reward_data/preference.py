@@ -17,7 +17,7 @@ Where this differs from TRL:
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from irl.traces.reward_data.fields import Row, expect, name_of, number, required, text, truth, whole
+from irl.traces.reward_data.fields import Row, expect, name_of, number, required, shown, text, truth, whole
 from irl.traces.reward_data.messages import (
     Turns,
     answer,
@@ -65,7 +65,7 @@ def read_llmbar(row: Row, id: str) -> Preference:
     """A pair in which `label` is the number of the better output."""
     outputs = [text(required(row, name), name) for name in ("output_1", "output_2")]
     label = whole(required(row, "label"), "label")
-    expect(label in (1, 2), "label", "1 or 2", repr(label))
+    expect(label in (1, 2), "label", "1 or 2", shown(label))
     chosen, rejected = outputs if label == 1 else outputs[::-1]
     return _preference(Pair(text(required(row, "input"), "input"), chosen, rejected), id=name_of(row, "id", id))
 
@@ -78,7 +78,7 @@ def read_pandalm(row: Row, id: str) -> Comparison:
     expect(bool(judges), "annotator1", "a vote", "nothing")
     votes = [whole(row[name], name) for name in judges]
     for name, vote in zip(judges, votes, strict=True):
-        expect(vote in (0, 1, 2), name, "0 (tie), 1 or 2", repr(vote))
+        expect(vote in (0, 1, 2), name, "0 (tie), 1 or 2", shown(vote))
     first, second = (text(required(row, name), name) for name in ("response1", "response2"))
     _differ(first, second, "response1", "response2")
     return Comparison(
@@ -144,7 +144,7 @@ def _conversations(prompt: Any, chosen: Turns, rejected: Turns) -> Pair:
     else:
         shared = shared_turns(chosen, rejected)
         told = prompt is None or any(prompt == message.content for message in shared)
-        expect(told, "prompt", "a turn that chosen and rejected share", repr(prompt)[:60])
+        expect(told, "prompt", "a turn that chosen and rejected share", shown(prompt))
     answers = answer_after(chosen, shared, "chosen"), answer_after(rejected, shared, "rejected")
     return Pair(plain_text(shared), *answers, shared)
 

@@ -21,6 +21,7 @@ from irl.traces.reward_data.fields import (
     optional_truth,
     record,
     required,
+    shown,
     text,
     texts,
     truth,
@@ -71,7 +72,7 @@ def read_rewardbench2(row: Row, id: str) -> Candidates:
     right, wrong = (texts(required(row, name), name) for name in ("chosen", "rejected"))
     for name, count in (("num_correct", len(right)), ("total_completions", len(right) + len(wrong))):
         told = row.get(name)
-        expect(told is None or told == count, name, f"{count}, the number of texts in the row", repr(told))
+        expect(told is None or told == count, name, f"{count}, the number of texts in the row", shown(told))
     return Candidates(
         id=name_of(row, "id", id),
         prompt=text(required(row, "prompt"), "prompt"),

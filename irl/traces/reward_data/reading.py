@@ -22,6 +22,7 @@ from irl.types import InputError
 LISTED = 1_000
 _LOOKED_AT = 16
 _SHOWN = 20
+_LONGEST = 1_000
 
 
 class Unfit(NamedTuple):
@@ -88,7 +89,13 @@ class Reading(Iterator[Record]):
     def _note(self, unfit: Unfit) -> None:
         self._unfit += 1
         if len(self._listed) < LISTED:
-            self._listed.append(unfit)
+            self._listed.append(Unfit(unfit.row, _printable(unfit.reason), _printable(unfit.id)))
+
+
+def _printable(text: str) -> str:
+    """A text that can be written as UTF-8, of bounded length: rows may hold half of a surrogate pair, or megabytes."""
+    text = text.encode(errors="backslashreplace").decode()
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _own_id(row: Row) -> str:

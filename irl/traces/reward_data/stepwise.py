@@ -12,7 +12,19 @@ marked, nothing is known of the steps after it.
 
 from typing import Any, NamedTuple
 
-from irl.traces.reward_data.fields import Row, entries, expect, name_of, number, record, required, text, texts, whole
+from irl.traces.reward_data.fields import (
+    Row,
+    entries,
+    expect,
+    name_of,
+    number,
+    record,
+    required,
+    shown,
+    text,
+    texts,
+    whole,
+)
 from irl.traces.reward_data.fields import truth as true_or_false
 from irl.types import InputError, LabelledSteps
 
@@ -75,7 +87,7 @@ def read_prmbench(row: Row, id: str) -> list[LabelledSteps]:
     steps = texts(required(row, "modified_process"), "modified_process")
     marked = required(row, "error_steps")
     wrong = {whole(value, "error_steps") for value in entries(marked, "error_steps")} if marked != [] else set()
-    expect(wrong <= set(range(1, len(steps) + 1)), "error_steps", f"numbers from 1 to {len(steps)}", repr(marked))
+    expect(wrong <= set(range(1, len(steps) + 1)), "error_steps", f"numbers from 1 to {len(steps)}", shown(marked))
     prompt = text(required(row, "modified_question"), "modified_question")
     labels = tuple(0.0 if number in wrong else 1.0 for number in range(1, len(steps) + 1))
     modified = LabelledSteps(id=f"{subset}_{name}", prompt=prompt, steps=steps, labels=labels, subset=subset)
@@ -131,14 +143,14 @@ def _label(value: Any, field: str) -> float | None:
     if value is None:
         return None
     label = float(value) if isinstance(value, bool) else number(value, field)
-    expect(0 <= label <= 1, field, "true, false or a number from 0 to 1", repr(value))
+    expect(0 <= label <= 1, field, "true, false or a number from 0 to 1", shown(value))
     return label
 
 
 def _up_to_error(count: int, first: int | None, field: str) -> tuple[float | None, ...]:
     if first is None:
         return (1.0,) * count
-    expect(0 <= first < count, field, f"the number of a step, 0 to {count - 1}", repr(first))
+    expect(0 <= first < count, field, f"the number of a step, 0 to {count - 1}", shown(first))
     return (1.0,) * first + (0.0,) + (None,) * (count - first - 1)
 
 
@@ -148,15 +160,16 @@ def _solution(id: str, prompt: str, path: list[_Rated], correct: bool | None = N
 
 
 def _rated_step(step: Row, where: str, neutral: float) -> tuple[list[_Rated], int | None, _Rated | None]:
-    """The completions of a step, which one the labeller took, and what the solution goes on with (None: it ends)."""
+    """The completions of a step, the one that the labeller chose, and the next step of the path (None: its end)."""
+    completions = entries(step["completions"], f"{where}.completions") if step.get("completions") else []
     rated = [
         _rated(record(entry, f"{where}.completions[{k}]"), f"{where}.completions[{k}]", neutral)
-        for k, entry in enumerate(step.get("completions") or [])
+        for k, entry in enumerate(completions)
     ]
     taken = step.get("chosen_completion")
     if taken is not None:
         inside = type(taken) is int and 0 <= taken < len(rated)
-        expect(inside, f"{where}.chosen_completion", f"a number below {len(rated)}", repr(taken))
+        expect(inside, f"{where}.chosen_completion", f"a number below {len(rated)}", shown(taken))
         return rated, taken, rated[taken]
     if step.get("human_completion") is None:
         return rated, None, None
@@ -168,6 +181,6 @@ def _rated_step(step: Row, where: str, neutral: float) -> tuple[list[_Rated], in
 def _rated(completion: Row, where: str, neutral: float) -> _Rated:
     rating = completion.get("rating")
     known = rating is None or (type(rating) is int and rating in (-1, 0, 1))
-    expect(known, f"{where}.rating", "-1, 0 or 1", repr(rating))
+    expect(known, f"{where}.rating", "-1, 0 or 1", shown(rating))
     label_of = {1: 1.0, 0: neutral, -1: 0.0, None: None}
     return _Rated(text(required(completion, "text", f"{where}."), f"{where}.text"), label_of[rating])

@@ -123,6 +123,34 @@ def test_unknown_environments_are_named():
         create("nowhere:Some-v0")
 
 
+@pytest.mark.parametrize(
+    "id", ["hostile:Some-v0", "hostile:CartPole-v1", "hostile.inner:a/b-v0", "hostile:", ":CartPole-v1"]
+)
+def test_an_id_imports_no_module_without_permission(id, tmp_path, monkeypatch):
+    (tmp_path / "hostile.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("TRACEWARD_ALLOW_IMPORTS", "seals,other")
+    with pytest.raises(InputError, match=r"imports the module .*TRACEWARD_ALLOW_IMPORTS="):
+        create(id)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_an_allowed_module_is_imported(tmp_path, monkeypatch):
+    (tmp_path / "friendly_module.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("TRACEWARD_ALLOW_IMPORTS", "other, friendly_module")
+    create("friendly_module:CartPole-v1").close()
+    assert (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "id", ["", " ", "/", "a/b/c", "../x-v0", "\0", "CartPole-v" + "9" * 5_000, "GymV21Environment-v0"]
+)
+def test_ids_of_nothing(id):
+    with pytest.raises(InputError, match=r"^environment "):
+        create(id)
+
+
 @pytest.mark.parametrize(("name", "limit"), [("CartPole-v1", None), ("Pendulum-v1", 7)])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_lanes_do_what_stepping_by_hand_does(name, limit, workers):

@@ -89,7 +89,7 @@ def test_other_kinds_of_lists(tmp_path, kind):
         ({"obs": EPISODE["obs"][:2]}, {}, r"row 0: Trajectory.observations: expected shape \(3, 2\), .* got \(2, 2\)"),
         ({"obs": [[1.0, 2.0], [3.0], [5.0, 6.0]]}, {}, "row 0: column obs: expected rows of one length, got 1 to 2"),
         ({"obs": [[1.0, 2.0], [3.0, None], [5.0, 6.0]]}, {}, r"row 0: column obs: 1 values are missing \(null\)"),
-        ({"obs": None}, {}, "row 0: column obs: expected lists of numbers, got nothing"),
+        ({"obs": None}, {}, "row 0: column obs: expected lists of numbers, got None"),
         (
             {"rews": [1, 2]},
             {"rews": pa.list_(pa.int64())},
@@ -124,7 +124,7 @@ def test_cut_off(tmp_path):
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        ("{", "state.json: no list of data files"),
+        ("{", "state.json, column 2: malformed JSON"),
         ("{}", "state.json: no list of data files"),
         ('{"_data_files": [{"filename": "../secret.arrow"}]}', "expected names of files in the folder, got '../secret"),
         ('{"_data_files": [{"filename": "gone.arrow"}]}', "no readable table of trajectories"),

@@ -117,7 +117,20 @@ def test_images_keep_their_shape(tmp_path, write):
         ({}, {"observation": {"type": "Text"}}, "episode 0: observations: a space of type Text is not read"),
         ({"observations": np.array([b"x"] * 3)}, {}, "episode 0: observations: compressed images are not read"),
         ({}, {"data_format": "zarr"}, "expected data_format hdf5 or arrow, got 'zarr'"),
-        ({}, {"observation_space": None}, "metadata.json says no observation_space"),
+        ({}, {"data_format": ["hdf5"]}, "expected data_format hdf5 or arrow"),
+        ({}, {"env_spec": 7}, "metadata.json: env_spec: expected an object in a string, got 7"),
+        ({}, {"env_spec": "[1]"}, "metadata.json: env_spec: expected an object in a string"),
+        ({}, {"action_space": {"type": "Box"}}, "metadata.json: action_space: expected an object in a string"),
+        ({}, {"action_space": "{"}, "metadata.json: action_space, column 2: malformed JSON"),
+        ({}, {"action_space": '{"type": "Box", "type": "Discrete"}'}, "action_space: the key 'type' occurs twice"),
+        ({}, {"action_space": "[" * 200_000}, "action_space: JSON that cannot be read"),
+        ({}, {"observation": {"type": "Box", "shape": "ab"}}, "observation_space: expected a space as Minari writes"),
+        ({}, {"observation": {"type": "Discrete", "n": 10**12}}, "observation_space: expected a space as Minari"),
+        ({}, {"observation": {"type": "Dict", "subspaces": [1]}}, "observation_space: expected a space as Minari"),
+        ({}, {"observation": GOAL}, "episode 0: values that do not fit the spaces"),
+        ({}, {"observation": BOX | {"shape": [7]}}, "episode 0: values that do not fit the spaces"),
+        ({"observations": np.arange(9).reshape(3, 3)}, {}, "episode 0: values that do not fit the spaces"),
+        ({}, {"observation_space": None}, "metadata.json has no observation_space"),
     ],
 )
 def test_bad_data_sets(tmp_path, change, spaces, message):
@@ -135,7 +148,7 @@ def test_a_broken_file(tmp_path):
 def test_broken_metadata(tmp_path):
     folder = arrow(tmp_path / "toy", COLUMNS)
     (folder / "data" / "metadata.json").write_text("{")
-    with pytest.raises(InputError, match=r"metadata.json: malformed JSON"):
+    with pytest.raises(InputError, match=r"metadata.json.*: malformed JSON"):
         read_minari(folder)
 
 

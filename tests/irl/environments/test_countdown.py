@@ -22,7 +22,7 @@ from irl.environments.countdown import (
 )
 from irl.environments.countdown_solver import good_moves, operations, solutions, solvable, whole
 from irl.environments.countdown_verifier import parse_number
-from irl.types import InputError
+from irl.types import InputError, Problem
 
 ENVIRONMENT = Countdown(held_out=100)
 PROBLEM = problem_of((4, 5, 6, 10))
@@ -376,3 +376,33 @@ def test_who_has_no_readable_answer_has_no_key():
     assert key("none") is None and key("(1 + 2") is None
     assert ENVIRONMENT.answer_key(PROBLEM, "10 - 4 = 6 (left: 5 6 6)") is None
     assert ENVIRONMENT.answer_key(PROBLEM, GOOD) == key("5 * (10 - 4) - 6")
+
+
+LONG = "9" * 5_000
+
+
+@pytest.mark.parametrize("prompt", [LONG, f"4 5 6 {LONG}", f"4 5 6 10 (target: {LONG})", "1" * 10, "٣" * 5_000])
+def test_prompts_with_long_numbers_are_refused(prompt):
+    with pytest.raises(InputError, match="expected numbers such as") as error:
+        Countdown().verify(Problem(id="p", prompt=prompt), "Answer: 24")
+    assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"Answer: {LONG}",
+        f"Answer: {LONG} + 1 = 24",
+        f"Answer: {'9' * 300} * 6",
+        f"Answer: 4 + 5 = {LONG}",
+        f"{LONG} - 4 = 6 (left: 5 6 6)\nAnswer: 24",
+        f"10 - 4 = 6 (left: {LONG} 6 6)\nAnswer: 5 * (10 - 4) - {LONG}",
+        f"10 / {LONG} = 1/{LONG} (left: 5 6 {LONG}/{LONG})",
+        f"10 - 4 = 6 (left: 5 6 1e{LONG})\nAnswer: 1e99999999",
+    ],
+)
+def test_long_numbers_in_an_answer_are_a_verdict(text):
+    game, problem = Countdown(), Problem(id="p", prompt="4 5 6 10")
+    verdict = game.verify(problem, text)
+    assert verdict.outcome in ("wrong", "malformed") and len(verdict.reason) < 1_000
+    game.answer_key(problem, text)

@@ -5,7 +5,6 @@ import json
 
 import pytest
 
-from irl.traces import chat
 from irl.traces.chat import ChatTemplate, load_chat_template
 from irl.types import InputError
 
@@ -58,12 +57,12 @@ def test_special_tokens_the_date_and_json():
         ("{{ 'a' * 10 }}", r"str \* int"),
         ("{{ [0] * 10 }}", r"list \* int"),
         ("{{ 9 ** 9 }}", r"int \*\* int"),
-        ("{% for i in range(1000000) %}{% endfor %}", "cannot write these messages: .*range"),
+        ("{% for i in range(1000000) %}{% endfor %}", "cannot render these messages .*Range"),
         ("{{ raise_exception('roles must alternate') }}", "refuses these messages: roles must alternate"),
         ("{{ strftime_now('%Y') }}", "asks for today's date.*give a date"),
         ("{% for m in messages %}\n{{ m.role }", ", line 2: .*correct the template"),
-        ("{% include '/etc/passwd' %}", "cannot write"),
-        ("{{ messages[0].content + 1 }}", "cannot write"),
+        ("{% include '/etc/passwd' %}", "cannot render these messages"),
+        ("{{ messages[0].content + 1 }}", "cannot render these messages"),
     ],
 )
 def test_what_a_template_may_not_do(source, message):
@@ -72,7 +71,7 @@ def test_what_a_template_may_not_do(source, message):
 
 
 def test_a_template_cannot_write_without_end(monkeypatch):
-    monkeypatch.setattr(chat, "LONGEST", 100)
+    monkeypatch.setenv("TRACEWARD_TEMPLATE_CHARACTERS", "100")
     endless = template("{% for i in range(99) %}{{ 3 * 4 }}{% endfor %}")
     with pytest.raises(InputError, match="more than 100 characters"):
         endless.render(MESSAGES)
@@ -114,10 +113,10 @@ def test_folders_without_a_template(tmp_path):
     with pytest.raises(InputError, match=r"tokenizer_config\.json: no chat template 'default': it has none"):
         load_chat_template(tmp_path)
     write(tmp_path, {"bos_token": 3, "chat_template": "x"})
-    with pytest.raises(InputError, match=r"tokenizer_config\.json: bos_token: expected a token, found 3"):
+    with pytest.raises(InputError, match=r"tokenizer_config\.json: bos_token.*: expected a string, got 3"):
         load_chat_template(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text("{")
-    with pytest.raises(InputError, match="no JSON"):
+    with pytest.raises(InputError, match="malformed JSON"):
         load_chat_template(tmp_path)
 
 

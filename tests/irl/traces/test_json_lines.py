@@ -148,13 +148,16 @@ def test_blank_lines_marks_and_line_separators(tmp_path):
         (b"\n  \n", "data.jsonl: empty; expected one JSON object per line"),
         (
             b'{"a": 1}\n{"a" 1}\n',
-            "data.jsonl, line 2, column 6: malformed JSON (Expecting ':' delimiter); write one object per ",
+            "data.jsonl, line 2, column 6: malformed JSON (Expecting ':' delimiter)",
         ),
-        (b"[1, 2]", "data.jsonl, line 1: expected an object {...}, got list; write one object per line"),
-        (b"null", "data.jsonl, line 1: expected an object {...}, got null; write one object per line"),
+        (b"[1, 2]", "data.jsonl, line 1: expected an object {...}, got list; write one object per row"),
+        (b"null", "data.jsonl, line 1: expected an object {...}, got null; write one object per row"),
         (b'{"a": 1}\n{"a": "\xff"}', "data.jsonl, line 2, byte 8: not UTF-8 text; save it as UTF-8"),
-        (b'{"a": ' + b"9" * 5000 + b"}", "data.jsonl, line 1: JSON too large to read (Exceeds the limit"),
-        (b"[" * 100_000, "data.jsonl, line 1: JSON too large to read (maximum recursion depth"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "data.jsonl, line 1: JSON that cannot be read (Exceeds the limit"),
+        (b'{"a": 1, "a": 2}', "data.jsonl, line 1: the key 'a' occurs twice in one object; keep one of the two"),
+        (b'{"a": [{"b": NaN}]}', "data.jsonl, line 1: NaN is not a JSON number"),
+        (b'{"a": -1e400}', "data.jsonl, line 1: the number '-1e400' is out of range"),
+        (b"[" * 100_000, "data.jsonl, line 1: JSON that cannot be read (maximum recursion depth"),
     ],
 )
 def test_broken_lines(content, message, tmp_path):

@@ -73,7 +73,9 @@ def test_unknown_columns_list_what_is_known():
     with pytest.raises(InputError) as caught:
         detect([{"foo": 1}, {"bar": 2}])
     message = str(caught.value)
-    assert message.startswith("no known format has the columns bar, foo. Rename columns or say format= (--format NAME)")
+    assert message.startswith(
+        "no known format has the columns bar, foo. Rename the columns, or name the format: --format NAME"
+    )
     assert all(f"{name}: {', '.join(sorted(form.columns))}" in message for name, form in FORMATS.items())
 
 
@@ -83,13 +85,27 @@ def test_prompts_alone():
 
 
 def test_ambiguous_columns():
-    with pytest.raises(InputError, match="fit preference and unpaired; say which with format="):
+    with pytest.raises(InputError, match="fit preference and unpaired; name the format: --format NAME"):
         detect([{"prompt": "p", "chosen": "a", "rejected": "b", "completion": "c", "label": True}])
 
 
 def test_rows_that_disagree():
     with pytest.raises(InputError, match="the columns chosen, rejected fit hh and preference"):
         detect([ROWS["hh"], ROWS["preference"]])
+
+
+@pytest.mark.parametrize("place", [0, 1, 7, 15])
+@pytest.mark.parametrize("odd", [{}, {"foo": 1}, {"prompt": "p"}, ROWS["stepwise"], ROWS["hh"], {"chosen": 1, "x": 2}])
+def test_one_odd_row_does_not_decide(place, odd):
+    rows = [ROWS["unpaired"]] * 15
+    assert detect([*rows[:place], odd, *rows[place:]]) == "unpaired"
+    assert detect([odd, ROWS["gsm8k"]]) == "gsm8k" if not odd.keys() & {"chosen", "labels"} else True
+
+
+def test_a_majority_of_less_than_three_to_one_is_no_decision():
+    assert detect([ROWS["hh"]] + [ROWS["stepwise"]] * 3) == "stepwise"
+    with pytest.raises(InputError, match="fit hh and stepwise"):
+        detect([ROWS["hh"]] + [ROWS["stepwise"]] * 2)
 
 
 def test_a_broken_first_row_does_not_hide_the_format():
@@ -102,5 +118,5 @@ def test_question_and_answer_without_mark_is_nothing_known():
 
 
 def test_unknown_name():
-    with pytest.raises(InputError, match="format 'trl' is not known; known are preference, nemo_binary, rlhflow, hh"):
+    with pytest.raises(InputError, match="unknown format 'trl'; expected one of preference, nemo_binary, rlhflow, hh"):
         named("trl")
