@@ -80,7 +80,7 @@ def test_another_task_is_refused() -> None:
 
 def test_shares_must_leave_something_to_train_on() -> None:
     with pytest.raises(InputError, match=r"MistakeTraces.test: .* got 0.8 and 0.2; lower one"):
-        MistakeTraces(files=(), test=0.8, validation=0.2)
+        MistakeTraces(files=("dyck_languages.jsonl",), test=0.8, validation=0.2)
 
 
 def test_steps_are_read_with_what_they_follow_from(data: MistakeTraces) -> None:
