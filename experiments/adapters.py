@@ -6,6 +6,7 @@ both is ever rounded.
 """
 
 import datetime
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -60,7 +61,7 @@ def begin_adapters(
 
 def holds_adapters(folder: Path) -> bool:
     """Whether a folder is one of adapters, as PEFT writes them."""
-    return (folder / CONFIG).is_file()
+    return os.path.isfile(folder / CONFIG)
 
 
 def load_adapters(

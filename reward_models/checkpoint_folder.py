@@ -197,9 +197,9 @@ def _sibling(folder: Path, what: str) -> Path:
 
 def _complete(folder: Path) -> Path:
     """The folder to read: `folder`, or the one it replaces if a kill fell between the renames of `_swap`."""
-    old = _sibling(folder, "old")
-    folder = old if old.is_dir() and not folder.exists() else folder
-    if not folder.is_dir():
+    if not os.path.exists(folder) and os.path.isdir(old := _sibling(folder, "old")):
+        folder = old
+    if not os.path.isdir(folder):
         raise ModelFolderError(f"{folder}: no such folder; expected a model folder, as a run writes to RUN/model")
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:

@@ -201,6 +201,12 @@ def test_no_folder(tmp_path):
         load_folder(tmp_path / "nothing", classes=CLASSES)
 
 
+@pytest.mark.parametrize(("path", "message"), [("/", "missing: half copied"), ("x" * 300, "no such folder")])
+def test_the_root_and_a_name_that_is_too_long(path, message):
+    with pytest.raises(ModelFolderError, match=message):
+        load_folder(path, classes=CLASSES)
+
+
 def test_truncated_weights(folder):
     content = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(content[:-4])
