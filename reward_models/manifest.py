@@ -75,9 +75,12 @@ def manifest_text(provenance: Provenance, created_with: Mapping[str, str], files
 def read_manifest(file: Path) -> Manifest:
     """A manifest.json, checked against its own digest. Raises InputError, and OSError where it cannot be read."""
     content = file.read_bytes()
-    value = parse_json(content, str(file))
-    _check_format(value, file)
-    manifest = as_record(Manifest, value, str(file))
+    try:
+        value = parse_json(content, str(file))
+        _check_format(value, file)
+        manifest = as_record(Manifest, value, str(file))
+    except InputError as error:
+        raise InputError(f"{error}; copy or save the model again") from None
     check_digest(file, digest_of(content.replace(manifest.digest.encode(), _ZEROS.encode())), manifest.digest)
     return manifest
 

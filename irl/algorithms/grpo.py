@@ -28,7 +28,7 @@ from irl.algorithms.optimiser import AdamW, Optimiser
 from irl.algorithms.sft import next_token_loss
 from reward_models.networks.base import Params
 from reward_models.networks.decoder import DecoderConfig
-from reward_models.ranges import Count, Size, Weight
+from reward_models.ranges import CountOrZero, Size, Weight
 from reward_models.records import record
 from reward_models.types import Array, TraceBatch
 
@@ -59,7 +59,7 @@ class Grpo:
     """Per token, in units of the standardised advantage per nat."""
     mle: Weight = 0.1
     """Weight of the likelihood term at the first step; it falls linearly to 0 at `mle_steps`."""
-    mle_steps: Count = 200
+    mle_steps: CountOrZero = 200
     rows_at_once: Size = 64
     """Samples whose gradients are computed together."""
 

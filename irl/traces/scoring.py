@@ -51,13 +51,20 @@ class TextScorer:
         self._states = states
         self.spec = network.spec
 
-    def __call__(self, prompts: Sequence[str], texts: Sequence[str], ended: Sequence[bool] | None = None) -> TextScores:
+    def __call__(
+        self,
+        prompts: Sequence[str],
+        texts: Sequence[str],
+        ended: Sequence[bool] | None = None,
+        names: Sequence[str] | None = None,
+    ) -> TextScores:
         """Scores of texts, one per (prompt, text).
 
         Args:
             prompts: The prompt of each text.
             texts: Traces as texts.
             ended: Whether each text ends its trace; all do by default.
+            names: How errors call each text; by its prompt and number by default.
         """
         ends = [True] * len(texts) if ended is None else ended
         split = {text: self._split(text) for text in dict.fromkeys(texts)}
@@ -67,7 +74,7 @@ class TextScorer:
         steps = {trace: next(judged) if split[trace[1]] else [] for trace in traces}
         rows = [steps[trace] for trace in asked]
         trace = _aggregate(rows, self.spec.aggregate)
-        named = _names(prompts, texts)
+        named = _names(prompts, texts) if names is None else names
         check_finite(named, [[*row, score] if row else [] for row, score in zip(rows, trace.tolist(), strict=True)])
         return TextScores(trace, rows, [split[text] for text in texts])
 

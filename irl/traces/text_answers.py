@@ -7,6 +7,7 @@ from irl.traces.questions import (
     MAX_TOKENS,
     AnswerScores,
     Question,
+    answer_names,
     require_length,
     require_tokens,
     scatter,
@@ -54,7 +55,9 @@ class TextAnswers:
         reasons = [reason for question in questions for reason in self._reasons(question)]
         asked = [(question.prompt, answer.text) for question in questions for answer in question.answers]
         fitting = [i for i, reason in enumerate(reasons) if not reason]
-        scores = self._scorer([asked[i][0] for i in fitting], [asked[i][1] for i in fitting])
+        names = answer_names(questions)
+        prompts, texts = [asked[i][0] for i in fitting], [asked[i][1] for i in fitting]
+        scores = self._scorer(prompts, texts, names=[names[i] for i in fitting])
         return scatter(reasons, scores)
 
     def _reasons(self, question: Question) -> list[str]:

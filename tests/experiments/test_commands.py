@@ -556,14 +556,15 @@ def test_model_of_another_encoding(traceward, model_copy, candidates):
     assert changed != file.read_text()
     file.write_text(changed)
     sha, wanted = encoding_of(changed)[:12], encoding_of(TOKENIZER.to_str())[:12]
-    message = f"{file}: changed: sha256 {sha}, manifest.json says {wanted}; copy the folder again"
+    why = f"damaged or edited since it was saved (sha256 {sha}, but manifest.json has {wanted})"
+    message = f"{file}: {why}; copy or save the model again"
     assert refused(traceward, model_copy, candidates) == message
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "manifest.json"])
 def test_model_folder_with_a_file_missing(traceward, model_copy, candidates, name):
     (model_copy / name).unlink()
-    advice = "half copied, or no model folder; copy it again, or save the model again"
+    advice = "half copied, or no model folder; copy or save it again"
     assert refused(traceward, model_copy, candidates) == f"{model_copy}: {name} missing: {advice}"
 
 
@@ -572,7 +573,7 @@ def test_model_folder_with_a_file_cut_off(traceward, model_copy, candidates, nam
     file = model_copy / name
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     message = refused(traceward, model_copy, candidates)
-    assert message.startswith(f"{file}: ")
+    assert message.startswith(str(file))
     assert "copy or save the model again" in message
 
 
@@ -586,7 +587,7 @@ def test_weights_of_another_network(traceward, model_copy, candidates):
     config["network"]["decoder"]["dim"] = 24
     (model_copy / "config.json").write_text(json.dumps(config))
     message = refused(traceward, model_copy, candidates)
-    assert re.match(rf"{re.escape(str(model_copy))}/model.safetensors: tensor '\S+': expected float32\[", message)
+    assert message.startswith(f"{model_copy / 'config.json'}: damaged or edited since it was saved")
 
 
 def test_a_policy_is_no_reward(traceward, models, candidates):
@@ -598,8 +599,7 @@ def test_a_policy_is_no_reward(traceward, models, candidates):
 def test_model_of_an_unknown_environment(traceward, model_copy, candidates):
     file = model_copy / "manifest.json"
     file.write_text(file.read_text().replace('"Countdown"', '"Chess"'))
-    wanted = f"{file}: environment: expected one of Countdown, ModChain, got 'Chess'"
-    assert refused(traceward, model_copy, candidates) == wanted
+    assert refused(traceward, model_copy, candidates).startswith(f"{file}: damaged or edited since it was saved")
 
 
 # --------------------------------------------------------------------------------------------- run

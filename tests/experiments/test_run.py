@@ -25,6 +25,7 @@ from experiments.config_classes import CONFIG_CLASSES, RUNS
 from experiments.demonstrations import Demonstrations
 from experiments.fit_policy import FitPolicy
 from experiments.fit_reward import FitReward
+from experiments.improve_policy import ImprovePolicy
 from experiments.negatives import Negatives
 from experiments.run import Experiment
 from experiments.run_command import load_config, override
@@ -295,6 +296,7 @@ SMALL = {
     Negatives: {"resets": 32, "temperatures": (1.0,), "samples_per_problem": 1, "sampled": 16},
     FitPolicy: {"batch_size": 4},
     FitReward: {"batch_size": 8, "warm_up_rows": 4, "rounds": 1, "looks": 1},
+    ImprovePolicy: {"looks": 1},
     Countdown: {"held_out": 1250},
 }
 

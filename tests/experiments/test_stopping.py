@@ -52,9 +52,10 @@ BUSY = {
 }
 
 
-def start(preparation, body, folder, **options):
+def start(preparation, body, folder, through=(), **options):
+    """A process that has installed its handlers; `through` is a command that starts it."""
     process = subprocess.Popen(
-        [sys.executable, "-c", PROCESS.format(preparation=preparation, body=body)],
+        [*through, sys.executable, "-c", PROCESS.format(preparation=preparation, body=body)],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
@@ -107,7 +108,7 @@ def test_stops_at_any_moment_of_the_start(seed, tmp_path):
 
 def test_an_ignored_sigint_stops_too_and_a_second_signal_changes_nothing(tmp_path):
     """A shell script starts its background jobs with SIGINT ignored."""
-    process = start("", "while True: pass", tmp_path, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+    process = start("", "while True: pass", tmp_path, through=["sh", "-c", 'trap "" INT; exec "$@"', "sh"])
     process.send_signal(signal.SIGINT)
     assert stopped(process, signal.SIGINT, within=10).count("\n") == 1
 

@@ -71,7 +71,7 @@ def test_absorbing_state_is_one_more_state_for_ever():
 
 def test_on_experts_alone_it_is_behavioural_cloning_and_a_penalty():
     """E_E[r] - E_E[V - discount V'] = E_E[Q - V] = T E_E[log pi(a|s)]."""
-    config = IqLearn(learner=SoftQ(temperature=SOFT), alpha=1e9, value_share=0.0)
+    config = IqLearn(learner=SoftQ(temperature=SOFT), alpha=1e6, value_share=0.0)
     learner = config.build(STATES, ACTIONS)
     params, seen = compiled(learner.init)(jax.random.key(0)), jnp.eye(3)[jnp.array([0, 1, 2, 0])]
     actions, expert = jnp.array([1, 0, 1, 1]), jnp.array([1.0, 1.0, 0.0, 0.0])

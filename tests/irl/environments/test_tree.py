@@ -121,7 +121,7 @@ def test_malformed_texts(text):
 
 
 def test_bad_settings_and_prompts_are_named():
-    with pytest.raises(InputError, match="branching >= 2"):
+    with pytest.raises(InputError, match="branching: expected at least 2"):
         Tree(branching=1)
     with pytest.raises(InputError, match="'tree 9'"):
         SMALL.verify(Problem(id="x", prompt="tree 9"), "a1")
