@@ -106,7 +106,7 @@ def test_other_tensors(tmp_path):
         ({"lengths": np.array([2])}, "damaged, observations: expected 3 rows, got 4"),
         ({"terminal": np.array([True, False])}, "damaged, terminal: expected 1 rows, got 2"),
         ({"observations": np.full((4, 2), np.nan)}, r"damaged, Trajectory.observations\[0\]: NaN"),
-        ({"infos": np.frombuffer(b"[", np.uint8)}, "damaged, environments, column 1: malformed JSON"),
+        ({"infos": np.frombuffer(b"[", np.uint8)}, "damaged, infos, column 2: malformed JSON"),
     ],
 )
 def test_damaged(tmp_path, tensors, message):

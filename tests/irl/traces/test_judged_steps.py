@@ -134,7 +134,7 @@ def test_scores_are_those_of_a_pass_per_step(encoder):
 # --- refused ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("encoder", [tagged(context=6), turns(context=9)], ids=["tagged", "turns"])
+@pytest.mark.parametrize("encoder", [tagged(context=6), turns(context=11)], ids=["tagged", "turns"])
 def test_answers_that_do_not_fit(encoder):
     with pytest.raises(InputError, match="q, candidate 1: an empty answer has no score"):
         encoder.many([asked("why", "a", " \n")])
