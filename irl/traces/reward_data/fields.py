@@ -26,6 +26,10 @@ def shown(value: Any) -> str:
         return f"an integer of {value.bit_length()} bits"
 
 
+def _unexpected(field: str, expected: str, value: Any) -> InputError:
+    return InputError(f"field {field}: expected {expected}, got {shown(value)}")
+
+
 def _short(text: str) -> str:
     return text if len(text) <= 200 else f"{text[:200]}..."
 
@@ -42,6 +46,8 @@ def required(row: Row, name: str, inside: str = "") -> Any:
 
 def text(value: Any, field: str, *, blank: bool = False) -> str:
     """A string, with something in it unless `blank`."""
+    if isinstance(value, str) and value.isascii() and (blank or value.strip()):
+        return value
     expect(isinstance(value, str), field, "a string", kind(value))
     expect(blank or bool(value.strip()), field, "text", "an empty string")
     expect(value.encode(errors="ignore").decode() == value, field, "Unicode", "half a surrogate pair")
@@ -68,21 +74,24 @@ def record(value: Any, field: str) -> Row:
 
 def whole(value: Any, field: str) -> int:
     """An integer of 64 bits; true and false are none."""
-    expect(type(value) is int, field, "an integer", shown(value))
-    expect(abs(value) < 2**63, field, "an integer of at most 64 bits", shown(value))
+    if type(value) is not int:
+        raise _unexpected(field, "an integer", value)
+    if abs(value) >= 2**63:
+        raise _unexpected(field, "an integer of at most 64 bits", value)
     return value
 
 
 def number(value: Any, field: str) -> float:
     """A finite number that fits a float64; true and false are none."""
-    fits = type(value) in (int, float) and abs(value) <= sys.float_info.max
-    expect(fits, field, "a finite number", shown(value))
+    if type(value) not in (int, float) or not abs(value) <= sys.float_info.max:
+        raise _unexpected(field, "a finite number", value)
     return float(value)
 
 
 def truth(value: Any, field: str) -> bool:
     """true, false, or their 1 and 0."""
-    expect(type(value) in (bool, int) and value in (0, 1), field, "true or false", shown(value))
+    if type(value) not in (bool, int) or value not in (0, 1):
+        raise _unexpected(field, "true or false", value)
     return bool(value)
 
 
