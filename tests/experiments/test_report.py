@@ -269,7 +269,7 @@ def test_malformed_field_is_named(field, value, message, tmp_path):
     [
         ('{"stage": "sft", "step": 1, "loss": "low"}', "line 2: values.loss: expected a number, got 'low'"),
         ('{"stage": "sft", "loss": 1.0}', "line 2: step: missing"),
-        ('{"stage": "sft", ', "line 2, line 1, column 18: malformed JSON"),
+        ('{"stage": "sft", ', "line 2, column 18: malformed JSON"),
         ("[1]", "line 2: expected an object, got list"),
     ],
 )

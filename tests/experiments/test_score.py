@@ -788,7 +788,7 @@ def test_format_by_name(score, downloaded, tmp_path):
     given = "--model", downloaded, "--input", path
     assert score(*given, "--format", "completion").out == score(*given).out
     code, _, err = score(*given, "--format", "completions")
-    assert code == 2 and "format 'completions' is not known; known are " in err
+    assert code == 2 and "unknown format 'completions'; expected one of " in err
     code, _, err = score(*given, "--format", "messages")
     assert code == 2 and "no row fits the format messages" in err
 
