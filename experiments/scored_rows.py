@@ -15,14 +15,15 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge
 
 from irl.traces.json_lines import Row, json_line
 from irl.traces.questions import Question
 from irl.types import InputError
-from reward_models.records import parse_json
+from reward_models.records import as_record, parse_json, record
 
 ADVICE = "give --overwrite to start anew, or delete it, or take another --output"
 NO_KEY = 0
@@ -42,12 +43,15 @@ def row_keys(questions: Sequence[Question]) -> np.ndarray:
     return np.maximum(np.frombuffer(b"".join(keys), "<u8"), NO_KEY + 1)
 
 
-class _Record(NamedTuple):
-    start: int
-    size: int
+@record
+class _Block:
+    """A line of a note."""
+
+    start: Annotated[int, Ge(0)]
+    size: Annotated[int, Ge(0)]
     sha256: str
     keys: str
-    """16 hexadecimal digits per line."""
+    """16 hexadecimal digits per line of the block."""
 
 
 class ScoredLines:
@@ -79,25 +83,25 @@ class ScoredLines:
             start = file.tell()
             file.write(lines)
         digits = keys.astype(">u8").tobytes().hex()
-        record = _Record(start, len(lines), hashlib.sha256(lines).hexdigest(), digits)
+        block = {"start": start, "size": len(lines), "sha256": hashlib.sha256(lines).hexdigest(), "keys": digits}
         with open(self.note, "ab") as note:
-            note.write(json_line(record._asdict()))
+            note.write(json_line(block))
 
     def blocks(self) -> Iterator[tuple[int, np.ndarray, bytes]]:
         """Place, keys and lines of every intact block."""
         if not self.path.exists():
             return
+        size = self.path.stat().st_size
         with open(self.path, "rb") as file, open(self.note, "rb") as note:
             note.readline()
             for line in note:
-                record = _record(line)
-                if record is None:
+                block, keys = _block(line)
+                if block is None or block.start + block.size > size:
                     continue
-                file.seek(record.start)
-                lines = file.read(record.size)
-                keys = np.frombuffer(bytes.fromhex(record.keys), ">u8").astype(np.uint64)
-                if hashlib.sha256(lines).hexdigest() == record.sha256 and lines.count(b"\n") == len(keys):
-                    yield record.start, keys, lines
+                file.seek(block.start)
+                lines = file.read(block.size)
+                if hashlib.sha256(lines).hexdigest() == block.sha256 and lines.count(b"\n") == len(keys):
+                    yield block.start, keys, lines
 
     def finish(self, target: Path) -> None:
         """Give the lines the name of the output."""
@@ -111,15 +115,13 @@ class ScoredLines:
         self.note.unlink(missing_ok=True)
 
 
-def _record(line: bytes) -> _Record | None:
-    """A record of a note; None for a damaged one."""
+def _block(line: bytes) -> tuple[_Block | None, np.ndarray]:
+    """A line of a note and its keys; None for a damaged one."""
     try:
-        found = _Record(**parse_json(line, "note"))
-        bytes.fromhex(found.keys)
-        valid = min(found.start, found.size) >= 0 and len(found.keys) % 16 == 0
-    except (InputError, TypeError, ValueError):
-        return None
-    return found if valid else None
+        block = as_record(_Block, parse_json(line, "note"), "note")
+        return block, np.frombuffer(bytes.fromhex(block.keys), ">u8").astype(np.uint64)
+    except (InputError, ValueError):
+        return None, np.zeros(0, np.uint64)
 
 
 class Kept:
