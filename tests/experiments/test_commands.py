@@ -409,8 +409,8 @@ GOOD = json.dumps(LABELLED[0])
     [
         ("", ": empty; expected one JSON object per line"),
         ("\n\n", ": empty; expected one JSON object per line"),
-        (f"{GOOD}\n{{oops\n", ", line 2, column 2: malformed JSON .*; write one object per line"),
-        (f"{GOOD}\n\n[1]\n", r", line 3: expected an object \{...\}, got list; write one object per line"),
+        (f"{GOOD}\n{{oops\n", ", line 2, column 2: malformed JSON "),
+        (f"{GOOD}\n\n[1]\n", r", line 3: expected an object \{...\}, got list; write one object per row"),
         (
             json.dumps(record("x", "solve this", [RIGHT])),
             r": none of its 1 candidates has a score: row 1 \(x\), candidate 0: prompt 'solve this': expected numbers",

@@ -864,7 +864,8 @@ def test_a_tokenizer_of_another_model(score, tmp_path):
     network = HeadedDecoderConfig(
         decoder=DecoderConfig(**{**vars(TINY), "vocab_size": 259}), head=LinearHead(), read=LastToken()
     )
-    folder = save(tmp_path / "model", network)
+    folder, files = tmp_path / "model", {"tokenizer.json": TOKENIZER.to_str()}
+    save_hugging_face(folder, network=network, params=random_params(network), pad_token=0, files=files)
     path = write(tmp_path / "a.jsonl", completions())
     code, _, err = score("--model", folder, "--input", path)
     assert code == 2
