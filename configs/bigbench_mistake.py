@@ -4,7 +4,7 @@
 
 A soft Q-function of what steps claim, each claim with what it follows from (irl/traces/mistakes/claims.py); half of the
 problems are the test, labelled problems set the threshold.
-Expect: exact locations, all traces: Dyck .97, word sorting .84, tracking .92 (LOG.md, three seeds; 22 minutes on one
+Expect: exact locations, all traces: Dyck .96, word sorting .80, tracking .88 (LOG.md, three seeds; 22 minutes on one
 core). Published by Tyen et al. (arXiv 2311.08516, table 4), best model and prompting: .443, .443, .907.
 Obvious variations: --data.files word_sorting.jsonl (one task); --data.generated 100; bigbench_mistake_labels
 (whole steps, judged by a process reward model that sees labels).
