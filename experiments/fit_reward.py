@@ -128,7 +128,7 @@ class FitReward:
         for number in range(self.rounds):
             scorer = _scorer(workspace, self.network, params)
             new = negatives.reset_pairs(workspace, policy, own_task, rows, number)
-            new += negatives.early_end_pairs(workspace, policy, own_task, number)
+            new += negatives.end_pairs(workspace, policy, own_task, number)
             new += negatives.hard_pairs(workspace, scorer, pool, number)
             params = self._round(workspace, params, old + new, number, stage)
             old = old + new if negatives.replay else []

@@ -51,8 +51,8 @@ class Negatives:
     """Steps of those traces, in demonstrated states."""
     hard: Share = 0.5
     """Share of the sampled steps that are the reward's highest-scored; the rest is drawn at random."""
-    early_ends: RowsOrZero = 1_000
-    """Steps of demonstrations after which the trace ends although the demonstration continues."""
+    ends: RowsOrZero = 1_000
+    """Steps of demonstrations that end the trace where the demonstration continues, or continue where it ends."""
     replay: bool = True
     """Keep the negatives of earlier rounds."""
 
@@ -107,24 +107,28 @@ class Negatives:
             p for p in pairs if tuple(p.negative.tokens) not in demonstrated and fits(p.negative) and fits(p.expert)
         ]
 
-    def early_end_pairs(
+    def end_pairs(
         self, workspace: Workspace, policy: LanguageModel, traces: Sequence[Trace], number: int
     ) -> list[Pair]:
-        """An expert's step that the demonstration continues after, against the same step as the end of its trace."""
-        rng, encoder = workspace.rng(f"early ends {number}"), workspace.encoder
-        longer = [trace for trace in traces if len(trace.steps) > 1]
-        if not longer or not self.early_ends:
+        """A demonstrated step that ends the trace where the demonstration does, against the same step otherwise.
+
+        Ends that are too early and ends that are missing are both negatives. With early ends alone a critic learns
+        that every end is bad, true ones included.
+        """
+        rng, encoder = workspace.rng(f"ends {number}"), workspace.encoder
+        if not traces or not self.ends:
             return []
-        picked = [longer[i] for i in rng.integers(len(longer), size=self.early_ends)]
-        last = [int(rng.integers(len(trace.steps) - 1)) for trace in picked]
+        picked = [traces[i] for i in rng.integers(len(traces), size=self.ends)]
+        last = [int(rng.integers(len(trace.steps))) for trace in picked]
         begun = [[step.text for step in trace.steps[: k + 1]] for trace, k in zip(picked, last, strict=True)]
+        ends = [k == len(trace.steps) - 1 for trace, k in zip(picked, last, strict=True)]
         sides, log_probs = [], []
-        for ended in (False, True):
+        for ended in (ends, [not end for end in ends]):
             windows = [
-                step_windows(workspace.environment, trace.prompt, steps, ended=ended)[-1][0]
-                for trace, steps in zip(picked, begun, strict=True)
+                step_windows(workspace.environment, trace.prompt, steps, ended=end)[-1][0]
+                for trace, steps, end in zip(picked, begun, ended, strict=True)
             ]
-            whole = encoder.many([trace.prompt for trace in picked], begun, [ended] * len(picked))
+            whole = encoder.many([trace.prompt for trace in picked], begun, ended)
             sides.append(encode_windows(encoder, windows))
             log_probs.append(step_log_prob(workspace, policy, whole, last))
         pairs = [Pair(*pair) for pair in zip(*sides, *map(np.ndarray.tolist, log_probs), strict=True)]

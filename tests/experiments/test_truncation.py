@@ -53,7 +53,7 @@ CRITIC = stage(
     critic=PairwiseCritic(optimiser=AdamW(learning_rate=3e-3, total_steps=60)),
     rounds=1,
     round_schedule=Schedule(steps=60),
-    negatives=Negatives(resets=0, sampled=0, early_ends=600),
+    negatives=Negatives(resets=0, sampled=0, ends=600),
     batch_size=32,
 )
 

@@ -101,11 +101,13 @@ def _draw_parquet(rng: Random, prepared: Any, folder: Path) -> Case:
     rows = [rng.choice(rows) for _ in range(rng.choice((1, 3)))]
     damaged = [mutate.json_value(rng, row) for row in rows] if rng.random() < 0.6 else rows
     path = folder / "rows.parquet"
+    compression = rng.choice(("none", "snappy", "zstd", "gzip"))
     try:
         table = pyarrow.Table.from_pylist([row for row in damaged if isinstance(row, dict)])
+        pyarrow.parquet.write_table(table, path, compression=compression)
     except (pyarrow.ArrowException, OverflowError, TypeError, ValueError):  # no such column can be written
         table = pyarrow.Table.from_pylist([{key: mutate.dumps(each) for key, each in rows[0].items()}])
-    pyarrow.parquet.write_table(table, path, compression=rng.choice(("none", "snappy", "zstd", "gzip")))
+        pyarrow.parquet.write_table(table, path, compression=compression)
     if rng.random() < 0.5:
         path.write_bytes(mutate.bytes_(rng, path.read_bytes()))
     format = name if rng.random() < 0.3 else None
