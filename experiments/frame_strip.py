@@ -171,7 +171,7 @@ def drawing(make: Make):
     def draw() -> Frame:
         try:
             frame = env.render()
-        except Exception as error:  # foreign code: MuJoCo, GL and pygame have no error in common
+        except Exception as error:  # third-party code: the errors of MuJoCo, GL and pygame have no common base
             raise InputError(f"it cannot be drawn here: {type(error).__name__}: {error}") from error
         if not isinstance(frame, np.ndarray) or frame.ndim != 3 or frame.dtype != np.uint8:
             raise InputError("what it draws is no array of pixels")

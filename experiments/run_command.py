@@ -117,7 +117,7 @@ def _execute(path: Path, loader: Loader, module: ModuleType) -> None:
         loader.exec_module(module)
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # the code of the user raises anything
+    except BaseException as error:  # the file is a program of the user: it can also call exit()
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if frame.filename == str(path.absolute())]
         line = error.lineno if isinstance(error, SyntaxError) and not lines else next(iter(lines[-1:]), None)

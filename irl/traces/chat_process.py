@@ -69,7 +69,7 @@ class Renderer:
                     replies.append(_read(process))
             except (BrokenPipeError, EOFError):
                 replies.append(self._cause())
-            except BaseException:  # such as Ctrl-C between request and reply: the next reply would be the wrong one
+            except BaseException:  # also KeyboardInterrupt: an unread reply would be taken for that of the next request
                 self._stop(kill=True)
                 raise
             if any(reply.status in FATAL for reply in replies):

@@ -81,7 +81,7 @@ def tokenizer_errors(where: str) -> Iterator[None]:
     BaseException and have no class that could be imported."""
     try:
         yield
-    except BaseException as error:
+    except BaseException as error:  # everything else is raised again
         if type(error) is not Exception and type(error).__name__ != "PanicException":
             raise
         raise InputError(f"{where}: the tokenizer fails ({error}); take the tokenizer.json of this model") from error

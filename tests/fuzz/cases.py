@@ -74,9 +74,9 @@ def run(case: Case, seconds: float = SECONDS) -> Outcome:
             outcome = _refusal(case, str(error))
         except SystemExit as stop:
             outcome = _exit(case, stop.code, errors.getvalue() or output.getvalue())
-        except BaseException as error:  # the fuzzer's purpose: whatever else a call may raise
-            if isinstance(error, KeyboardInterrupt):
-                raise
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a finding; TimeLimitError and Rust panics are no Exceptions
             outcome = _escape(error)
     if outcome.kind != OTHER and warned:
         first = warned[0]

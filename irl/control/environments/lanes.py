@@ -56,7 +56,7 @@ class Lane:
         self.steps, self.earned, self._actions = 0, 0.0, []
         try:
             self.observation = self.bridge.read(self.env.reset(seed=self._episode_seed())[0])
-        except Exception as error:  # foreign code: whatever it raises
+        except Exception as error:  # the environment is third-party code and can raise anything
             raise InputError(f"{self.where}, reset: {_told(error)}") from error
         if not np.isfinite(self.observation).all():
             raise InputError(f"{self.where}, reset: the observation is {self.observation.tolist()}; {FINITE}")
@@ -66,7 +66,7 @@ class Lane:
         try:
             raw, reward, terminated, truncated, _ = self.env.step(action)
             self.observation, reward = self.bridge.read(raw), float(reward)
-        except Exception as error:  # foreign code: whatever it raises
+        except Exception as error:  # the environment is third-party code and can raise anything
             raise InputError(f"{self.where}, step {self.steps}, action {action}: {_told(error)}") from error
         self.steps += 1
         self.earned += reward
