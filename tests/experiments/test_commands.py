@@ -421,7 +421,7 @@ GOOD = json.dumps(LABELLED[0])
 @pytest.mark.parametrize("command", ["rerank", "score"])
 def test_bad_candidates(traceward, model, tmp_path, command, content, message):
     """Exit code 2 and file and line; an output of an earlier day stays as it was."""
-    _refused_file(traceward, command, model, tmp_path, content, message)
+    assert_file_is_refused(traceward, command, model, tmp_path, content, message)
 
 
 @pytest.mark.parametrize(
@@ -438,7 +438,7 @@ def test_bad_candidates(traceward, model, tmp_path, command, content, message):
 def test_bad_rows_of_candidates(traceward, model, tmp_path, command, content, message):
     """`rerank` needs every row; `score` lists rows that do not fit, and refuses a file of which none fits."""
     place = ", line 1, " if command == "rerank" else "(.|\n)* row 1: "
-    _refused_file(traceward, command, model, tmp_path, content, place + message)
+    assert_file_is_refused(traceward, command, model, tmp_path, content, place + message)
 
 
 @pytest.mark.parametrize("strict", [(), ("--strict",)])
@@ -453,10 +453,11 @@ def test_a_bad_row_among_good_ones(traceward, model, tmp_path, strict):
 
 def test_an_id_for_each_problem(traceward, model, tmp_path):
     message = ", line 2, field id: 'first' stands on line 1 already; give each problem its own"
-    _refused_file(traceward, "rerank", model, tmp_path, f"{GOOD}\n{GOOD}\n", message)
+    assert_file_is_refused(traceward, "rerank", model, tmp_path, f"{GOOD}\n{GOOD}\n", message)
 
 
-def _refused_file(traceward, command, model, tmp_path, content, message):
+def assert_file_is_refused(traceward, command, model, tmp_path, content, message):
+    """Exit code 2 with file and message on the standard error; the older output and the folder are unchanged."""
     path, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     path.write_text(content)
     output.write_text("the answers of yesterday\n")

@@ -13,6 +13,7 @@ from experiments.candidate_files import is_hugging_face, load_conversations, loa
 from experiments.cli import main
 from experiments.fit_claims import holds_claims, load_claims
 from experiments.model_card import write_model_card
+from experiments.models import ModelOptions, open_model
 from experiments.workspace import Workspace
 from irl.environments.countdown import Countdown
 from irl.evaluation.audit import Finding
@@ -147,8 +148,17 @@ def attack(folders, name, rng, tmp_path):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_all_kinds_load(folders, name):
-    load(folders / name)
+def test_undamaged_folders_of_all_kinds_load_and_score(folders, name):
+    options = {"base": folders / "causal"} if name == "adapters" else {}
+    options |= {"step_tokens": "a,b"} if name == "causal" else {}
+    scorer, loaded = open_model(ModelOptions(model=folders / name, **options)).scorer, load(folders / name)
+    assert scorer.spec == (loaded[0] if isinstance(loaded, tuple) else loaded).spec
+    texts = ("10 - 4 = 6 (left: 5 6 6)\n5 * 6 = 30 (left: 6 30)", "10 - 5 = 5 (left: 4 5 6)")
+    texts = ("1+1 = 2", "1+1 = 11") if name == "claims" else texts
+    candidates = tuple(Candidate(text=text) for text in texts)
+    found = scorer.answers([question_of(Candidates(id="hand-7", prompt="4 5 6 10", candidates=candidates), "row")])
+    assert np.isfinite(found.trace).all() and found.trace.shape == (2,), found.reasons
+    assert found.trace[0] != found.trace[1]
 
 
 @pytest.mark.parametrize("name", KINDS)

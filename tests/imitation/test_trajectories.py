@@ -4,6 +4,7 @@ import datasets
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from imitation.algorithms.bc import BC
 from imitation.data import rollout, serialize
 from imitation.data.types import Trajectory as TheirTrajectory
@@ -63,9 +64,19 @@ def test_ours_in_its_hands(tmp_path, rewards):
     assert np.float32 == ours.with_format("numpy")[0]["obs"].dtype
 
 
-def test_it_learns_from_ours(rollouts, tmp_path):
+def test_it_learns_the_same_from_ours(rollouts, tmp_path):
+    """Two updates on our file and two on its own end with the same weights."""
     serialize.save(tmp_path / "its", rollouts)
     write_imitation(tmp_path / "ours", read_trajectories(tmp_path / "its"))
     spaces = {"observation_space": gym.spaces.Box(-np.inf, np.inf, (4,)), "action_space": gym.spaces.Discrete(2)}
-    learner = BC(**spaces, demonstrations=serialize.load(tmp_path / "ours"), rng=np.random.default_rng(0))
-    learner.train(n_batches=2, progress_bar=False)
+
+    def weights(folder, n_batches):
+        torch.manual_seed(0)
+        learner = BC(**spaces, demonstrations=serialize.load(folder), rng=np.random.default_rng(0))
+        if n_batches:
+            learner.train(n_batches=n_batches, progress_bar=False)
+        return torch.nn.utils.parameters_to_vector(learner.policy.parameters()).detach().numpy()
+
+    ours = weights(tmp_path / "ours", 2)
+    np.testing.assert_array_equal(ours, weights(tmp_path / "its", 2))
+    assert np.abs(ours - weights(tmp_path / "ours", 0)).max() > 1e-4

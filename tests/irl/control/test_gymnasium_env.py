@@ -315,4 +315,5 @@ def test_threads_step_at_the_same_time():
             all_of_them.wait()  # raises unless the other three come too
             return super().step(action)
 
-    Lanes(Meeting, envs=4, seed=0, workers=4).step(np.zeros(4, int))
+    outcome, ended = Lanes(Meeting, envs=4, seed=0, workers=4).step(np.zeros(4, int))
+    assert outcome.reward.tolist() == [1.0] * 4 and not ended and not all_of_them.broken

@@ -91,7 +91,14 @@ def test_some_without_rewards():
 
 
 def test_the_right_spaces():
-    check_spaces([episode(), episode(5)], Box((2,)), Discrete(2))
+    fitting = [episode(), episode(5)]
+    check_spaces(fitting, Box((2,)), Discrete(2))
+    with pytest.raises(InputError, match="trajectory 2, observations"):  # every one is checked
+        check_spaces(
+            [*fitting, Trajectory(observations=OBSERVATIONS[:, :1], actions=ACTIONS, terminal=True)],
+            Box((2,)),
+            Discrete(2),
+        )
 
 
 @pytest.mark.parametrize(
