@@ -25,7 +25,7 @@ from reward_models.networks.soft_advantage import SoftAdvantageConfig
 
 VOCAB = number_tokenizer().get_vocab_size()
 TINY = DecoderConfig(vocab_size=VOCAB, num_layers=1, dim=16, num_heads=2, num_kv_heads=1, head_dim=8, hidden_dim=32)
-BRIEFLY = AdamW(total_steps=8)
+BRIEFLY = AdamW(warmup_steps=4, total_steps=8)
 BRIEF = Schedule(steps=8, log_every=2, save_every=4)
 
 config = Experiment(

@@ -8,6 +8,7 @@ import jax
 import optax
 from optax import contrib
 
+from irl.types import InputError
 from reward_models.ranges import Count, CountOrZero, Positive, Rate, Share, ShareBelowOne, Weight
 from reward_models.records import record
 
@@ -26,6 +27,9 @@ class AdamW:
     b2: ShareBelowOne = 0.98
     accumulate: Count = 1
     """Batches to an update."""
+
+    def __post_init__(self):
+        _check_warmup(self)
 
     def make(self) -> optax.GradientTransformation:
         inner = optax.adamw(_schedule(self), b2=self.b2, weight_decay=self.weight_decay, mask=_decays)
@@ -50,6 +54,9 @@ class Muon:
     accumulate: Count = 1
     """Batches to an update."""
 
+    def __post_init__(self):
+        _check_warmup(self)
+
     def make(self) -> optax.GradientTransformation:
         inner = contrib.muon(
             _schedule(self),
@@ -61,6 +68,13 @@ class Muon:
 
 
 Optimiser = AdamW | Muon
+
+
+def _check_warmup(config: Optimiser) -> None:
+    warmup, total = config.warmup_steps, config.total_steps
+    if warmup > total:
+        expected = f"expected at most {total}, its total_steps, got {warmup}"
+        raise InputError(f"{type(config).__name__}.warmup_steps: {expected}; lower warmup_steps or raise total_steps")
 
 
 def _accumulated(config: Optimiser, inner: optax.GradientTransformation) -> optax.GradientTransformation:

@@ -19,7 +19,7 @@ TOKENIZER = number_tokenizer()
 POLICY = DecoderConfig(vocab_size=TOKENIZER.get_vocab_size(), num_layers=1, dim=16, num_heads=2, num_kv_heads=1)
 ENVIRONMENT = ModChain(train_size=200)
 STAGE = FitOutcomeModel(
-    algorithm=BradleyTerry(optimiser=AdamW(learning_rate=3e-3, total_steps=40)),
+    algorithm=BradleyTerry(optimiser=AdamW(learning_rate=3e-3, warmup_steps=39, total_steps=40)),
     schedule=Schedule(steps=40),
     samples_per_problem=4,
     batch_size=16,

@@ -63,6 +63,11 @@ def refusal(tmp_path, monkeypatch, capsys):
             "--reward.warm_up.optimiser.learning_rate 1e400",
             "--reward.warm_up.optimiser.learning_rate: expected a finite number, got inf",
         ),
+        (
+            "smoke",
+            "--policy.algorithm.optimiser.total_steps 3",
+            "--policy.algorithm.optimiser.total_steps 3: AdamW.warmup_steps: expected at most 3, its total_steps, got",
+        ),
         ("smoke", "--search.settings.width 0", "--search.settings.width: expected at least 1, got 0"),
         ("smoke", "--search.settings.temperature 0", "--search.settings.temperature: expected at least 1e-06, got 0.0"),
         ("smoke", "--reward.negatives.temperatures", "--reward.negatives.temperatures: expected at least 1 values"),

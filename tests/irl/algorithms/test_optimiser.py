@@ -116,9 +116,19 @@ def rates_of(config, steps):
     return rates
 
 
+@EVERY
+def test_warm_up_longer_than_the_schedule_is_refused(kind):
+    message = (
+        rf"{kind.__name__}\.warmup_steps: expected at most 49, its total_steps, got 50; lower .* or raise total_st"
+    )
+    with pytest.raises(InputError, match=message):
+        kind(total_steps=49)
+    assert kind(total_steps=50).warmup_steps == 50
+
+
 @pytest.mark.parametrize("total", [1, 3])
-def test_warm_up_longer_than_the_run_is_cut_so_that_the_last_step_still_learns(total):
-    rates = rates_of(AdamW(learning_rate=0.5, warmup_steps=50, total_steps=total, weight_decay=0.0), 3)
+def test_warm_up_as_long_as_the_schedule_reaches_the_peak(total):
+    rates = rates_of(AdamW(learning_rate=0.5, warmup_steps=total, total_steps=total, weight_decay=0.0), 3)
     assert np.isfinite(rates).all() and max(rates) == pytest.approx(0.5, rel=1e-4)
 
 
