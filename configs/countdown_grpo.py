@@ -17,5 +17,5 @@ STEPS = 300
 config = replace(
     base,
     title="Game of 24: policy training on the learned reward",
-    improvement=ImprovePolicy(algorithm=grpo_for(STEPS), schedule=Schedule(steps=STEPS), looks=6),
+    improvement=ImprovePolicy(algorithm=grpo_for(STEPS), schedule=Schedule(steps=STEPS), evaluations=6),
 )

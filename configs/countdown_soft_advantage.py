@@ -29,7 +29,7 @@ config = replace(
         warm_up=Sft(optimiser=Muon(learning_rate=2.5e-3, total_steps=1800)),
         warm_up_schedule=Schedule(steps=1800),
         members=2,
-        looks=2,
+        evaluations=2,
     ),
     outcome_model=FitOutcomeModel(),
     improvement=ImprovePolicy(),

@@ -43,5 +43,5 @@ config = Experiment(
     ),
     outcome_model=None,
     search=BeamSearch(),
-    improvement=ImprovePolicy(algorithm=grpo_for(40), schedule=Schedule(steps=40), looks=2),
+    improvement=ImprovePolicy(algorithm=grpo_for(40), schedule=Schedule(steps=40), evaluations=2),
 )

@@ -58,7 +58,7 @@ config = Experiment(
         schedule=Schedule(steps=4, log_every=1, save_every=2),
         prompts_per_step=4,
         demonstration_rows=4,
-        looks=2,
+        evaluations=2,
         samples=4,
     ),
 )

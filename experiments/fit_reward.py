@@ -7,7 +7,7 @@
        Negatives of earlier rounds stay (replay). A step that was demonstrated is never a negative.
     3. Members: the whole is done `members` times from other starts, and the mean of their scores is the reward.
 
-No answer and no verifier is looked at, here or in choosing the checkpoint: the last one is taken.
+No answer and no verifier is used, here or in choosing the checkpoint: the last one is taken.
 """
 
 import time
@@ -29,7 +29,7 @@ from irl.policies.language_model import LanguageModel
 from irl.traces.encode import EncodedTrace, Encoder
 from irl.traces.pipeline import ArraySource, Source, Together
 from irl.traces.scoring import TextScorer
-from irl.train import Schedule, check_looks, train
+from irl.train import Schedule, check_evaluations, train
 from irl.types import InputError
 from reward_models.networks.base import Network, Params
 from reward_models.networks.critic import CriticConfig
@@ -40,7 +40,7 @@ from reward_models.records import record
 from reward_models.types import PairBatch
 
 Observe = Callable[[int, TextScorer], None]
-Look = Callable[[int, Params], None]
+Evaluate = Callable[[int, Params], None]
 RewardConfig = SoftAdvantageConfig | CriticConfig | EnsembleConfig
 
 
@@ -68,16 +68,16 @@ class FitReward:
     short: Tokens = 40
     """Windows of up to this many tokens are short."""
 
-    looks: Few = 4
+    evaluations: Few = 4
     """How often reranking is measured during the likelihood phase of a member, for the report."""
 
     def __post_init__(self):
-        check_looks("FitReward", self.looks, self.warm_up_schedule)
+        check_evaluations("FitReward", self.evaluations, self.warm_up_schedule)
 
     def run(
         self, workspace: Workspace, policy: LanguageModel, name: str = "model", observe: Observe = lambda *_: None
     ) -> Params:
-        """Learn the reward, or read back a finished one. `observe(step, scorer)` may look at it on the way."""
+        """Learn the reward, or read back a finished one. `observe(step, scorer)` may evaluate it on the way."""
         done = workspace.load_model(name)
         if done is not None:
             return done.params
@@ -108,17 +108,17 @@ class FitReward:
         """The parameters of the next member after likelihood and rounds."""
         stage = f"reward-{len(before) + 1}"
 
-        def look(steps: int, params: Params) -> None:
+        def evaluate(steps: int, params: Params) -> None:
             each = self.warm_up_schedule.steps + self.rounds * self.round_schedule.steps
             observe(len(before) * each + steps, _scorer(workspace, *self._together([*before, params])))
 
-        params = self._likelihood(workspace, rows, stage, look)
+        params = self._likelihood(workspace, rows, stage, evaluate)
         if self.rounds:
-            params = self._all_rounds(workspace, policy, params, traces, rows, stage, look)
+            params = self._all_rounds(workspace, policy, params, traces, rows, stage, evaluate)
         return params
 
     def _all_rounds(
-        self, workspace: Workspace, policy: LanguageModel, params: Params, traces, rows, stage: str, look: Look
+        self, workspace: Workspace, policy: LanguageModel, params: Params, traces, rows, stage: str, evaluate: Evaluate
     ) -> Params:
         """The parameters after every round of negatives."""
         negatives = self.negatives
@@ -132,10 +132,10 @@ class FitReward:
             new += negatives.hard_pairs(workspace, scorer, pool, number)
             params = self._round(workspace, params, old + new, number, stage)
             old = old + new if negatives.replay else []
-            look(self.warm_up_schedule.steps + (number + 1) * self.round_schedule.steps, params)
+            evaluate(self.warm_up_schedule.steps + (number + 1) * self.round_schedule.steps, params)
         return params
 
-    def _likelihood(self, workspace: Workspace, rows: Sequence[EncodedTrace], stage: str, look: Look) -> Params:
+    def _likelihood(self, workspace: Workspace, rows: Sequence[EncodedTrace], stage: str, evaluate: Evaluate) -> Params:
         """Parameters whose trunk has learned to write the demonstrated steps."""
         packed = workspace.encoder.pack(rows, self.row_length, option="reward.row_length")
         steps, seconds = self.warm_up_schedule.steps, 0.0
@@ -150,9 +150,9 @@ class FitReward:
             of=f"rows of {len(rows)} demonstrated steps",
             option="reward.warm_up_rows",
         )
-        for number in range(1, self.looks + 1):
-            part, begun = replace(self.warm_up_schedule, steps=steps * number // self.looks), time.perf_counter()
-            what = f"{stage}: likelihood of {len(rows)} steps {number}/{self.looks}"
+        for number in range(1, self.evaluations + 1):
+            part, begun = replace(self.warm_up_schedule, steps=steps * number // self.evaluations), time.perf_counter()
+            what = f"{stage}: likelihood of {len(rows)} steps {number}/{self.evaluations}"
             with workspace.progress(what, part.steps) as advance:
                 state = train(
                     algorithm,
@@ -165,7 +165,7 @@ class FitReward:
                 )
             seconds += time.perf_counter() - begun
             params = self.network.with_trunk(fresh, jax.device_get(state.params))
-            look(part.steps, params)
+            evaluate(part.steps, params)
         tokens = int(steps * self.warm_up_rows * np.mean((packed.segment > 0).sum(1)))
         note = "useful tokens, compilation and checkpoints included; bounded by matrix products of the feed-forward"
         if whole:

@@ -1,4 +1,4 @@
-"""Stage: train the policy on the learned reward (GRPO). No answer and no verifier is looked at in training."""
+"""Stage: train the policy on the learned reward (GRPO). No answer and no verifier is used in training."""
 
 import time
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import numpy as np
 from experiments.demonstrations import Demonstrations, encode_traces
 from experiments.rerank_pool import verify_pool
 from experiments.sampling import pad_prompts, sample_texts
-from experiments.stage_records import Improvement, PolicyLook
+from experiments.stage_records import Improvement, PolicyEvaluation
 from experiments.workspace import Workspace
 from irl.algorithms.grpo import Grpo, GrpoBatch, GrpoState
 from irl.algorithms.optimiser import AdamW
@@ -24,7 +24,7 @@ from irl.policies.rollouts import newline_tokens, traces_of_samples
 from irl.traces.pipeline import ArraySource, Json
 from irl.traces.scoring import TextScorer
 from irl.traces.tokenize import END
-from irl.train import Schedule, check_looks, train
+from irl.train import Schedule, check_evaluations, train
 from reward_models.ranges import Few, PositiveShare, Rows, Size
 from reward_models.records import record
 from reward_models.types import ScoreSpec
@@ -115,13 +115,13 @@ class ImprovePolicy:
     demonstration_rows: Size = 8
     level: PositiveShare = 0.1
     """A trace that scores better than this share of demonstrations is as good as any."""
-    looks: Few = 4
+    evaluations: Few = 4
     """How often pass@1 is measured on the way, for the report."""
     samples: Rows = 32
-    """Per test problem and look."""
+    """Per test problem and evaluation."""
 
     def __post_init__(self):
-        check_looks("ImprovePolicy", self.looks, self.schedule)
+        check_evaluations("ImprovePolicy", self.evaluations, self.schedule)
 
     def run(self, workspace: Workspace, policy: LanguageModel, scorer: TextScorer) -> dict[str, Any]:
         saved = workspace.read_stage("improvement.json", Improvement)
@@ -130,10 +130,10 @@ class ImprovePolicy:
         source = Rollouts(workspace, policy, scorer, self)
         algorithm = self.algorithm.make(policy.config, policy.params)
         checkpoints, begun = workspace.checkpoints("improved-policy"), time.perf_counter()
-        looks = [self._look(workspace, policy, source, 0)]
-        for number in range(1, self.looks + 1):
-            part = replace(self.schedule, steps=self.schedule.steps * number // self.looks)
-            with workspace.progress(f"policy on the learned reward {number}/{self.looks}", part.steps) as advance:
+        evaluations = [self._evaluate(workspace, policy, source, 0)]
+        for number in range(1, self.evaluations + 1):
+            part = replace(self.schedule, steps=self.schedule.steps * number // self.evaluations)
+            with workspace.progress(f"policy on the learned reward {number}/{self.evaluations}", part.steps) as advance:
                 state = train(
                     algorithm,
                     source,
@@ -143,19 +143,19 @@ class ImprovePolicy:
                     record=partial(workspace.record, "improved-policy"),
                     advance=advance,
                 )
-            looks.append(self._look(workspace, policy._replace(params=state.params), source, part.steps))
-        workspace.say(f"policy training: {time.perf_counter() - begun:.0f} s with {self.looks} looks")
+            evaluations.append(self._evaluate(workspace, policy._replace(params=state.params), source, part.steps))
+        workspace.say(f"policy training: {time.perf_counter() - begun:.0f} s with {self.evaluations} evaluations")
         spec = ScoreSpec("reward", "sum", scorer.spec.information)
         about = "maximum likelihood on expert traces, then GRPO on the learned reward"
         workspace.save_model("improved-policy", policy.config, jax.device_get(state.params), spec, trained_on=about)
-        result = _result(looks, scorer.spec.information)
+        result = _result(evaluations, scorer.spec.information)
         workspace.write_json("improvement.json", result)
         return result
 
-    def _look(self, workspace: Workspace, policy: LanguageModel, source: Rollouts, step: int) -> dict[str, Any]:
+    def _evaluate(self, workspace: Workspace, policy: LanguageModel, source: Rollouts, step: int) -> dict[str, Any]:
         """Gold and proxy of the policy as it is, on test problems: to report, never to choose."""
-        name = f"improvement-look-{step}"
-        kept = workspace.read_stage(f"samples/{name}.json", PolicyLook)
+        name = f"improvement-look-{step}"  # also the seed of the samples: another name would change the results
+        kept = workspace.read_stage(f"samples/{name}.json", PolicyEvaluation)
         if kept is not None:
             return kept
         problems = workspace.environment.problems("test")
@@ -164,23 +164,23 @@ class ImprovePolicy:
         proxy = source.reward_of(prompts, [text for texts in pool.texts for text in texts])
         gold = verify_pool(workspace, problems, pool).mean(axis=1)
         last = workspace.read_metric("improved-policy", "kl", step)
-        look = {"step": step, "gold": gold.tolist(), "proxy": float(proxy.mean()), "proxy_std": float(proxy.std())}
-        look["kl"] = last if step else 0.0
-        workspace.write_json(f"samples/{name}.json", look)
-        return look
+        evaluation = {"step": step, "gold": gold.tolist(), "proxy": float(proxy.mean())}
+        evaluation |= {"proxy_std": float(proxy.std()), "kl": last if step else 0.0}
+        workspace.write_json(f"samples/{name}.json", evaluation)
+        return evaluation
 
 
-def _result(looks: list[dict[str, Any]], information: str) -> dict[str, Any]:
-    intervals = [bootstrap_interval(np.array(look["gold"])) for look in looks]
-    steps = [look["step"] for look in looks]
+def _result(evaluations: list[dict[str, Any]], information: str) -> dict[str, Any]:
+    intervals = [bootstrap_interval(np.array(evaluation["gold"])) for evaluation in evaluations]
+    steps = [evaluation["step"] for evaluation in evaluations]
     gold, low, high = (list(map(float, column)) for column in zip(*intervals, strict=True))
-    start, end = np.array(looks[0]["gold"]), np.array(looks[-1]["gold"])
+    start, end = np.array(evaluations[0]["gold"]), np.array(evaluations[-1]["gold"])
     gain = paired_bootstrap_difference(end, start)
     note = f"from {start.mean():.3f}; gain {gain.mean:.3f} [{gain.low:.3f}, {gain.high:.3f}], paired over problems"
     line = {"name": "policy", "role": "learned", "x": steps, "y": gold, "low": low, "high": high}
-    curve = {"name": "policy training", "kl": [look["kl"] for look in looks], "gold": gold}
-    scale = max(looks[0]["proxy_std"], 1e-9)
-    proxy = [(look["proxy"] - looks[0]["proxy"]) / scale for look in looks]
+    curve = {"name": "policy training", "kl": [evaluation["kl"] for evaluation in evaluations], "gold": gold}
+    scale = max(evaluations[0]["proxy_std"], 1e-9)
+    proxy = [(evaluation["proxy"] - evaluations[0]["proxy"]) / scale for evaluation in evaluations]
     row = {"name": "pass@1 after training on the learned reward", "value": gold[-1], "low": low[-1], "high": high[-1]}
     panel = {"name": "policy on the learned reward", "x_label": "GRPO step", "y_label": "pass@1", "series": [line]}
     return {

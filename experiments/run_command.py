@@ -128,7 +128,7 @@ def _execute(path: Path, loader: Loader, module: ModuleType) -> None:
 
 def read_config(path: Path) -> Run:
     """A config.json as a run writes it."""
-    return _run(decode(read_json(path), CONFIG_CLASSES, f"{path}: config"), path)
+    return _run(decode(_renamed(read_json(path)), CONFIG_CLASSES, f"{path}: config"), path)
 
 
 def _run(config: Any, path: Path) -> Run:
@@ -252,11 +252,20 @@ def _run_in(config: Path) -> dict[str, Any] | None:
     Raises InputError for a file that cannot be read.
     """
     try:
-        found = read_json(config) if config.exists() else None
+        found = _renamed(read_json(config)) if config.exists() else None
     except InputError as error:
         raise InputError(f"{error}; restore it, delete it, or take another --output") from None
     kinds = {kind.__name__ for kind in RUNS}
     return found if isinstance(found, dict) and found.get("class") in kinds else None
+
+
+def _renamed(config: Any) -> Any:
+    """A config.json with the current name of a field that older runs wrote as `looks`."""
+    stages = [stage for stage in config.values() if isinstance(stage, dict)] if isinstance(config, dict) else []
+    for stage in stages:
+        if stage.get("class") in ("FitReward", "ImprovePolicy") and "looks" in stage and "evaluations" not in stage:
+            stage["evaluations"] = stage.pop("looks")
+    return config
 
 
 def _first_difference(before: Any, now: Any, where: str) -> str | None:

@@ -39,7 +39,7 @@ class Improvement:
 
 
 @record
-class PolicyLook:
+class PolicyEvaluation:
     """samples/improvement-look-STEP.json: the policy in training on test problems."""
 
     step: Count
@@ -50,7 +50,7 @@ class PolicyLook:
 
 
 @record
-class RewardLook:
+class RewardEvaluation:
     """train_time/reward-STEP.json: the reward in training on test problems."""
 
     step: Count

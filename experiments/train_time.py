@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.rerank_pool import score_pool, verify_pool
 from experiments.sampling import TextSamples
-from experiments.stage_records import RewardLook
+from experiments.stage_records import RewardEvaluation
 from experiments.workspace import Workspace
 from irl.evaluation.estimators import best_of_k, bootstrap_interval, pass_at_k
 from irl.traces.scoring import TextScorer
@@ -28,7 +28,7 @@ class RewardCurve:
     def observe(self, step: int, scorer: TextScorer) -> None:
         """Measure and keep; a step that was measured before is not measured again."""
         name = f"train_time/reward-{step:06d}.json"
-        if self.workspace.read_stage(name, RewardLook) is not None:
+        if self.workspace.read_stage(name, RewardEvaluation) is not None:
             return
         n = min(self.samples, len(self.pool.texts[0]))
         texts = [row[:n] for row in self.pool.texts]
@@ -46,14 +46,14 @@ class RewardCurve:
         """The report's train-time curve."""
         folder = self.workspace.folder / "train_time"
         names = [f"train_time/{path.name}" for path in sorted(folder.glob("reward-*.json"))]
-        read = partial(self.workspace.read_stage, kind=RewardLook, otherwise="left out of the report")
-        looks = [look for look in map(read, names) if look is not None]
-        if not looks:
+        read = partial(self.workspace.read_stage, kind=RewardEvaluation, otherwise="left out of the report")
+        evaluations = [evaluation for evaluation in map(read, names) if evaluation is not None]
+        if not evaluations:
             return []
         series = []
-        for name in looks[0]["accuracy"]:
-            mean, low, high = np.array([look["accuracy"][name] for look in looks]).T.tolist()
+        for name in evaluations[0]["accuracy"]:
+            mean, low, high = np.array([evaluation["accuracy"][name] for evaluation in evaluations]).T.tolist()
             role = "baseline" if name == "pass@1" else "learned"
-            steps = [look["step"] for look in looks]
+            steps = [evaluation["step"] for evaluation in evaluations]
             series.append({"name": name, "role": role, "x": steps, "y": mean, "low": low, "high": high})
         return [{"name": "reward in training", "x_label": "training step", "y_label": "accuracy", "series": series}]

@@ -26,17 +26,18 @@ Record = Callable[[int, Mapping[str, float]], None]
 
 @record
 class Schedule:
-    """How long to train, and how often to look and to save."""
+    """How long to train, and how often to log and to save."""
 
     steps: Count
     log_every: Count = 10
     save_every: Count = 100
 
 
-def check_looks(stage: str, looks: int, schedule: Schedule) -> None:
+def check_evaluations(stage: str, evaluations: int, schedule: Schedule) -> None:
     """Raises InputError if a stage is to be evaluated more often than it has training steps."""
-    if looks > schedule.steps:
-        raise InputError(f"{stage}.looks: expected at most {schedule.steps}, the steps of its schedule, got {looks}")
+    if evaluations > schedule.steps:
+        expected = f"expected at most {schedule.steps}, the steps of its schedule"
+        raise InputError(f"{stage}.evaluations: {expected}, got {evaluations}")
 
 
 def train(

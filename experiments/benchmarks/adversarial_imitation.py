@@ -5,7 +5,7 @@
 FOLDER holds make_expert.py and adversarial_variants.py of the peer's side, PYTHON has imitation, seals and torch. The
 peer trains an expert and writes its demonstrations, which both sides learn from: 8 environments, 256 steps a round,
 65 rounds (133,120 steps). *Cold* is from the start of a process to the trained policy: imports, compilation. *Warm* is
-training alone: ours is a second training in the same process, the peer's without its imports and its looks at the
+training alone: ours is a second training in the same process, the peer's without its imports and its evaluations of the
 policy. Ours (adversarial_side.py) is repeated with 16 seeds side by side, and its cold start in a second process, which
 finds the first one's compiled programs (compilation_cache.py).
 """
@@ -60,10 +60,10 @@ def _compare(options: Options, place: Path, game: str) -> None:
     for seed in options.seeds:
         flags = f"--variant {PEER[game]} --n-steps {TIME} --gen-buf {ENVS * TIME} --steps {STEPS} --seed {seed}"
         theirs = peer_line(options.peer_python, place, "adversarial_variants.py", *flags.split())
-        looks = len(theirs["curve"]) * 16 / theirs["eval"]["n"] * theirs["eval"]["wall_s"]
-        cold = theirs["total_wall_s"] - theirs["eval"]["wall_s"] - looks
+        evaluations = len(theirs["curve"]) * 16 / theirs["eval"]["n"] * theirs["eval"]["wall_s"]
+        cold = theirs["total_wall_s"] - theirs["eval"]["wall_s"] - evaluations
         mine = _ours(game, place / "expert" / "rollouts", seed, options.many)
-        rows.append((cold, theirs["train_wall_s"] - looks, theirs["eval"]["mean"], mine))
+        rows.append((cold, theirs["train_wall_s"] - evaluations, theirs["eval"]["mean"], mine))
     print(f"\n{game}: {STEPS} steps       cold, s   warm, s   steps/s warm   return")
     for seed, (cold, warm, earned, mine) in zip(options.seeds, rows, strict=True):
         print(f"imitation, seed {seed}          {cold:8.2f}  {warm:8.2f}  {STEPS / warm:12,.0f}   {earned:.1f}")

@@ -70,8 +70,8 @@ def _compare(peer: Path, place: Path, name: str, seeds: tuple[int, ...]) -> None
     rows = []
     for seed in seeds:
         theirs = peer_line(peer, place, PEER[name], "--seed", str(seed))
-        looks = sum(theirs[look]["wall_s"] for look in ("before", "eval", "expert") if look in theirs)
-        cold, warm = theirs["total_wall_s"] - looks, theirs["train_wall_s"] + theirs.get("fit_s", 0.0)
+        evaluations = sum(theirs[part]["wall_s"] for part in ("before", "eval", "expert") if part in theirs)
+        cold, warm = theirs["total_wall_s"] - evaluations, theirs["train_wall_s"] + theirs.get("fit_s", 0.0)
         called = [sys.executable, "-m", "experiments.benchmarks.imitators", "--child", name, "--seed", str(seed)]
         called += ["--demonstrations", str(place / "expert" / "rollouts")]
         printed = subprocess.run(called, capture_output=True, text=True, check=True).stdout

@@ -46,8 +46,12 @@ def refusal(tmp_path, monkeypatch, capsys):
         ("smoke", "--policy.schedule.save_every 0", "--policy.schedule.save_every: expected at least 1, got 0"),
         ("smoke", "--policy.schedule.log_every 0", "--policy.schedule.log_every: expected at least 1, got 0"),
         ("smoke", "--reward.round_schedule.steps 0", "--reward.round_schedule.steps: expected at least 1, got 0"),
-        ("smoke", "--reward.looks 9", "--reward.looks: expected at most 8, the steps of its schedule, got 9"),
-        ("smoke", "--improvement.looks 0", "--improvement.looks: expected at least 1, got 0"),
+        (
+            "smoke",
+            "--reward.evaluations 9",
+            "--reward.evaluations: expected at most 8, the steps of its schedule, got 9",
+        ),
+        ("smoke", "--improvement.evaluations 0", "--improvement.evaluations: expected at least 1, got 0"),
         (
             "smoke",
             "--policy.algorithm.optimiser.learning_rate nan",
@@ -171,9 +175,7 @@ def test_a_number_that_may_be_none_is_an_option():
 
 def test_an_option_that_leaves_another_field_out_of_range_is_named_too():
     option = ["--reward.warm_up_schedule.steps", "2"]
-    message = (
-        r"--reward\.warm_up_schedule\.steps 2: FitReward\.looks: expected at most 2, the steps of its schedule, got 4"
-    )
+    message = r"--reward\.warm_up_schedule\.steps 2: FitReward\.evaluations: expected at most 2, the steps of its sched"
     with pytest.raises(InputError, match=message):
         override(load_config("quickstart"), [*option, "--title", "x"])
 

@@ -295,8 +295,8 @@ SMALL = {
     DecoderConfig: {"num_layers": 1, "dim": 16, "num_heads": 2, "num_kv_heads": 1, "head_dim": 8, "hidden_dim": 32},
     Negatives: {"resets": 32, "temperatures": (1.0,), "samples_per_problem": 1, "sampled": 16},
     FitPolicy: {"batch_size": 4},
-    FitReward: {"batch_size": 8, "warm_up_rows": 4, "rounds": 1, "looks": 1},
-    ImprovePolicy: {"looks": 1},
+    FitReward: {"batch_size": 8, "warm_up_rows": 4, "rounds": 1, "evaluations": 1},
+    ImprovePolicy: {"evaluations": 1},
     Countdown: {"held_out": 1250},
 }
 
@@ -325,9 +325,9 @@ def stages(tmp_path_factory, careless_compilation):
     def reward(config):
         learned, folder = policy(without_reward(config))
         shared = workspace(config, shutil.copytree(folder, tmp_path_factory.mktemp("run") / "run"))
-        looks = []
-        params = config.reward.run(shared, learned, observe=lambda step, scorer: looks.append((step, scorer)))
-        return shared, params, looks
+        evaluations = []
+        params = config.reward.run(shared, learned, observe=lambda step, scorer: evaluations.append((step, scorer)))
+        return shared, params, evaluations
 
     def workspace(config, folder=None):
         encoder = Encoder(number_tokenizer(), config.encoding.max_length, config.encoding.max_steps)
@@ -353,7 +353,7 @@ def test_config_can_be_stepped(config_file, stages):
     """
     assert len(jax.devices()) == 4
     config = shrunk(load_config(config_file.stem))
-    workspace, params, looks = stages(config)
+    workspace, params, evaluations = stages(config)
     metrics = last_metrics(workspace.folder)
     parts = ["likelihood", *(f"round-{number + 1}" for number in range(config.reward.rounds))]
     stages_of_reward = [f"reward-{member + 1}-{part}" for member in range(config.reward.members) for part in parts]
@@ -367,7 +367,7 @@ def test_config_can_be_stepped(config_file, stages):
     for given, kept in zip(jax.tree.leaves(params), jax.tree.leaves(saved.params), strict=True):
         np.testing.assert_array_equal(given, kept)
     expert = config.environment.expert(config.environment.problems("train")[0], np.random.default_rng(0))
-    steps, scorer = [step for step, _ in looks], looks[-1][1]
+    steps, scorer = [step for step, _ in evaluations], evaluations[-1][1]
     assert steps == [2 * (number + 1) for number in range(members * len(parts))]
     found = scorer([expert.prompt], [expert.text])
     assert np.isfinite(found.trace).all() and len(found.steps[0]) == len(expert.steps)

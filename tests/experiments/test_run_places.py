@@ -1,6 +1,7 @@
 """The folder of a run: one process at a time, places that cannot be written, configs that cannot be read."""
 
 import errno
+import json
 import os
 import re
 import subprocess
@@ -154,6 +155,22 @@ def test_something_in_the_way_inside_a_run(traceward, tmp_path, name):
     code, err = traceward("run", "smoke", "--output", tmp_path / "run")
     assert code == 2 and "Traceback" not in err, err
     assert f"traceward: {way}" in err, err
+
+
+def test_a_run_with_the_former_name_of_a_field_is_resumed(traceward, trained, tmp_path):
+    """`evaluations` was `looks`."""
+    folder = tmp_path / "run"
+    assert traceward("run", "smoke", "--output", folder)[0] == 0
+    written = folder / "config.json"
+    config = json.loads(written.read_text())
+    for stage in ("reward", "improvement"):
+        config[stage]["looks"] = config[stage].pop("evaluations")
+    written.write_text(json.dumps(config))
+    assert "going on with the run" in traceward("run", "smoke", "--output", folder)[1]
+    assert "going on with the run" in traceward("run", written, "--output", folder)[1]
+    assert trained[0][0] == trained[1][0] == trained[2][0]
+    code, err = traceward("run", "smoke", "--output", folder, "--improvement.evaluations", "4")
+    assert code == 2 and "config.improvement.evaluations was 2, is 4" in err, err
 
 
 # ------------------------------------------------------------------------------------- config files

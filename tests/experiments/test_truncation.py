@@ -41,7 +41,7 @@ def stage(network, **changes):
         warm_up=Sft(optimiser=AdamW(learning_rate=1e-2, total_steps=STEPS)),
         warm_up_schedule=Schedule(steps=STEPS),
         warm_up_rows=16,
-        looks=1,
+        evaluations=1,
         **changes,
     )
 

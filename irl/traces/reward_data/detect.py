@@ -34,7 +34,7 @@ class Format(NamedTuple):
     columns: frozenset[str]
     read: Callable[[Row, str], Record | Sequence[Record]]
     """From a row and the identifier of a row without one."""
-    looks: Callable[[Row], bool] | None = None
+    matches: Callable[[Row], bool] | None = None
     """The check that distinguishes it from a format with the same columns."""
     named_only: bool = False
     """Another reading of the rows of a detected format."""
@@ -115,14 +115,14 @@ def _matching(row: Row) -> list[str]:
     fitting = {
         name: form
         for name, form in FORMATS.items()
-        if not form.named_only and form.columns <= row.keys() and (form.looks is None or form.looks(row))
+        if not form.named_only and form.columns <= row.keys() and (form.matches is None or form.matches(row))
     }
     return [name for name, form in fitting.items() if not any(_goes_before(o, form) for o in fitting.values())]
 
 
 def _goes_before(one: Format, other: Format) -> bool:
     same = one.columns == other.columns
-    return one.columns > other.columns or (same and one.looks is not None and other.looks is None)
+    return one.columns > other.columns or (same and one.matches is not None and other.matches is None)
 
 
 def _only_prompts(rows: Iterable[Row]) -> str:
