@@ -19,9 +19,9 @@ import numpy as np
 
 from experiments.arenas import Arena, OfGymnasium, PureJax, Rounds, of_seed
 from experiments.expert import Demonstrated, DemonstrationFile, PushingExpert, TrainedExpert
+from experiments.finish import finish_run
 from experiments.frame_strip import Record, reading
 from experiments.imitation_rows import DEMONSTRATIONS, Row, learning_curves, retrained_row, return_rows, reward_rows
-from experiments.report import write_report
 from experiments.run_folder import RunFolder
 from experiments.true_rewards import TRUE_REWARDS
 from irl.control import adversarial, dagger
@@ -295,15 +295,10 @@ def _finish(
         "command": command,
         "information": DEMONSTRATIONS,
         "seeds": list(range(config.seeds)),
-        "created": time.strftime("%Y-%m-%d %H:%M"),
         "environment": config.environment.id,
         "headline": headline,
         "train_time": learning_curves(run, config.envs * config.time),
         "frames": frames,
         "throughput": run.throughput,
     }
-    run.write_json("report.json", report)
-    page = write_report(run.folder)
-    run.show(headline)
-    run.say(f"{seconds:.0f} s; report: {page}")
-    return page
+    return finish_run(run, report, seconds)

@@ -17,7 +17,8 @@ import numpy as np
 
 from experiments.arenas import InGraph, PureJax, Rounds, random_agent
 from experiments.comparison_rows import PREFERENCES, TRUE, Row, correlation_rows, curves, return_rows
-from experiments.report import result_row, write_report
+from experiments.finish import finish_run
+from experiments.report import result_row
 from experiments.run_folder import RunFolder
 from irl.control.agent import Agent
 from irl.control.gatherers import Gatherer, Synthetic, from_command_line, from_files
@@ -182,14 +183,9 @@ def _finish(config: LearnFromComparisons, run: RunFolder, headline: list[Row], c
         "command": command,
         "information": PREFERENCES,
         "seeds": list(range(config.seeds)),
-        "created": time.strftime("%Y-%m-%d %H:%M"),
         "environment": config.environment.id,
         "headline": headline,
         "train_time": curves(run, STAGE, {TRUTH: "oracle", FRESH: "baseline"}, config.envs * config.time),
         "throughput": run.throughput,
     }
-    run.write_json("report.json", report)
-    page = write_report(run.folder)
-    run.show(headline)
-    run.say(f"{seconds:.0f} s; report: {page}")
-    return page
+    return finish_run(run, report, seconds)

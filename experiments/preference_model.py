@@ -16,12 +16,12 @@ import jax
 import numpy as np
 
 from experiments.adapters import Adapters, begin_adapters
+from experiments.finish import finish_run
 from experiments.fit_trunk import FitTrunk
 from experiments.model_card import write_model_card
 from experiments.overlap import Overlap, overlap_rows, say_overlaps
 from experiments.pair_data import Pair, PairFiles
 from experiments.pair_evaluation import Gaps, Row, pair_rows, reliability_panel
-from experiments.report import write_report
 from experiments.run_folder import RunFolder
 from experiments.text_model import Base, TextModel, encode_fitting
 from experiments.truncation import Written, truncation_finding, truncation_record
@@ -230,16 +230,9 @@ def _finish(
         "command": command,
         "information": "preferences",
         "seeds": list(config.seeds),
-        "created": time.strftime("%Y-%m-%d %H:%M"),
         "headline": headline,
         "train_time": panels,
         "audit": [audit],
         "overlaps": overlap_rows(overlaps),
     }
-    run.write_json("report.json", report)
-    page = write_report(run.folder)
-    run.show(headline)
-    for warning in audit["warnings"]:
-        run.say(f"warning: {warning}")
-    run.say(f"{seconds:.0f} s; report: {page}")
-    return page
+    return finish_run(run, report, seconds)

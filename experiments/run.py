@@ -9,13 +9,13 @@ from typing import Any
 
 from experiments.beam_search import BeamSearch
 from experiments.demonstrations import of_file
+from experiments.finish import finish_run
 from experiments.fit_outcome_model import FitOutcomeModel
 from experiments.fit_policy import FitPolicy
 from experiments.fit_reward import FitReward
 from experiments.improve_policy import ImprovePolicy
 from experiments.model_card import write_model_card
 from experiments.overlap import Overlap, overlap_rows, say_overlaps
-from experiments.report import write_report
 from experiments.report_records import Throughput
 from experiments.rerank_pool import RerankPool
 from experiments.sampling import sample_texts
@@ -91,7 +91,8 @@ def run_experiment(config: Experiment, folder: Path, command: str) -> Path:
         report["train_time"] = report["train_time"] + improved["train_time"]
         report["gold_proxy"] = report["gold_proxy"] + improved["gold_proxy"]
         report["headline"] = report["headline"] + improved["headline"]
-    return finish(workspace, report, time.perf_counter() - begun)
+    report["throughput"] = throughput_rows(workspace)
+    return finish_run(workspace, report, time.perf_counter() - begun)
 
 
 def demonstration_overlaps(config: Experiment, workspace: Workspace) -> list[Overlap]:
@@ -116,17 +117,8 @@ def _undefined_as_nan(finding: dict[str, Any]) -> dict[str, Any]:
     return {key: math.nan if value is None else value for key, value in finding.items()}
 
 
-def finish(workspace: Workspace, report: dict[str, Any], seconds: float) -> Path:
-    """Write report.json and report.html, and show the headline on the screen."""
-    report["created"] = time.strftime("%Y-%m-%d %H:%M")
+def throughput_rows(workspace: Workspace) -> list[dict[str, Any]]:
+    """What the stages have measured, in this process or before."""
     read = partial(workspace.read_stage, kind=Throughput, otherwise="left out of the report")
     names = [f"throughput/{path.name}" for path in sorted(workspace.folder.glob("throughput/*.json"))]
-    report["throughput"] = [row for row in map(read, names) if row is not None]
-    workspace.write_json("report.json", report)
-    page = write_report(workspace.folder)
-    workspace.show(report["headline"] + report.get("search", []))
-    for entry in report.get("audit", []):
-        for sentence in entry["warnings"]:
-            workspace.say(f"warning: {sentence}")
-    workspace.say(f"{seconds:.0f} s; report: {page}")
-    return page
+    return [row for row in map(read, names) if row is not None]

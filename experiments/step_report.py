@@ -1,12 +1,11 @@
 """The end of a run that scores steps: model cards, report.json, the page, and the headline on the screen."""
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from experiments.finish import finish_run
 from experiments.model_card import write_model_card
 from experiments.overlap import Overlap, overlap_rows
-from experiments.report import write_report
 from experiments.run_folder import RunFolder
 from experiments.step_evaluation import Row
 from experiments.truncation import truncation_record
@@ -36,22 +35,13 @@ def finish_steps(
     audits = [truncation_record(name, finding) for name, finding in truncation.items()]
     for model in models:
         write_model_card(model, findings, trained_on=trained_on, overlaps=overlaps)
-    run.write_json(
-        "report.json",
-        {
-            "title": title,
-            "command": command,
-            "information": information,
-            "seeds": list(seeds),
-            "created": time.strftime("%Y-%m-%d %H:%M"),
-            "headline": headline,
-            "audit": audits,
-            "overlaps": overlap_rows(overlaps),
-        },
-    )
-    page = write_report(run.folder)
-    run.show(headline)
-    for warning in (sentence for each in audits for sentence in each["warnings"]):
-        run.say(f"warning: {warning}")
-    run.say(f"{seconds:.0f} s; report: {page}")
-    return page
+    report = {
+        "title": title,
+        "command": command,
+        "information": information,
+        "seeds": list(seeds),
+        "headline": headline,
+        "audit": audits,
+        "overlaps": overlap_rows(overlaps),
+    }
+    return finish_run(run, report, seconds)

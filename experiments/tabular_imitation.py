@@ -25,7 +25,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from experiments.report import result_row, write_report
+from experiments.finish import finish_run
+from experiments.report import result_row
 from experiments.run_folder import RunFolder
 from irl.algorithms.base import Algorithm
 from irl.control.environments.cliff_world import CliffWorld
@@ -233,13 +234,8 @@ def _finish(
         "command": command,
         "information": INFORMATION,
         "seeds": list(range(config.seeds)),
-        "created": time.strftime("%Y-%m-%d %H:%M"),
         "environment": type(config.world).__name__,
         "headline": headline,
         "maps": maps,
     }
-    run.write_json("report.json", report)
-    page = write_report(run.folder)
-    run.show(headline)
-    run.say(f"{seconds:.0f} s; report: {page}")
-    return page
+    return finish_run(run, report, seconds)

@@ -161,6 +161,26 @@ def _verified(folder: Path, name: str, manifest: Manifest) -> bytes:
 
 
 @contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Where to create a folder in a foreign format; it becomes `folder` at the end, or is removed after an error.
+
+    Raises:
+        ModelFolderError: `folder` exists, its content cannot be written in this format, or the disk refuses it.
+    """
+    if folder.exists():
+        raise ModelFolderError(f"{folder}: exists; give a new folder")
+    new = folder.with_name(f".{folder.name}.new")
+    try:
+        shutil.rmtree(new, ignore_errors=True)
+        yield new
+        new.rename(folder)
+    except (InputError, ValueError, OSError) as error:
+        raise ModelFolderError(f"{folder}: not saved: {error}") from error
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+@contextmanager
 def folder_errors() -> Iterator[None]:
     """InputErrors as ModelFolderErrors, with the same message."""
     try:

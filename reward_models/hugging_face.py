@@ -12,19 +12,17 @@ caller brings the tokenizer, and must tokenise what a chat template wrote withou
 import dataclasses
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reward_models.checkpoint_folder import ModelFolderError, folder_errors
+from reward_models.checkpoint_folder import ModelFolderError, folder_errors, new_folder
 from reward_models.hugging_face_config import HuggingFaceNetwork, read_config, write_config
 from reward_models.hugging_face_tensors import CONFIG, json_object, read_params, their_tensors, write_shards
 from reward_models.networks.base import Params
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.heads import LastToken, VocabularyHead, from_critic
-from reward_models.records import InputError
 from reward_models.types import Information, ScoreSpec
 
 
@@ -82,24 +80,14 @@ def save_hugging_face(
     reads the score of a trace at its rightmost token other than `pad_token`, so no trace may end with that token,
     unless the network was read so itself (LastToken.skip). Raises ModelFolderError.
     """
-    folder = Path(path)
-    if folder.exists():
-        raise ModelFolderError(f"{folder}: exists; give a new folder")
-    new = folder.with_name(f".{folder.name}.new")
-    try:
+    with new_folder(Path(path)) as new:
         network, params = _exported(network, params, pad_token)
         config = write_config(network, pad_token=pad_token, eos_token=eos_token, bos_token=bos_token, dtype=dtype)
         tensors = their_tensors(network, params, dtype)
-        shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True)
         write_shards(new, tensors, shard_bytes)
         for name, text in {**(files or {}), CONFIG: json.dumps(config, indent=2) + "\n"}.items():
             (new / name).write_text(text, encoding="utf-8", newline="\n")
-        new.rename(folder)
-    except (InputError, ValueError, OSError) as error:
-        raise ModelFolderError(f"{folder}: not saved: {error}") from error
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
 
 
 def _exported(

@@ -12,7 +12,6 @@ methods) is refused by name, and so is a tensor that is missing, too many, of an
 import dataclasses
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +22,7 @@ import numpy as np
 import safetensors
 
 from reward_models import tensor_file
-from reward_models.checkpoint_folder import ModelFolderError, folder_errors
+from reward_models.checkpoint_folder import ModelFolderError, folder_errors, new_folder
 from reward_models.hugging_face_tensors import StoredTensor, joined, json_object, their_names
 from reward_models.networks.base import Params
 from reward_models.networks.critic import CriticConfig
@@ -105,25 +104,15 @@ def save_peft(
     frozen or has an adapter is written as what it comes to, for which `params` must have their base; else they may be
     without it. A step critic becomes a token classifier of two labels. Raises ModelFolderError.
     """
-    folder = Path(path)
-    if folder.exists():
-        raise ModelFolderError(f"{folder}: exists; give a new folder")
-    new = folder.with_name(f".{folder.name}.new")
-    try:
+    with new_folder(Path(path)) as new:
         own = {name: part for name, part in params.items() if name != "base"}
         tensor_file.check_params(own, _own_shapes(network))
         network, own = _exported(network, own, params.get("base"))
         config, tensors = write_config(network, base_model), _written_tensors(network, own)
-        shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True)
         tensor_file.save_arrays(new / WEIGHTS, tensors, {"format": "pt"})
         for name, text in {**(files or {}), CONFIG: json.dumps(config, indent=2) + "\n"}.items():
             (new / name).write_text(text, encoding="utf-8", newline="\n")
-        new.rename(folder)
-    except (InputError, ValueError, OSError) as error:
-        raise ModelFolderError(f"{folder}: not saved: {error}") from error
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
 
 
 def _with_task(

@@ -12,7 +12,7 @@ import numpy as np
 
 from irl.traces.encode import EncodedTrace
 from irl.traces.packing import Place, Room, Unit, check_fits, count_steps, fill_rows, measure, plan_batches
-from irl.traces.pipeline import Json, PyTree, epoch_order
+from irl.traces.pipeline import Json, PyTree, check_same_data, epoch_order
 from irl.types import InputError
 from reward_models.types import PackedPairBatch, TraceBatch
 
@@ -70,9 +70,7 @@ class PackedPairs:
         return {"epoch": self._epoch, "index": self._index, "data": dict(self._identity)}
 
     def set_state(self, state: Json) -> None:
-        if state["data"] != self._identity:
-            difference = f"was saved for {state['data']}, but the data is {self._identity} now"
-            raise InputError(f"data position {difference}; resume with the same settings, or start a new run")
+        check_same_data(state, self._identity)
         self._epoch, self._index = state["epoch"], state["index"]
 
     def _arrays(self, batch: list[Unit]) -> PackedPairBatch:

@@ -12,7 +12,7 @@ import numpy as np
 
 from irl.traces.encode import EncodedTrace
 from irl.traces.packing import Room, Unit, check_fits, count_steps, fill_rows, measure, plan_batches
-from irl.traces.pipeline import Json, PyTree, epoch_order
+from irl.traces.pipeline import Json, PyTree, check_same_data, epoch_order
 from irl.types import InputError
 from reward_models.types import LabelledBatch, TraceBatch
 
@@ -55,9 +55,7 @@ class PackedSteps:
 
     def set_state(self, state: Json) -> None:
         """Go on where `get_state` was taken; InputError when that was with other data or settings."""
-        if state["data"] != self._identity:
-            difference = f"was saved for {state['data']}, but the data is {self._identity} now"
-            raise InputError(f"data position {difference}; resume with the same settings, or start a new run")
+        check_same_data(state, self._identity)
         self._epoch, self._index = state["epoch"], state["index"]
 
     def _plan_epoch(self, epoch: int) -> tuple[LabelledRows, list[list[Unit]]]:

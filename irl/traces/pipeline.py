@@ -82,9 +82,7 @@ class ArraySource:
 
     def set_state(self, state: Json) -> None:
         """Go on where `get_state` was taken; InputError when that was with other data or settings."""
-        if state["data"] != self._identity:
-            difference = f"was saved for {state['data']}, but the data is {self._identity} now"
-            raise InputError(f"data position {difference}; resume with the same settings, or start a new run")
+        check_same_data(state, self._identity)
         self._iterator.set_state(state["position"])
 
     def _batch(self, step: int) -> PyTree:
@@ -92,6 +90,13 @@ class ArraySource:
         start = step_in_epoch * self._batch_size
         rows = self._order(epoch)[start : start + self._batch_size][self._mine]
         return jax.tree.map(lambda array: array[rows], self._arrays)
+
+
+def check_same_data(state: Json, identity: Json) -> None:
+    """Raises InputError if a saved position is one of other data or settings."""
+    if state["data"] != identity:
+        difference = f"was saved for {state['data']}, but the data is {identity} now"
+        raise InputError(f"data position {difference}; resume with the same settings, or start a new run")
 
 
 def epoch_order(rows: int, seed: int, epoch: int) -> np.ndarray:
