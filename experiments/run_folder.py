@@ -44,6 +44,8 @@ class RunFolder:
     def __post_init__(self):
         """A last line of metrics.jsonl that a full disk cut off goes; its step comes again."""
         path = self.folder / "metrics.jsonl"
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: expected a file, got a folder; move it away")
         if path.exists() and not (written := path.read_bytes()).endswith(b"\n"):
             os.truncate(path, written.rfind(b"\n") + 1)
 

@@ -287,7 +287,9 @@ def _identity(options: Options) -> Row:
 
 def _model_files(folder: Path) -> list[Path]:
     """Weights, configs, tokenizer and templates."""
-    return sorted(file for file in folder.iterdir() if file.suffix in (".json", ".safetensors", ".jinja"))
+    return sorted(
+        file for file in folder.iterdir() if file.suffix in (".json", ".safetensors", ".jinja") and file.is_file()
+    )
 
 
 def _sha256(files: Iterable[Path]) -> str:

@@ -4,6 +4,7 @@ A linear layer of theirs, [outputs, inputs], is the transpose of our kernel, and
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sized
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -190,7 +191,7 @@ def _tensors(folder: Path) -> Iterator[dict[str, StoredTensor]]:
     with ExitStack() as stack:
         tensors: dict[str, StoredTensor] = {}
         for file in _shards(folder):
-            if not file.is_file():
+            if not os.path.isfile(file):  # False for names that no file can have
                 raise ModelFolderError(f"{file}: no such file, but {INDEX} names it; download it again")
             try:
                 handle = stack.enter_context(safetensors.safe_open(file, framework="numpy"))

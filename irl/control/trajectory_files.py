@@ -75,7 +75,7 @@ def load_trajectories(path: FilePath) -> list[Trajectory]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the path") from None
-    except (safetensors.SafetensorError, OSError) as error:
+    except (safetensors.SafetensorError, OSError, AttributeError) as error:  # numpy lacks 8-bit floats
         raise InputError(f"{path}: no file of trajectories, or cut off ({error}); copy it again") from error
     if metadata.get("format") != FORMAT:
         raise InputError(f"{path}: expected format {FORMAT!r} in its metadata, got {metadata.get('format')!r}")

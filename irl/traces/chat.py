@@ -164,6 +164,8 @@ def load_chat_template(folder: Path, *, name: str = "default", date: datetime.da
 
 
 def _check_messages(messages: Sequence[Any]) -> None:
+    if not isinstance(messages, Sequence) or isinstance(messages, str):
+        raise InputError(f"messages: expected a list of objects with role and content, got {reprlib.repr(messages)}")
     if not messages:
         raise InputError("messages: expected at least one, got none")
     for i, message in enumerate(messages):

@@ -11,16 +11,18 @@ brought to one form. Nothing is evaluated here.
 """
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from irl.traces.reward_data.gsm8k import calculations
 from irl.traces.windows import StepWindow
 
-_NUMBER = r"\$?\s?\d[\d,]*(?:\.\d+)?|\$?\s?\.\d+"
-_SIGN = r"\s*[-+*/x×÷·−–]\s*"
-_TERM = rf"\(*\s*(?:{_NUMBER})\s*\)*"
-_EQUATION = re.compile(rf"(?<![\w.%,])({_TERM}(?:{_SIGN}{_TERM})+)\s*=\s*((?>{_NUMBER}))(?!\w|\s*[-+*/%×÷·−–(])")
-_OPEN = re.compile(r"[-+*/x×÷·−–%^]\s*$")
+_NUMBER = r"(?>\$?\s?\d[\d,]*+(?:\.\d++)?|\$?\s?\.\d++)"
+_SIGN = r"\s*+[-+*/x×÷·−–]\s*+"
+_TERM = rf"\({{0,9}}+\s*+{_NUMBER}\s*+\)*+"
+_CHAIN = re.compile(rf"(?<![\w.%,])(?!\s){_TERM}(?:{_SIGN}{_TERM})++")
+_RESULT = re.compile(rf"\s*+=\s*+({_NUMBER})(?!\w|\s*[-+*/%×÷·−–(])")
+_OPEN = "-+*/x×÷·−–%^"
 _SIGNS = str.maketrans({"x": "*", "×": "*", "·": "*", "÷": "/", "−": "-", "–": "-", "$": "", ",": "", " ": ""})
 _PLAIN = re.compile(r"[\d.+*/()-]+")
 
@@ -38,10 +40,17 @@ def equations(text: str) -> list[Equation]:
     if annotated:
         found = [(calc.expression, calc.result) for calc in annotated]
     else:
-        matches = _EQUATION.finditer(text)
-        found = [(match[1], match[2]) for match in matches if not _OPEN.search(text[: match.start()])]
+        found = list(_written(text))
     plain = (Equation(_plain(expression), _plain(result)) for expression, result in found)
     return [each for each in plain if _readable(each)]
+
+
+def _written(text: str) -> Iterator[tuple[str, str]]:
+    """Chains of terms and signs that an equals sign and a number follow, in time linear in the text."""
+    for chain in _CHAIN.finditer(text):
+        result = _RESULT.match(text, chain.end())
+        if result and text[: chain.start()].rstrip()[-1:] not in (*_OPEN,):
+            yield chain[0], result[1]
 
 
 def equation_windows(equation: Equation) -> tuple[StepWindow, StepWindow]:

@@ -23,7 +23,7 @@ from experiments.workspace import Workspace
 from irl.environments.countdown import Countdown
 from irl.traces.encode import Encoder
 from irl.traces.tokenize import number_tokenizer
-from irl.types import Step, Trace
+from irl.types import InputError, Step, Trace
 from reward_models.checkpoint_folder import encoding_of
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
@@ -787,6 +787,12 @@ def test_json_files_of_a_run_are_whole_or_as_before(workspace, monkeypatch):
     with pytest.raises(OSError, match="No space left on device"):
         workspace.write_json("evaluation.json", {"value": 2})
     assert json.loads((workspace.folder / "evaluation.json").read_text()) == {"value": 1}
+
+
+def test_a_folder_in_the_place_of_the_metrics(workspace):
+    (workspace.folder / "metrics.jsonl").mkdir()
+    with pytest.raises(InputError, match=r"metrics\.jsonl: expected a file, got a folder; move it away"):
+        Workspace(workspace.folder, 0, environment=workspace.environment, encoder=workspace.encoder)
 
 
 def test_a_metric_that_a_full_disk_cut_off_is_dropped(workspace):

@@ -164,6 +164,7 @@ def _draw_command(rng: Random, prepared: Path, folder: Path) -> Case:
     places = (
         "usage",
         "option",
+        f"{prepared / 'rows.jsonl'}: none of its 1 candidates",  # of another domain than the model's
         *map(repr, attacked),
         *(part if part.strip("-. ") else f"{part.strip() or '.'}: " for part in attacked),
     )

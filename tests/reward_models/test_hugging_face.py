@@ -376,6 +376,9 @@ def test_files_that_are_refused(folder):
     (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../x.safetensors"}}')
     with pytest.raises(ModelFolderError, match="must map tensors to files of this folder"):
         load_hugging_face(folder)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "x" * 300}}))
+    with pytest.raises(ModelFolderError, match=r"no such file, but .* names it"):
+        load_hugging_face(folder)
     (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": 3}}')
     with pytest.raises(ModelFolderError, match=r"index\.json: weight_map\.a: expected a string, got 3"):
         load_hugging_face(folder)

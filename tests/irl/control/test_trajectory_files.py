@@ -94,6 +94,13 @@ def test_cut_off(tmp_path):
         read_trajectories(path)
 
 
+def test_a_dtype_that_numpy_lacks(tmp_path):
+    header = b'{"x":{"dtype":"F8_E5M2","shape":[1],"data_offsets":[0,1]}}'
+    (tmp_path / "d").write_bytes(len(header).to_bytes(8, "little") + header + b"0")
+    with pytest.raises(InputError, match=r"d: no file of trajectories.*float8_e5m2"):
+        read_trajectories(tmp_path / "d")
+
+
 def test_other_tensors(tmp_path):
     safetensors.numpy.save_file({"x": np.zeros(2)}, tmp_path / "d")
     with pytest.raises(InputError, match="expected format 'traceward trajectories 1' in its metadata, got None"):

@@ -81,6 +81,7 @@ def test_a_template_cannot_write_without_end(monkeypatch):
     ("messages", "message"),
     [
         ([], "at least one"),
+        ("hello", "expected a list of objects"),
         ([MESSAGES[0], "hello"], r"messages\[1\]: expected an object"),
         ([{"content": "hello"}], r"messages\[0\]: expected an object with role"),
         ([{"role": "user"}], r"messages\[0\]\.content: missing in the message of 'user'"),

@@ -1,5 +1,6 @@
 """Calculations found in text, and the two ways they are read."""
 
+import time
 from fractions import Fraction
 
 import hypothesis.strategies as st
@@ -38,6 +39,15 @@ def test_what_is_written_is_found(first, second, sign, space):
     expected = Equation(f"{first}{sign}{second}", f"{result}")
     assert equations(f"so {first:,}{space}{sign}{space}{second:,} = ${result:,} in all") == [expected]
     assert equations(f"so <<{first}{sign}{second}={result}>>{result}") == [expected]
+
+
+@pytest.mark.parametrize(
+    "text", ["1+" * 50_000, "(" * 50_000, "1" + " " * 50_000 + "+", "1 " * 50_000, "1+1=2 " * 9_000]
+)
+def test_time_is_linear_in_the_text(text):
+    begun = time.process_time()
+    assert len(equations(text)) == (9_000 if "=" in text else 0)
+    assert time.process_time() - begun < 2, "seconds; quadratic time takes minutes"
 
 
 def test_two_readings():
