@@ -6,9 +6,9 @@ Expect: the expert's return (about -80; LOG.md). Without `absorbing` a reward th
 being done, whatever the expert shows. Obvious variations: --absorbing False; --imitator.reward-map gail_loss.
 """
 
-from experiments.arenas import PureJax
-from experiments.expert import TrainedExpert
-from experiments.imitate import Imitate
+from experiments.control.arenas import PureJax
+from experiments.control.expert import TrainedExpert
+from experiments.control.imitate import Imitate
 from irl.control.adversarial import Discriminator
 from irl.control.gail import Gail
 from irl.control.ppo import Ppo

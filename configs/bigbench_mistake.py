@@ -2,17 +2,17 @@
 
     traceward run bigbench_mistake
 
-A soft Q-function of what steps claim, each claim with what it follows from (irl/traces/mistakes/claims.py); half of the
-problems are the test, labelled problems set the threshold.
+A soft Q-function of what steps claim, each claim with what it follows from
+(irl/domains/bigbench_mistake/claims.py); half of the problems are the test, labelled problems set the threshold.
 Expect: exact locations, all traces: Dyck .96, word sorting .80, tracking .88 (LOG.md, three seeds; 22 minutes on one
 core). Published by Tyen et al. (arXiv 2311.08516, table 4), best model and prompting: .443, .443, .907.
 Obvious variations: --data.files word_sorting.jsonl (one task); --data.generated 100; bigbench_mistake_labels
 (whole steps, judged by a process reward model that sees labels).
 """
 
-from experiments.claim_model import ClaimModel
-from experiments.fit_claims import FitClaims
-from experiments.mistake_data import MistakeTraces
+from experiments.text_rewards.claim_model import ClaimModel
+from experiments.text_rewards.fit_claims import FitClaims
+from experiments.text_rewards.mistake_data import MistakeTraces
 from irl.algorithms.optimiser import Muon
 from irl.algorithms.sft import Sft
 from irl.train import Schedule

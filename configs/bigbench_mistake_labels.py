@@ -5,14 +5,15 @@
 A third of the real traces is trained on, with traces written by program beside them; half of the problems are the test.
 Expect: see LOG.md. Published by Tyen et al. (arXiv 2311.08516, table 4), exact locations, all traces, best model and
 prompting: word sorting 44.3, tracking 90.7, Dyck 44.3 percent.
-A step is read with what it follows from alone: what is due and the line before (irl/traces/mistakes/states.py).
+A step is read with what it follows from alone: what is due and the line before
+(irl/domains/bigbench_mistake/states.py).
 Obvious variations: --data.generated 0 (real traces alone); --trunk None.
 """
 
-from experiments.fit_trunk import FitTrunk
-from experiments.mistake_data import MistakeTraces
-from experiments.process_model import ProcessModel
-from experiments.text_model import TextModel
+from experiments.text_rewards.fit_trunk import FitTrunk
+from experiments.text_rewards.mistake_data import MistakeTraces
+from experiments.text_rewards.process_model import ProcessModel
+from experiments.text_rewards.text_model import TextModel
 from irl.algorithms.optimiser import AdamW
 from irl.algorithms.process import Process
 from irl.algorithms.sft import Sft

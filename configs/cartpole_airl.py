@@ -7,9 +7,9 @@ on the frozen reward is reported beside them. `head_scale` counts: rewards that 
 fallen cost one seed in ten its start. Obvious variations: --seeds 16; --retrain 0; --imitator.pay f.
 """
 
-from experiments.arenas import PureJax
-from experiments.expert import TrainedExpert
-from experiments.imitate import Imitate
+from experiments.control.arenas import PureJax
+from experiments.control.expert import TrainedExpert
+from experiments.control.imitate import Imitate
 from irl.control.adversarial import Discriminator
 from irl.control.airl import TransitionAirl
 from irl.control.ppo import Ppo

@@ -9,7 +9,7 @@ rewards of rarely visited states stay unknown. Half a minute on two busy cores, 
 Obvious variations: --demonstrations 1000; --world.wind 0; --world.discount 1; --one-hot False.
 """
 
-from experiments.tabular_imitation import TabularImitation
+from experiments.control.tabular_imitation import TabularImitation
 from irl.control.environments.cliff_world import CliffWorld
 
 config = TabularImitation(

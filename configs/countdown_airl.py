@@ -9,7 +9,7 @@ Obvious variations: --reward.critic.label-smoothing 0.1; --reward.rounds 1.
 from dataclasses import replace
 
 from configs.countdown_soft_advantage import config as base
-from experiments.negatives import Negatives
+from experiments.traces.negatives import Negatives
 from irl.algorithms.airl import Airl
 from irl.train import Schedule
 

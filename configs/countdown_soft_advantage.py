@@ -10,8 +10,8 @@ Obvious variations: --reward.demonstrations.other-targets 0; --reward.whole-shar
 from dataclasses import replace
 
 from configs.quickstart import config as quickstart
-from experiments.fit_outcome_model import FitOutcomeModel
-from experiments.improve_policy import ImprovePolicy
+from experiments.traces.fit_outcome_model import FitOutcomeModel
+from experiments.traces.improve_policy import ImprovePolicy
 from irl.algorithms.optimiser import Muon
 from irl.algorithms.sft import Sft
 from irl.train import Schedule

@@ -7,12 +7,12 @@ Two scores of a step: a process model reads it in its solution, a soft Q-functio
 Expect: see LOG.md. Obvious variations: --data.renumber 0; --trunk None; --model.base HUGGING_FACE_FOLDER.
 """
 
-from experiments.fit_calculations import FitCalculations
-from experiments.fit_trunk import FitTrunk
-from experiments.process_model import ProcessModel
-from experiments.step_candidates import SolutionCandidates
-from experiments.step_data import PlantedErrors
-from experiments.text_model import TextModel
+from experiments.text_rewards.fit_calculations import FitCalculations
+from experiments.text_rewards.fit_trunk import FitTrunk
+from experiments.text_rewards.process_model import ProcessModel
+from experiments.text_rewards.step_candidates import SolutionCandidates
+from experiments.text_rewards.step_data import PlantedErrors
+from experiments.text_rewards.text_model import TextModel
 from irl.algorithms.optimiser import AdamW
 from irl.algorithms.process import Process
 from irl.algorithms.sft import Sft

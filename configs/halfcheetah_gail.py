@@ -11,9 +11,9 @@ The discriminator reads states and where they led, not actions: those of an expe
 policy's by their noise alone.
 """
 
-from experiments.arenas import OfGymnasium
-from experiments.expert import TrainedExpert
-from experiments.imitate import Imitate
+from experiments.control.arenas import OfGymnasium
+from experiments.control.expert import TrainedExpert
+from experiments.control.imitate import Imitate
 from irl.control.adversarial import Discriminator
 from irl.control.gail import Gail
 from irl.control.off_policy import OffPolicy

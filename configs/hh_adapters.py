@@ -10,10 +10,10 @@ Expect: no figure yet, it was tried on random weights alone; chance there.
 Obvious variations: --adapters.rank 32; --model.dtype bfloat16; --adapters None trains all weights (--trunk None stays).
 """
 
-from experiments.adapters import Adapters
-from experiments.pair_data import PairFiles
-from experiments.preference_model import PreferenceModel
-from experiments.text_model import TextModel
+from experiments.text_rewards.adapters import Adapters
+from experiments.text_rewards.pair_data import PairFiles
+from experiments.text_rewards.preference_model import PreferenceModel
+from experiments.text_rewards.text_model import TextModel
 from irl.algorithms.bradley_terry import BradleyTerry
 from irl.algorithms.optimiser import AdamW
 from irl.train import Schedule

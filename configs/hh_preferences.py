@@ -7,9 +7,9 @@ variations: --model.base HUGGING_FACE_FOLDER, and more pairs. Ties of PandaLM's 
 the gap.
 """
 
-from experiments.fit_trunk import FitTrunk
-from experiments.pair_data import PairFiles
-from experiments.preference_model import PreferenceModel
+from experiments.text_rewards.fit_trunk import FitTrunk
+from experiments.text_rewards.pair_data import PairFiles
+from experiments.text_rewards.preference_model import PreferenceModel
 from irl.algorithms.bradley_terry import BradleyTerry
 from irl.algorithms.optimiser import AdamW
 from irl.algorithms.sft import Sft

@@ -6,9 +6,9 @@ Expect: the expert's return (LOG.md). The expert pushes the way it moves. Obviou
 --schedule.steps 5.
 """
 
-from experiments.arenas import PureJax
-from experiments.expert import PushingExpert
-from experiments.imitate import Imitate
+from experiments.control.arenas import PureJax
+from experiments.control.expert import PushingExpert
+from experiments.control.imitate import Imitate
 from irl.control.dagger import Dagger
 from irl.train import Schedule
 

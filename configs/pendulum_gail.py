@@ -5,9 +5,9 @@
 Expect: about what the expert earns (-150 to -120; LOG.md). Obvious variations: --imitator.reward-map gail; --seeds 16.
 """
 
-from experiments.arenas import PureJax
-from experiments.expert import TrainedExpert
-from experiments.imitate import Imitate
+from experiments.control.arenas import PureJax
+from experiments.control.expert import TrainedExpert
+from experiments.control.imitate import Imitate
 from irl.control.adversarial import Discriminator
 from irl.control.gail import Gail
 from irl.control.off_policy import OffPolicy

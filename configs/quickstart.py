@@ -7,15 +7,15 @@ Obvious variations: --seed 1; --reward.rounds 2 (adversarial rounds); --rerank.s
 countdown_soft_advantage is the same trained to the end, beside an outcome model.
 """
 
-from experiments.beam_search import BeamSearch
-from experiments.demonstrations import Demonstrations
-from experiments.fit_policy import FitPolicy
-from experiments.fit_reward import FitReward
-from experiments.improve_policy import ImprovePolicy, grpo_for
-from experiments.run import Experiment
+from experiments.traces.beam_search import BeamSearch
+from experiments.traces.demonstrations import Demonstrations
+from experiments.traces.experiment import Experiment
+from experiments.traces.fit_policy import FitPolicy
+from experiments.traces.fit_reward import FitReward
+from experiments.traces.improve_policy import ImprovePolicy, grpo_for
 from irl.algorithms.optimiser import Muon
 from irl.algorithms.sft import Sft
-from irl.traces.tokenize import number_tokenizer
+from irl.text.tokenize import number_tokenizer
 from irl.train import Schedule
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig

@@ -7,7 +7,7 @@ whose own occupancy is off by .10: few of them tell four weights. A quarter of a
 Obvious variations: --world.seed 1; --world.states 100; --one-hot True; --demonstrations 1000.
 """
 
-from experiments.tabular_imitation import TabularImitation
+from experiments.control.tabular_imitation import TabularImitation
 from irl.control.environments.random_mdp import RandomMdp
 
 config = TabularImitation(

@@ -5,20 +5,20 @@
 Expect: a report with all its parts and meaningless numbers. Cost: half a minute.
 """
 
-from experiments.beam_search import BeamSearch
-from experiments.demonstrations import Demonstrations
-from experiments.fit_policy import FitPolicy
-from experiments.fit_reward import FitReward
-from experiments.improve_policy import ImprovePolicy
-from experiments.negatives import Negatives
-from experiments.rerank_pool import RerankPool
-from experiments.run import Experiment
+from experiments.traces.beam_search import BeamSearch
+from experiments.traces.demonstrations import Demonstrations
+from experiments.traces.experiment import Experiment
+from experiments.traces.fit_policy import FitPolicy
+from experiments.traces.fit_reward import FitReward
+from experiments.traces.improve_policy import ImprovePolicy
+from experiments.traces.negatives import Negatives
+from experiments.traces.rerank_pool import RerankPool
 from irl.algorithms.grpo import Grpo
 from irl.algorithms.optimiser import AdamW
 from irl.algorithms.pairwise_critic import PairwiseCritic
 from irl.algorithms.sft import Sft
 from irl.guidance.beam import BeamSettings
-from irl.traces.tokenize import number_tokenizer
+from irl.text.tokenize import number_tokenizer
 from irl.train import Schedule
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from experiments.stopping import stop_at_signals, stop_inside_calls
+from experiments.core.stopping import stop_at_signals, stop_inside_calls
 
 USAGE = """usage: traceward COMMAND ...
 
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     if arguments is None:
         stop_at_signals()
-    from experiments.memory import keep_freed_memory
+    from experiments.core.memory import keep_freed_memory
     from reward_models.records import InputError
 
     keep_freed_memory()  # before any thread
@@ -66,15 +66,15 @@ def _dispatch(arguments: list[str]) -> int:
     command, rest = arguments[0], arguments[1:]
     match command:  # imported here, so that --help does not wait for JAX
         case "run":
-            from experiments.run_command import main as run
+            from experiments.commands.run import main as run
         case "score":
-            from experiments.score import main as run
+            from experiments.commands.score import main as run
         case "rerank":
-            from experiments.rerank import main as run
+            from experiments.commands.rerank import main as run
         case "evaluate":
-            from experiments.evaluate import main as run
+            from experiments.commands.evaluate import main as run
         case "report":
-            from experiments.report_command import main as run
+            from experiments.commands.report import main as run
         case _:
             known = "run, score, rerank, evaluate, report"
             from reward_models.records import InputError

@@ -16,7 +16,7 @@ import numpy as np
 from irl.algorithms.base import Algorithm, State
 from irl.checkpoint import Checkpoints
 from irl.sharding import keep_in_place, make_in_place, make_mesh, place, shard_batch
-from irl.traces.pipeline import Source
+from irl.text.pipeline import Source
 from irl.types import InputError
 from reward_models.ranges import Count
 from reward_models.records import record

@@ -13,7 +13,7 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 from jaxtyping import install_import_hook
 
-from experiments.memory import keep_freed_memory
+from experiments.core.memory import keep_freed_memory
 
 keep_freed_memory()
 

@@ -26,7 +26,7 @@ import numpy as np
 import tyro
 from jax.sharding import Mesh
 
-from experiments.memory import keep_freed_memory
+from experiments.core.memory import keep_freed_memory
 from irl.algorithms.bradley_terry import BradleyTerry
 from irl.sharding import make_in_place, make_mesh, shard_batch
 from irl.train import compile_step

@@ -24,7 +24,7 @@ from typing import Any
 import tyro
 
 from experiments.benchmarks.adversarial_side import ENVS, STEPS, TIME
-from experiments.compilation_cache import VARIABLE
+from experiments.core.compilation_cache import VARIABLE
 
 PEER = {"gail": "rounds", "airl": "airl-rounds"}
 MANY = 16

@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.compilation_cache import keep_compiled_programs
+from experiments.core.compilation_cache import keep_compiled_programs
 from irl.algorithms.base import Algorithm, State
 from irl.control.adversarial import Discriminator
 from irl.control.agent import Agent

@@ -89,7 +89,7 @@ def _compare(peer: Path, place: Path, name: str, seeds: tuple[int, ...]) -> None
 
 def settings() -> dict[str, Any]:
     """Ours: as many samples or steps as the peer takes."""
-    from experiments.imitate import Imitate
+    from experiments.control.imitate import Imitate
     from irl.control.behavioural_cloning import BehaviouralCloning
     from irl.control.dagger import Dagger
     from irl.control.density import Density
@@ -116,9 +116,9 @@ def ours(name: str, demonstrations: Path, seed: int) -> dict[str, float]:
     """One training cold and one warm."""
     import jax
 
-    from experiments.arenas import InGraph
-    from experiments.expert import Demonstrated, Expert
-    from experiments.imitate import agent_of, scene_of
+    from experiments.control.arenas import InGraph
+    from experiments.control.expert import Demonstrated, Expert
+    from experiments.control.imitate import agent_of, scene_of
     from irl.control.behavioural_cloning import BehaviouralCloning, train_epochs
     from irl.control.in_graph import in_graph, returns
     from irl.control.trajectory_files import read_trajectories

@@ -127,14 +127,14 @@ def ours(options: Options, seed: int) -> dict[str, float]:
     """One training cold, what came of it, a fresh policy, and a second training warm."""
     from dataclasses import replace
 
-    from experiments.memory import keep_freed_memory
+    from experiments.core.memory import keep_freed_memory
 
     keep_freed_memory()
     import jax
     import jax.numpy as jnp
 
     from configs.pendulum_preferences import config
-    from experiments.arenas import random_agent
+    from experiments.control.arenas import random_agent
     from irl.control.gatherers import Synthetic
     from irl.control.in_graph import begin, collect, in_graph, returns
     from irl.control.preference_comparisons import learned_reward

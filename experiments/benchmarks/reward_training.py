@@ -7,8 +7,8 @@ per update. Useful tokens are those of chosen and of rejected, the prompt in eac
 the prompt of a pair once, so it may compute fewer tokens than are useful. TRL is measured with pairs drawn at random,
 its default, and with pairs of like length drawn together. Where its other defaults cost time it gets faster ones:
 nothing is computed twice (`gradient_checkpointing`), and freed memory stays with the process, as with ours
-(experiments/memory.py). Compilation and the first updates are left out on both sides; the rewards of the first pairs
-must agree.
+(experiments/core/memory.py). Compilation and the first updates are left out on both sides; the rewards of the first
+pairs must agree.
 """
 
 import json
@@ -29,15 +29,15 @@ import numpy as np
 import tyro
 from tokenizers import Tokenizer
 
-from experiments.memory import keep_freed_memory
+from experiments.core.memory import keep_freed_memory
 from irl.algorithms.bradley_terry import BradleyTerry, pair_rewards
 from irl.algorithms.optimiser import AdamW
 from irl.checkpoint import Checkpoints
+from irl.data import read_records
 from irl.sharding import make_mesh
-from irl.traces.encode import EncodedTrace, Encoder
-from irl.traces.packed_pairs import PackedPairs
-from irl.traces.reward_data import read_records
-from irl.traces.tokenize import BEGIN, END, PAD, prose_tokenizer
+from irl.text.encode import EncodedTrace, Encoder
+from irl.text.packed_pairs import PackedPairs
+from irl.text.tokenize import BEGIN, END, PAD, prose_tokenizer
 from irl.train import Schedule, train
 from irl.types import InputError, Preference
 from reward_models.hugging_face import save_hugging_face

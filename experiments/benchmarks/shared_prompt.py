@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tyro
 
-from experiments.memory import keep_freed_memory
+from experiments.core.memory import keep_freed_memory
 from reward_models.hugging_face import load_hugging_face
 from reward_models.networks.heads import HeadedDecoderConfig
 from reward_models.scoring import make_score_fn

@@ -29,7 +29,7 @@ from jaxtyping import Array, Float
 
 from irl.control.fragments import Fragments, discounted_sum, take
 from irl.control.types import Transitions
-from irl.traces.json_lines import FilePath, read_json_lines, write_json_lines
+from irl.data.json_lines import FilePath, read_json_lines, write_json_lines
 from irl.types import InputError
 from reward_models.ranges import Few, Share, Weight
 from reward_models.records import record

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from irl.control.trajectories import Trajectory, check_alike
-from irl.traces.json_lines import FilePath, why_unwritable
+from irl.data.json_lines import FilePath, why_unwritable
 from irl.types import InputError
 from reward_models.records import read_json
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from irl.control.trajectories import Trajectory
-from irl.traces.json_lines import FilePath
+from irl.data.json_lines import FilePath
 from irl.types import InputError
 from reward_models.records import parse_json, read_json
 

@@ -20,8 +20,8 @@ import safetensors.numpy
 
 from irl.control import imitation_format, minari_format
 from irl.control.trajectories import Trajectory, check_alike
+from irl.data.json_lines import FilePath, why_unwritable
 from irl.leftovers import removed_at_exit
-from irl.traces.json_lines import FilePath, why_unwritable
 from irl.types import InputError
 from reward_models.records import parse_json
 

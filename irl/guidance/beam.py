@@ -14,8 +14,8 @@ import jax
 import numpy as np
 
 from irl.policies.language_model import sample
-from irl.traces.encode import EncodedTrace, Encoder
-from irl.traces.tokenize import END
+from irl.text.encode import EncodedTrace, Encoder
+from irl.text.tokenize import END
 from reward_models.networks.base import Params
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.ranges import Few, Scale, Size

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from irl.policies.language_model import sample
-from irl.traces.encode import EncodedTrace, Encoder
+from irl.text.encode import EncodedTrace, Encoder
 from reward_models.networks.base import Params
 from reward_models.networks.decoder import DecoderConfig
 

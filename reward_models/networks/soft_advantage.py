@@ -6,7 +6,7 @@ With logits for Q this is log p(a_t | s_t), in nats. Maximum likelihood on demon
 a regulariser (Wulfmeier et al. 2024, arXiv 2409.01369, lambda = 0): logits learned so are a soft Q-function up to
 a shift c(s) per state, and the advantage is what such shifts leave alone. It is also the f at which AIRL ends,
 log pi_E (Fu et al. 2018). A step's score is the sum over its tokens, a trace's the aggregate over its steps.
-What makes it a judge rather than a second policy is what the decoder is shown: see irl/traces/windows.py.
+What makes it a judge rather than a second policy is what the decoder is shown: see irl/text/windows.py.
 """
 
 from reward_models.aggregation import aggregate_steps, sum_by_step

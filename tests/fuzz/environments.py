@@ -5,10 +5,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from irl.environments.countdown import Countdown
-from irl.environments.modchain import ModChain
-from irl.environments.tree import Tree
-from irl.traces.claims import READINGS
+from irl.domains.claims import READINGS
+from irl.domains.countdown.countdown import Countdown
+from irl.domains.modchain import ModChain
+from irl.domains.tree import Tree
 from irl.types import Problem
 from tests.fuzz import mutate
 from tests.fuzz.cases import Case, Target

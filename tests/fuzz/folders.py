@@ -12,14 +12,14 @@ import jax
 import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from experiments.adapters import load_adapters
-from experiments.candidate_files import load_conversations, load_scorer
 from experiments.cli import main as traceward
-from experiments.fit_claims import load_claims
-from experiments.workspace import NETWORKS
-from irl.traces.claims import EQUATIONS
-from irl.traces.questions import Answer, Question
-from irl.traces.tokenize import number_tokenizer
+from experiments.commands.candidate_files import load_conversations, load_scorer
+from experiments.core.workspace import NETWORKS
+from experiments.text_rewards.adapters import load_adapters
+from experiments.text_rewards.fit_claims import load_claims
+from irl.domains.claims import EQUATIONS
+from irl.rewards.questions import Answer, Question
+from irl.text.tokenize import number_tokenizer
 from reward_models.checkpoint_folder import load_folder, save_folder
 from reward_models.hugging_face import save_hugging_face
 from reward_models.manifest import Provenance

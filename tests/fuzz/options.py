@@ -12,9 +12,9 @@ from unittest import mock
 
 import configs
 from experiments.cli import main as traceward
-from experiments.config_classes import RUNS
-from experiments.run_command import load_config, override
-from irl.traces.tokenize import number_tokenizer
+from experiments.commands.run import load_config, override
+from experiments.core.config_classes import RUNS
+from irl.text.tokenize import number_tokenizer
 from reward_models.manifest import Provenance
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
 from tests.fuzz import mutate
@@ -234,8 +234,8 @@ PROGRAMS = (
     "config = 1 /0",
     "open('no such file')",
     "assert False, {value}",
-    "from experiments.run import Experiment\nconfig = Experiment(title={value})",
-    "from experiments.run import Experiment\nconfig = Experiment",
+    "from experiments.traces.experiment import Experiment\nconfig = Experiment(title={value})",
+    "from experiments.traces.experiment import Experiment\nconfig = Experiment",
     "x = (" + "(" * 300 + ")" * 301,
     "x = " + "9" * 5000,
     "yield",

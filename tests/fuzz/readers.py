@@ -19,10 +19,10 @@ import zstandard
 from irl.control.imitation_format import write_imitation
 from irl.control.trajectories import Trajectory
 from irl.control.trajectory_files import read_trajectories, save_trajectories
-from irl.environments.countdown import Countdown
-from irl.traces.formats import read_candidates, read_traces
-from irl.traces.questions import question_of
-from irl.traces.reward_data import FORMATS, read_records
+from irl.data import FORMATS, read_records
+from irl.data.formats import read_candidates, read_traces
+from irl.domains.countdown.countdown import Countdown
+from irl.rewards.questions import question_of
 from tests.fuzz import mutate
 from tests.fuzz.cases import Case, Target, named
 from tests.fuzz.rows import CANDIDATES, ROWS, TRACES

@@ -15,14 +15,14 @@ from rich.console import Console
 
 from configs.smoke import config as smoke
 from experiments.cli import main as traceward
-from experiments.report import read_metrics, read_report
-from experiments.sampling import sample_texts
-from experiments.train_time import RewardCurve
-from experiments.workspace import Workspace
+from experiments.core.workspace import Workspace
+from experiments.reporting.report import read_metrics, read_report
+from experiments.traces.sampling import sample_texts
+from experiments.traces.train_time import RewardCurve
 from irl.checkpoint import Checkpoints
-from irl.environments.countdown import Countdown
-from irl.traces.encode import Encoder
-from irl.traces.tokenize import number_tokenizer
+from irl.domains.countdown.countdown import Countdown
+from irl.text.encode import Encoder
+from irl.text.tokenize import number_tokenizer
 from tests.fuzz import mutate
 from tests.fuzz.cases import Case, Target
 from tests.fuzz.trees import damage_folder, flip_bit

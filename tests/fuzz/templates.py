@@ -5,7 +5,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from irl.traces.chat import ChatTemplate, load_chat_template
+from irl.text.chat import ChatTemplate, load_chat_template
 from tests.fuzz import mutate
 from tests.fuzz.cases import Case, Target
 

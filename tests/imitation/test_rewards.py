@@ -12,7 +12,7 @@ from imitation.util.networks import EMANorm, RunningNorm
 from imitation.util.util import make_vec_env
 from stable_baselines3 import PPO
 
-from experiments.imitation_reward_net import imitation_reward_net, load_reward_net, tensors_of
+from experiments.control.imitation_reward_net import imitation_reward_net, load_reward_net, tensors_of
 from irl.control.imitation_rewards import from_imitation, reward_fn
 from irl.control.rewards import RewardMlp, ShapedReward
 from irl.control.spaces import Box, Discrete

@@ -12,7 +12,7 @@ import pytest
 from irl.algorithms.base import Algorithm
 from irl.checkpoint import Checkpoints
 from irl.sharding import make_mesh
-from irl.traces.pipeline import ArraySource
+from irl.text.pipeline import ArraySource
 from irl.train import Schedule, train
 from irl.types import InputError
 

@@ -20,11 +20,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from irl.control.trajectories import Trajectory
-from irl.environments import modchain
-from irl.environments.countdown import TARGET, Countdown, parse_prompt, render_trace
-from irl.environments.countdown_solver import Number, Operation, State, combine, format_number, insert, remove
-from irl.environments.countdown_verifier import parse_number
-from irl.environments.modchain import OPERATIONS, ModChain
+from irl.domains import modchain
+from irl.domains.countdown.countdown import TARGET, Countdown, parse_prompt, render_trace
+from irl.domains.countdown.solver import Number, Operation, State, combine, format_number, insert, remove
+from irl.domains.countdown.verifier import parse_number
+from irl.domains.modchain import OPERATIONS, ModChain
 from irl.types import InputError, Problem
 
 SYMBOLS = tuple(OPERATIONS)

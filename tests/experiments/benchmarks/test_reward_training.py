@@ -18,7 +18,7 @@ from experiments.benchmarks.reward_training import (
     useful_tokens,
     write_folder,
 )
-from irl.traces.encode import Encoder
+from irl.text.encode import Encoder
 from irl.types import InputError
 from reward_models.hugging_face import load_hugging_face
 

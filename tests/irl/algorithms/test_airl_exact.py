@@ -8,7 +8,7 @@ import pytest
 
 from irl.algorithms.airl import Airl, AirlBatch, airl_loss, policy_reward, step_logits, trace_logits
 from irl.algorithms.maxent import MaxEnt, MaxEntBatch
-from irl.environments.tree import Tree, rank_correlation, sample_leaves, step_log_prob
+from irl.domains.tree import Tree, rank_correlation, sample_leaves, step_log_prob
 from irl.types import InputError
 from reward_models.losses import discriminator_loss
 from reward_models.networks.linear import LinearConfig

@@ -7,10 +7,10 @@ import pytest
 
 from irl.algorithms.bradley_terry import BradleyTerry
 from irl.algorithms.optimiser import AdamW
-from irl.environments.countdown import Countdown
+from irl.domains.countdown.countdown import Countdown
 from irl.sharding import make_mesh, replicate, shard_batch
-from irl.traces.encode import Encoder
-from irl.traces.tokenize import number_tokenizer
+from irl.text.encode import Encoder
+from irl.text.tokenize import number_tokenizer
 from reward_models.networks.base import Network
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderConfig

@@ -10,7 +10,7 @@ from irl.algorithms.bradley_terry import BradleyTerry
 from irl.algorithms.frozen_base import with_frozen_base
 from irl.algorithms.optimiser import AdamW
 from irl.checkpoint import Checkpoints
-from irl.traces.pipeline import ArraySource
+from irl.text.pipeline import ArraySource
 from irl.train import Schedule, train
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderConfig

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from irl.algorithms.maxent import MaxEnt, MaxEntBatch, effective_sample_size, log_mean_exp, maxent_loss
-from irl.environments.tree import Tree, rank_correlation, sample_leaves
+from irl.domains.tree import Tree, rank_correlation, sample_leaves
 from reward_models.aggregation import aggregate_steps, sum_by_step
 from reward_models.networks.linear import LinearConfig, linear_scores
 

@@ -13,7 +13,7 @@ from irl.algorithms.base import Algorithm
 from irl.algorithms.optimiser import AdamW, Muon
 from irl.checkpoint import Checkpoints
 from irl.sharding import make_mesh
-from irl.traces.pipeline import ArraySource
+from irl.text.pipeline import ArraySource
 from irl.train import Schedule, train
 from irl.types import InputError
 

@@ -7,11 +7,11 @@ import pytest
 
 from irl.algorithms.optimiser import AdamW
 from irl.algorithms.pairwise_critic import CriticBatch, PairwiseCritic
-from irl.environments.modchain import ModChain
-from irl.environments.tree import Tree, rank_correlation, sample_leaves
-from irl.traces.encode import Encoder
-from irl.traces.tokenize import number_tokenizer
-from irl.traces.windows import encode_windows, step_windows
+from irl.domains.modchain import ModChain
+from irl.domains.tree import Tree, rank_correlation, sample_leaves
+from irl.text.encode import Encoder
+from irl.text.tokenize import number_tokenizer
+from irl.text.windows import encode_windows, step_windows
 from reward_models.aggregation import aggregate_steps, sum_by_step
 from reward_models.networks.base import Network
 from reward_models.networks.linear import LinearConfig

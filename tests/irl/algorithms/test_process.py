@@ -7,9 +7,9 @@ import pytest
 
 from irl.algorithms.optimiser import AdamW
 from irl.algorithms.process import Process, cross_entropy
-from irl.environments.countdown import Countdown
-from irl.traces.encode import Encoder
-from irl.traces.tokenize import number_tokenizer
+from irl.domains.countdown.countdown import Countdown
+from irl.text.encode import Encoder
+from irl.text.tokenize import number_tokenizer
 from reward_models.networks.base import Network
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderConfig

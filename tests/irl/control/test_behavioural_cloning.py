@@ -20,7 +20,7 @@ from irl.control.gail import Gail
 from irl.control.ppo import Ppo
 from irl.control.spaces import Box, Discrete
 from irl.control.types import Transitions
-from irl.traces.pipeline import ArraySource
+from irl.text.pipeline import ArraySource
 from irl.types import InputError
 
 TABLE = np.array([[6, 3, 1], [0, 2, 6]])

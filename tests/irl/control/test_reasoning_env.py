@@ -19,9 +19,9 @@ from irl.control.environments.reasoning import (
 )
 from irl.control.spaces import Box, Discrete
 from irl.control.trajectories import check_spaces, to_transitions
-from irl.environments.countdown import problem_of
-from irl.environments.countdown_solver import operations
-from irl.environments.modchain import ModChain
+from irl.domains.countdown.countdown import problem_of
+from irl.domains.countdown.solver import operations
+from irl.domains.modchain import ModChain
 from irl.types import InputError, Problem
 
 SMALL = {"num_ops": 2, "modulus": 5, "train_size": 20, "test_size": 5}

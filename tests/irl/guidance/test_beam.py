@@ -6,11 +6,11 @@ import jax
 import numpy as np
 import pytest
 
-from irl.environments.countdown import Countdown, problem_of
+from irl.domains.countdown.countdown import Countdown, problem_of
 from irl.guidance import beam as beam_module
 from irl.guidance.beam import BeamSettings, step_beam_search, step_stops
-from irl.traces.encode import EncodedTrace, Encoder
-from irl.traces.tokenize import END, number_tokenizer
+from irl.text.encode import EncodedTrace, Encoder
+from irl.text.tokenize import END, number_tokenizer
 from reward_models.networks.decoder import DecoderConfig
 
 ENVIRONMENT = Countdown()

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from irl.environments.countdown import Countdown, demonstrations
+from irl.domains.countdown.countdown import Countdown, demonstrations
 from irl.guidance.beam import step_stops
 from irl.policies.language_model import Samples, log_prob, sample
 from irl.policies.rollouts import newline_tokens, traces_of_samples
-from irl.traces.encode import Encoder
-from irl.traces.tokenize import END, number_tokenizer
+from irl.text.encode import Encoder
+from irl.text.tokenize import END, number_tokenizer
 from irl.types import InputError
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.types import TraceBatch

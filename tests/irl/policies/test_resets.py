@@ -4,11 +4,11 @@ import jax
 import numpy as np
 import pytest
 
-from irl.environments.countdown import Countdown, demonstrations
+from irl.domains.countdown.countdown import Countdown, demonstrations
 from irl.guidance.beam import step_stops
 from irl.policies.resets import choose_cuts, finish_steps
-from irl.traces.encode import EncodedTrace, Encoder
-from irl.traces.tokenize import number_tokenizer
+from irl.text.encode import EncodedTrace, Encoder
+from irl.text.tokenize import number_tokenizer
 from reward_models.networks.decoder import DecoderConfig
 
 ENCODER = Encoder(number_tokenizer(), 90, 8)

@@ -1,0 +1,1 @@
+"""The commands of `traceward`, and the loading of models and candidate files for them."""

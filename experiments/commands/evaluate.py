@@ -1,0 +1,75 @@
+"""`traceward evaluate`: accuracy against the number of candidates on a labelled file, beside baselines."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from experiments.commands.candidate_files import Skipped, questions, say, scored
+from experiments.commands.models import ModelOptions, open_model
+from experiments.traces.rerank_pool import powers_of_two
+from irl.evaluation.estimators import best_of_k, bootstrap_interval, majority_at_k, pass_at_k
+from irl.types import InputError, Problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(ModelOptions):
+    """Best of k by the learned reward, majority of k and pass@k, from the whole pool of candidates.
+
+    Candidates that cannot be scored are chosen last and listed on standard error. Votes need a model of a domain that
+    reads answers; the column of the majority is left out for other models.
+    """
+
+    candidates: Path
+    """JSON lines with "correct" on every candidate and equally many candidates per problem."""
+    strict: bool = False
+    """Stop with exit code 2 at the first candidate that cannot be scored."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = tyro.cli(Options, args=list(arguments), prog="traceward evaluate")
+    model, path = open_model(options), options.candidates
+    remark = model.remark(questions(path), path) if path.is_file() else ""
+    skipped = Skipped(path, options.strict)
+    learned, correct, length, keys = [], [], [], []
+    for record, scores in scored(model.scorer, path, skipped):
+        if any(candidate.correct is None for candidate in record.candidates):
+            raise InputError(f"{path}: problem {record.id!r}: a candidate without 'correct'")
+        problem = Problem(id=record.id, prompt=record.prompt)
+        learned.append(scores.trace)
+        correct.append([bool(candidate.correct) for candidate in record.candidates])
+        length.append([len(candidate.text) for candidate in record.candidates])
+        if model.environment is not None:
+            names = [model.environment.answer_key(problem, candidate.text) for candidate in record.candidates]
+            known = {name: i for i, name in enumerate(dict.fromkeys(n for n in names if n is not None))}
+            keys.append(np.array([-1 if name is None else known[name] for name in names]))
+    sizes = {len(row) for row in correct}
+    if len(sizes) != 1:
+        found = f"problems have {min(sizes)} to {max(sizes)} candidates"
+        raise InputError(f"{path}: {found}; make them equal")
+    for line in filter(None, (*skipped.report(), remark)):
+        say(line)
+    _show(model.scorer.spec.information, np.array(learned), np.array(correct), np.array(length), keys)
+    return 0
+
+
+def _show(information: str, learned, correct, length, keys) -> None:
+    ks = powers_of_two(correct.shape[1])
+    table = Table(title=f"{len(correct)} problems, 95% bootstrap intervals over problems")
+    rows = [
+        ("learned reward", information, lambda k: best_of_k(learned, correct, k)),
+        *([("majority", "none", lambda k: majority_at_k(keys, correct, k).value)] if keys else []),
+        ("shortest", "none", lambda k: best_of_k(-length, correct, k)),
+        ("oracle", "verifier", lambda k: pass_at_k(correct, k)),
+    ]
+    table.add_column("candidates")
+    for name, level, _ in rows:
+        table.add_column(f"{name}\n{level}")
+    for k in ks:
+        found = [bootstrap_interval(value(k)) for _, _, value in rows]
+        table.add_row(str(k), *(f"{f.mean:.3f}\n[{f.low:.2f}, {f.high:.2f}]" for f in found))
+    Console().print(table)

@@ -1,0 +1,128 @@
+"""`traceward rerank`: choose the best candidate of every problem of a file by a learned reward."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+from experiments.commands.candidate_files import Skipped, finite, output_file, questions, say, scored, write_answers
+from experiments.commands.models import ModelOptions, model_folders, open_model
+from experiments.core.locks import exclusive
+from irl.domains.base import Environment
+from irl.evaluation.estimators import bootstrap_interval
+from irl.guidance.best_of_n import choose
+from irl.guidance.voting import majority
+from irl.types import Candidates, InputError, Problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(ModelOptions):
+    """Choose the best candidate of every problem.
+
+    Candidates are JSON lines, compressed or not: {"id", "prompt", "candidates": [{"text", "correct"?}]}. The
+    answer is one line per problem in the same order: {"id", "chosen", "scores", "step_scores"}. A candidate that cannot
+    be scored (empty, without a step, longer than --max-tokens or the model's context, in characters that the tokenizer
+    does not know, with a prompt that is not one of the model's domain) has the score null and is listed on standard
+    error. It is never chosen unless all have none. The exit code is 2 where no candidate of the file has a score.
+    """
+
+    candidates: Path
+    """The file of candidates."""
+    output: Path | None = None
+    """Where the answers go; standard output by default."""
+    strict: bool = False
+    """Stop with exit code 2 at the first candidate that cannot be scored."""
+
+
+@dataclass
+class Tally:
+    """Per problem: whether each way of choosing was right. Only problems with labels count."""
+
+    chosen: list[float] = field(default_factory=list)
+    majority: list[float] = field(default_factory=list)
+    mean: list[float] = field(default_factory=list)
+    oracle: list[float] = field(default_factory=list)
+    outcomes: dict[str, int] = field(default_factory=dict)
+    candidates: int = 0
+
+    def add(self, environment: Environment | None, record: Candidates, index: int) -> None:
+        problem = Problem(id=record.id, prompt=record.prompt)
+        texts = [candidate.text for candidate in record.candidates]
+        self.candidates += len(texts)
+        if environment is not None:
+            for text in texts:
+                outcome = _outcome(environment, problem, text)
+                self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
+        labels = [candidate.correct for candidate in record.candidates]
+        if any(label is None for label in labels):
+            return
+        right = np.array(labels, float)
+        self.chosen.append(right[index])
+        if environment is not None:
+            keys = [environment.answer_key(problem, text) for text in texts]
+            voted = majority(keys)
+            self.majority.append(float(np.mean([r for key, r in zip(keys, right, strict=True) if key == voted])))
+        self.mean.append(float(right.mean()))
+        self.oracle.append(float(right.max()))
+
+    def summary(self, information: str) -> list[str]:
+        outcomes = ", ".join(f"{n} {o}" for o, n in sorted(self.outcomes.items()))
+        lines = [f"{self.candidates} candidates{f': {outcomes}' if outcomes else ''}"]
+        if not self.chosen:
+            return [*lines, "no problem has the label 'correct' on all its candidates: no accuracy"]
+        rows = [
+            (f"chosen by the learned reward ({information})", self.chosen),
+            ("majority vote", self.majority),
+            ("one candidate at random", self.mean),
+            ("oracle", self.oracle),
+        ]
+        for name, values in rows:
+            if not values:  # votes need a domain that reads answers
+                continue
+            found = bootstrap_interval(np.array(values))
+            lines.append(f"{name:55s} {found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]")
+        if sum(self.oracle):
+            lines.append(f"share of the oracle's: {sum(self.chosen) / sum(self.oracle):.3f}")
+        return lines
+
+
+def _outcome(environment: Environment, problem: Problem, text: str) -> str:
+    try:
+        return environment.verify(problem, text).outcome
+    except InputError:
+        return "with a foreign prompt"
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = tyro.cli(Options, args=list(arguments), prog="traceward rerank")
+    if options.output is not None:
+        output_file(options.output, options.candidates, model_folders(options))
+    with nullcontext() if options.output is None else exclusive(options.output):
+        _rerank(options)
+    return 0
+
+
+def _rerank(options: Options) -> None:
+    model, path = open_model(options), options.candidates
+    remark = model.remark(questions(path), path) if path.is_file() else ""
+    tally, skipped = Tally(), Skipped(path, options.strict)
+
+    def answers() -> Iterator[dict[str, Any]]:
+        for record, scores in scored(model.scorer, path, skipped):
+            index = choose(np.asarray(scores.trace))
+            tally.add(model.environment, record, index)
+            yield {
+                "id": record.id,
+                "chosen": int(index),
+                "scores": finite(scores.trace),
+                "step_scores": [finite(steps) for steps in scores.steps],
+            }
+        skipped.report()
+
+    write_answers(options.output, answers())
+    for line in filter(None, (*skipped.report(), remark, *tally.summary(model.scorer.spec.information))):
+        say(line)

@@ -1,0 +1,278 @@
+"""`traceward run`: find a config, apply overrides, make or resume the run folder, run."""
+
+import difflib
+import importlib
+import importlib.util
+import json
+import reprlib
+import shlex
+import shutil
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stderr
+from dataclasses import fields, is_dataclass, replace
+from functools import partial
+from importlib.abc import Loader
+from io import StringIO
+from pathlib import Path
+from types import ModuleType
+from typing import Any, get_args, get_type_hints
+
+import jax
+import tyro
+
+import configs
+from experiments.core.compilation_cache import keep_compiled_programs
+from experiments.core.config_classes import CONFIG_CLASSES, RUNS, Run
+from experiments.core.locks import exclusive
+from experiments.core.option_errors import naming_option, unreadable_option
+from experiments.core.outputs import check_output, working_in
+from irl.data.json_lines import why_unwritable
+from irl.sharding import initialise_distributed
+from irl.types import InputError
+from reward_models.config_json import decode, encode
+from reward_models.records import read_json
+
+HELP = """usage: traceward run CONFIG [--output FOLDER] [--overwrite] [--seed N] [--a.b value ...]
+
+CONFIG     a name in configs/ (quickstart, smoke, ...), a .py file with `config = ...`, or a run's config.json
+--output   the run folder (default runs/NAME); an existing run of the same config is resumed
+--overwrite  delete the run in the folder and start anew
+--a.b value  any field of the config; `traceward run CONFIG --help` lists them all
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(HELP)
+        return 0 if arguments else 2
+    several = initialise_distributed()
+    keep_compiled_programs()
+    name, rest = arguments[0], list(arguments[1:])
+    overwrite = "--overwrite" in rest
+    rest = [argument for argument in rest if argument != "--overwrite"]
+    output, rest = _take_option(rest, "--output")
+    config = override(load_config(name), rest)
+    folder = Path("runs") / Path(name).stem if output is None else Path(output)
+    real = check_output(folder if output is None else output)
+    with nullcontext() if several and jax.process_index() > 0 else _locked(real):
+        _run_in_folder(config, folder, real, overwrite, command_line(arguments))
+    return 0
+
+
+def _run_in_folder(config: Run, folder: Path, real: Path, overwrite: bool, command: str) -> None:
+    """Run in a folder that is locked, given as the user wrote it and by its real path."""
+    with working_in(real):
+        new = prepare_folder(real, config, overwrite)
+    try:
+        with working_in(real):
+            RUNS[type(config)](config, folder, command)
+    except InputError:
+        if new:
+            release_folder(real)
+        raise
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a run folder, given by its real path; its parent folders are created."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: {why_unwritable(error)}, or choose another --output") from None
+    with exclusive(folder):
+        yield
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """The command for the report. Bytes of file names that are not UTF-8 are replaced."""
+    return shlex.join(("traceward", "run", *arguments)).encode(errors="replace").decode()
+
+
+def load_config(name: str) -> Run:
+    """The config called `name`, in a .py file, or as a finished run wrote it down."""
+    path = Path(name)
+    if path.suffix == ".json":
+        return read_config(path)
+    if path.suffix == ".py":
+        if not path.is_file():
+            raise InputError(f"{path}: no such config file")
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        _execute(path, spec.loader, module)
+        return _run(vars(module).get("config"), path)
+    known = sorted(p.stem for p in Path(configs.__path__[0]).glob("*.py") if p.stem != "__init__")
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        advice = f"did you mean {near[0]!r}? " if near else ""
+        raise InputError(f"no config {name!r} in configs/; {advice}there are {', '.join(known)}")
+    return importlib.import_module(f"configs.{name}").config
+
+
+def _execute(path: Path, loader: Loader, module: ModuleType) -> None:
+    """Execute a config file. Whatever it raises, `SystemExit` included, becomes an InputError with file and line."""
+    try:
+        loader.exec_module(module)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # the file is a program of the user: it can also call exit()
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == str(path.absolute())]
+        line = error.lineno if isinstance(error, SyntaxError) and not lines else next(iter(lines[-1:]), None)
+        described = str(error) if isinstance(error, InputError) else traceback.format_exception_only(error)[-1]
+        problem = " ".join(described.split())
+        raise InputError(f"{path}{f', line {line}' if line else ''}: {problem[:500]}") from None
+
+
+def read_config(path: Path) -> Run:
+    """A config.json as a run writes it."""
+    return _run(decode(_renamed(read_json(path)), CONFIG_CLASSES, f"{path}: config"), path)
+
+
+def _run(config: Any, path: Path) -> Run:
+    if type(config) not in RUNS:
+        kinds = " or ".join(kind.__name__ for kind in RUNS)
+        raise InputError(f"{path}: expected {kinds} as `config`, found {type(config).__name__}")
+    return config
+
+
+def override(config: Run, arguments: Sequence[str]) -> Run:
+    """The config with dotted overrides; a typo is answered with the nearest valid name."""
+    for stage in _optional_stages(config):  # `--search None` leaves it out
+        value, arguments = _take_option(list(arguments), f"--{stage.replace('_', '-')}")
+        if value is not None and value != "None":
+            raise InputError(f"--{stage} {value}: expected None, or one of its fields: --{stage}.FIELD")
+        left_out: dict[str, Any] = {} if value is None else {stage: None}
+        config = replace(config, **left_out)
+    if not arguments:
+        return config
+    names = sorted(_dotted(config))
+    for argument in arguments:
+        if argument.startswith("--") and argument not in ("--help",):
+            given = argument.split("=")[0].removeprefix("--").replace("-", "_").removeprefix("no_")
+            if given not in {n.replace("-", "_") for n in names} and given.rsplit(".no_")[0] not in names:
+                near = difflib.get_close_matches(given, names, n=3, cutoff=0.5)
+                advice = f"did you mean --{' or --'.join(near)}?" if near else "--help lists the fields"
+                raise InputError(f"unknown option {argument}: {advice}")
+    try:
+        return _parse(config, arguments)
+    except InputError as error:
+        raise naming_option(error, arguments, partial(_parse, config)) from None
+
+
+def _parse(config: Run, arguments: Sequence[str]) -> Run:
+    errors = StringIO()
+    try:
+        with redirect_stderr(errors):
+            kept = (tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff)
+            return tyro.cli(type(config), default=config, args=list(arguments), config=kept, use_underscores=True)
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise unreadable_option(errors.getvalue(), arguments) from None
+
+
+def _optional_stages(config: Run) -> list[str]:
+    """The fields that hold a stage of the run, or None."""
+    hints = get_type_hints(type(config))
+    kinds = {item.name: get_args(hints[item.name]) for item in fields(config)}
+    return [name for name, each in kinds.items() if type(None) in each and any(map(is_dataclass, each))]
+
+
+def _dotted(value: Any, prefix: str = "") -> list[str]:
+    names = []
+    for item in fields(value):
+        inner = getattr(value, item.name)
+        names.append(prefix + item.name)
+        if is_dataclass(inner):
+            names += _dotted(inner, f"{prefix}{item.name}.")
+        elif isinstance(inner, tuple) and hasattr(inner, "_fields"):
+            names += [f"{prefix}{item.name}.{name}" for name in inner._fields]
+        elif isinstance(inner, tuple):
+            parts = [(i, part) for i, part in enumerate(inner) if is_dataclass(part)]
+            names += [name for i, part in parts for name in _dotted(part, f"{prefix}{item.name}.{i}.")]
+    return names
+
+
+def _take_option(arguments: list[str], name: str) -> tuple[str | None, list[str]]:
+    for at, argument in enumerate(arguments):
+        if argument.startswith(f"{name}="):
+            return argument.removeprefix(f"{name}="), arguments[:at] + arguments[at + 1 :]
+        if argument == name:
+            if at + 1 >= len(arguments):
+                raise InputError(f"{name} needs a value")
+            return arguments[at + 1], arguments[:at] + arguments[at + 2 :]
+    return None, arguments
+
+
+def prepare_folder(folder: Path, config: Run, overwrite: bool) -> bool:
+    """Create the folder and write config.json, or check that it has the same one; whether the run is new."""
+    written, wanted = folder / "config.json", encode(config, "config")
+    new = written.with_suffix(".json.new")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; name a folder by --output")
+    before = _run_in(written)
+    held = folder.exists() and {*folder.iterdir()} - {new}  # `new` is of a run that was killed as it began
+    if overwrite and held:
+        if before is None:
+            raise InputError(f"{folder}: holds no run (no config.json of one); it is not removed. Take another folder")
+        print(f"{folder}: what it held is removed (--overwrite)", file=sys.stderr)
+        old = folder.with_name(f".{folder.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        folder.rename(old)  # at once: a kill leaves no half of a run
+        shutil.rmtree(old)
+        before, held = None, False
+    if before is not None:
+        different = _first_difference(before, wanted, "config")
+        if different is not None:
+            advice = "start anew with --overwrite, or take another --output"
+            raise InputError(f"{folder}: holds a run of another config ({different}); {advice}")
+        print(f"{folder}: going on with the run that is there", file=sys.stderr)
+        return False
+    if held:
+        raise InputError(f"{folder}: is not empty and holds no run; take another --output")
+    folder.mkdir(parents=True, exist_ok=True)
+    new.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
+    new.rename(written)
+    return True
+
+
+def release_folder(folder: Path) -> None:
+    """Remove the folder of a new run that was refused before it produced anything."""
+    files = {path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir()}
+    if files <= {Path("config.json"), Path("log.txt")}:
+        shutil.rmtree(folder)
+
+
+def _run_in(config: Path) -> dict[str, Any] | None:
+    """The config.json of a run; None where there is none, or that of a model.
+
+    Raises InputError for a file that cannot be read.
+    """
+    try:
+        found = _renamed(read_json(config)) if config.exists() else None
+    except InputError as error:
+        raise InputError(f"{error}; restore it, delete it, or take another --output") from None
+    kinds = {kind.__name__ for kind in RUNS}
+    return found if isinstance(found, dict) and found.get("class") in kinds else None
+
+
+def _renamed(config: Any) -> Any:
+    """A config.json with the current name of a field that older runs wrote as `looks`."""
+    stages = [stage for stage in config.values() if isinstance(stage, dict)] if isinstance(config, dict) else []
+    for stage in stages:
+        if stage.get("class") in ("FitReward", "ImprovePolicy") and "looks" in stage and "evaluations" not in stage:
+            stage["evaluations"] = stage.pop("looks")
+    return config
+
+
+def _first_difference(before: Any, now: Any, where: str) -> str | None:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in [*before, *(k for k in now if k not in before)]:
+            found = _first_difference(before.get(key), now.get(key), f"{where}.{key}")
+            if found is not None:
+                return found
+        return None
+    return None if before == now else f"{where} was {reprlib.repr(before)}, is {reprlib.repr(now)}"

@@ -1,0 +1,110 @@
+"""Can a candidate win by stopping early? Traces cut after each of their steps, scored beside the whole ones.
+
+    python -m experiments.commands.truncation --model RUN/model --candidates FILE [--cuts 5] [--seed 0]
+
+adds candidates to every problem of a labelled file that are the beginnings of existing ones, and prints the accuracy of
+the choice with and without them. `truncation_finding` is the same as a probe of the audit, for any scorer of traces.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+from experiments.commands.candidate_files import load_scorer
+from irl.data.formats import read_candidates
+from irl.evaluation.audit import TRUNCATION, Finding, cut_after_each_step, truncation_probe, truncation_warnings
+from irl.evaluation.estimators import bootstrap_interval
+from irl.guidance.best_of_n import choose
+from irl.types import Candidates, InputError, Problem
+from reward_models.config_json import plain
+
+Written = tuple[str, Sequence[str]]
+"""A prompt and the step texts of a trace."""
+ScoreTraces = Callable[[Sequence[Written]], np.ndarray]
+"""Traces to trace scores."""
+
+
+def truncation_finding(score: ScoreTraces, traces: Sequence[Written]) -> Finding:
+    """AUC of whole traces against the same traces cut after each earlier step."""
+    longer = [(prompt, steps) for prompt, steps in traces if len(steps) > 1]
+    if not longer:
+        return Finding(np.nan, np.nan, np.nan, 0)
+    cuts = [
+        (number, (prompt, cut)) for number, (prompt, steps) in enumerate(longer) for cut in cut_after_each_step(steps)
+    ]
+    return truncation_probe(
+        whole_scores=score(longer),
+        whole_prompt=np.arange(len(longer)),
+        cut_scores=score([cut for _, cut in cuts]),
+        cut_prompt=np.array([number for number, _ in cuts]),
+    )
+
+
+def truncation_record(name: str, finding: Finding) -> dict[str, Any]:
+    """The probe as an entry of a report's audit."""
+    return {"name": name, "findings": {TRUNCATION: plain(finding._asdict())}, "warnings": truncation_warnings(finding)}
+
+
+def beginnings(
+    texts: Sequence[str], split: Callable[[str], Sequence[str]], count: int, rng: np.random.Generator
+) -> list[str]:
+    """`count` proper beginnings of the texts, each cut after a random step; none where no text has two steps."""
+    longer = [steps for steps in map(split, dict.fromkeys(texts)) if len(steps) > 1]
+    picked = [longer[i] for i in rng.integers(len(longer), size=count)] if longer else []
+    return ["\n".join(steps[: rng.integers(1, len(steps))]) for steps in picked]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Accuracy of reranking with and without candidates that stop early."""
+
+    model: Path
+    """A reward model folder, such as runs/quickstart/model."""
+    candidates: Path
+    """JSON lines with "correct" on every candidate."""
+    cuts: int = 5
+    """Candidates to add per problem."""
+    seed: int = 0
+
+
+def compare(options: Options) -> list[str]:
+    """The lines to print."""
+    scorer, environment = load_scorer(options.model)
+    rng = np.random.default_rng(options.seed)
+    unchanged, attacked, chosen_early = [], [], 0
+    for record in read_candidates(options.candidates):
+        correct = _labels(record, options.candidates)
+        texts = [candidate.text for candidate in record.candidates]
+        early = beginnings(texts, environment.split_steps, options.cuts, rng)
+        scores = np.asarray(scorer([record.prompt] * (len(texts) + len(early)), [*texts, *early]).trace)
+        unchanged.append(correct[choose(scores[: len(texts)])])
+        correct += [environment.verify(Problem(id=record.id, prompt=record.prompt), text).correct for text in early]
+        best = choose(scores)
+        attacked.append(correct[best])
+        chosen_early += best >= len(texts)
+    rows = (("the candidates alone", unchanged), (f"with {options.cuts} beginnings per problem", attacked))
+    lines = [f"{name}: right in {_interval(values)}" for name, values in rows]
+    return [*lines, f"a beginning is chosen in {chosen_early} of {len(unchanged)} problems"]
+
+
+def _labels(record: Candidates, file: Path) -> list[bool]:
+    if any(candidate.correct is None for candidate in record.candidates):
+        raise InputError(f"{file}: problem {record.id!r}: a candidate without 'correct'")
+    return [bool(candidate.correct) for candidate in record.candidates]
+
+
+def _interval(values: Sequence[bool]) -> str:
+    found = bootstrap_interval(np.array(values, float))
+    return f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]"
+
+
+if __name__ == "__main__":
+    try:
+        print("\n".join(compare(tyro.cli(Options))))
+    except InputError as error:
+        sys.exit(f"experiments.commands.truncation: {error}")

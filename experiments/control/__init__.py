@@ -1,0 +1,1 @@
+"""Imitation, adversarial learning and preference learning on control environments."""

@@ -1,0 +1,1 @@
+"""Run folders, locks, the registry of config classes: what every kind of run shares."""

@@ -1,0 +1,20 @@
+"""The last stage of every run: its report on disk and on the screen."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from experiments.core.run_folder import RunFolder
+from experiments.reporting.report import write_report
+
+
+def finish_run(run: RunFolder, report: dict[str, Any], seconds: float) -> Path:
+    """Write report.json and report.html, print the headline and the warnings, and return the path of the page."""
+    run.write_json("report.json", report | {"created": time.strftime("%Y-%m-%d %H:%M")})
+    page = write_report(run.folder)
+    run.show(report["headline"] + report.get("search", []))
+    for entry in report.get("audit", []):
+        for sentence in entry["warnings"]:
+            run.say(f"warning: {sentence}")
+    run.say(f"{seconds:.0f} s; report: {page}")
+    return page

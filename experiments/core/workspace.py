@@ -1,0 +1,106 @@
+"""What every stage of an experiment on an environment shares, and the networks that a model folder may name."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from experiments.core.run_folder import RunFolder
+from irl.domains.base import Environment
+from irl.text.encode import Encoder
+from reward_models.checkpoint_folder import ModelFolder, load_folder, save_folder
+from reward_models.manifest import MANIFEST, Provenance, Windows, is_older
+from reward_models.networks.base import Params
+from reward_models.networks.critic import CriticConfig
+from reward_models.networks.decoder import DecoderConfig, RopeScaling
+from reward_models.networks.ensemble import EnsembleConfig
+from reward_models.networks.heads import (
+    HeadedDecoderConfig,
+    LastToken,
+    LinearHead,
+    MLPHead,
+    PrefixValue,
+    StepEnds,
+    VocabularyHead,
+)
+from reward_models.networks.linear import LinearConfig
+from reward_models.networks.low_rank import LowRankConfig
+from reward_models.networks.soft_advantage import SoftAdvantageConfig
+from reward_models.records import InputError
+from reward_models.types import ScoreSpec
+
+_HEADS = (LinearHead, MLPHead, VocabularyHead, LastToken, StepEnds, PrefixValue, RopeScaling)
+_CONFIGS = (
+    CriticConfig,
+    DecoderConfig,
+    EnsembleConfig,
+    HeadedDecoderConfig,
+    LinearConfig,
+    LowRankConfig,
+    SoftAdvantageConfig,
+)
+NETWORKS: dict[str, type] = {c.__name__: c for c in (*_CONFIGS, *_HEADS)}
+"""The networks that a model folder may name, and what they are made of."""
+
+
+REWARDS = (CriticConfig, EnsembleConfig, HeadedDecoderConfig, LinearConfig, LowRankConfig, SoftAdvantageConfig)
+
+
+def vocabulary(network: Any) -> int | None:
+    """How many token ids a network of `NETWORKS` reads, None where it reads any."""
+    match network:
+        case DecoderConfig():
+            return network.vocab_size
+        case EnsembleConfig():
+            return vocabulary(network.member)
+        case LowRankConfig():
+            return vocabulary(network.network)
+        case LinearConfig():
+            return None
+    return network.decoder.vocab_size
+
+
+@dataclass
+class Workspace(RunFolder):
+    """What the stages of an experiment on an environment share. Nothing in it is learned."""
+
+    environment: Environment = field(kw_only=True)
+    encoder: Encoder = field(kw_only=True)
+
+    def save_model(
+        self,
+        name: str,
+        network: Any,
+        params: Params,
+        spec: ScoreSpec,
+        *,
+        trained_on: str | None = None,
+        windows: Windows = "whole trace",
+    ) -> None:
+        """Write the model folder of a stage."""
+        save_folder(
+            self.folder / name,
+            params=params,
+            network=network,
+            spec=spec,
+            tokenizer_json=self.encoder.tokenizer.to_str(),
+            manifest=Provenance(
+                trained_on=trained_on,
+                seed=self.seed,
+                environment=type(self.environment).__name__,
+                windows=windows,
+            ),
+        )
+
+    def load_model(self, name: str) -> ModelFolder | None:
+        """The model folder of a finished stage.
+
+        None where the stage has not finished, and where the folder is damaged or of an earlier format: the stage
+        saves it again.
+        """
+        folder = self.folder / name
+        if not (folder / MANIFEST).exists() or is_older(folder):
+            return None
+        try:
+            return load_folder(folder, classes=NETWORKS)
+        except InputError as error:
+            self.say(f"warning: {error}; this part of the run is computed again")
+            return None

@@ -1,0 +1,1 @@
+"""Rewards of texts from preferences, labelled steps and claims."""

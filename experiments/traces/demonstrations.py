@@ -1,0 +1,115 @@
+"""Where expert traces come from: an environment's expert, or a file of one's own."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import numpy as np
+from annotated_types import Ge, Le, MinLen
+
+from experiments.core.overlap import Overlap, without_overlap
+from experiments.core.workspace import Workspace
+from irl.data.formats import read_traces
+from irl.domains.base import Environment
+from irl.text.encode import EncodedTrace
+from irl.text.windows import StepWindow, encode_windows, step_windows
+from irl.types import InputError, Problem, Trace
+from reward_models.ranges import Name, Rows, RowsOrZero
+from reward_models.records import record
+
+
+@record
+class Demonstrations:
+    """Expert traces on training problems; none of them is of a test problem."""
+
+    count: Rows = 20_000
+    """Traces of the environment's own task, going round the training problems."""
+    other_targets: RowsOrZero = 0
+    """Further traces that pursue other targets, where the environment has them (Countdown)."""
+    sizes: Annotated[tuple[Annotated[int, Ge(2), Le(4)], ...], MinLen(1)] = (3, 4)
+    """How many numbers the hands of those have."""
+    file: Name | None = None
+    """JSON lines of your own traces, instead of all the above: {"prompt", "steps": [text, ...]}."""
+
+    def traces(self, workspace: Workspace, name: str) -> list[Trace]:
+        """The traces, the same for the same seed and name."""
+        if self.file is not None:
+            return of_file(self.file, workspace.environment).traces
+        environment, rng = workspace.environment, workspace.rng(name)
+        problems = environment.problems("train")
+        traces = [environment.expert(problem, rng) for problem in _rounds(problems, self.count, rng)]
+        if self.other_targets:
+            free_play = getattr(environment, "free_play", None)
+            if free_play is None:
+                raise InputError(
+                    f"demonstrations.other_targets: {type(environment).__name__} has no other targets; set it to 0"
+                )
+            traces += [free_play(rng, size=int(size)) for size in rng.choice(self.sizes, size=self.other_targets)]
+        return traces
+
+
+def _rounds(problems: Sequence[Problem], count: int, rng: np.random.Generator):
+    while count > 0:
+        for index in rng.permutation(len(problems))[:count]:
+            yield problems[index]
+        count -= len(problems)
+
+
+class OwnTraces(NamedTuple):
+    """The traces of a file that are of no test problem, and how many others there were."""
+
+    traces: list[Trace]
+    overlaps: list[Overlap]
+
+
+def of_file(file: str, environment: Environment) -> OwnTraces:
+    """The traces to learn from. InputError: all are of test problems."""
+    tests = {"the test problems": [problem.prompt for problem in environment.problems("test")]}
+    name = f"traces of {Path(file).name}"
+    return OwnTraces(
+        *without_overlap(name, list(read_traces(file)), _prompt, tests, file, canonical=environment.canonical)
+    )
+
+
+def _prompt(trace: Trace) -> str:
+    return trace.prompt
+
+
+def encode_traces(workspace: Workspace, traces: Sequence[Trace]) -> list[EncodedTrace]:
+    """Whole traces as rows; those over a limit are counted and said, never cut."""
+    rows = workspace.encoder.many([t.prompt for t in traces], [[s.text for s in t.steps] for t in traces])
+    return _fitting(workspace, rows, "traces")
+
+
+def encode_steps(
+    workspace: Workspace, traces: Sequence[Trace], whole_share: float = 0.25, goal_share: float = 0.03
+) -> list[EncodedTrace]:
+    """Every distinct step of the traces in its windows, as rows.
+
+    Windows with the steps before cost three times the tokens of the others and repeat what those teach: there are
+    at most `whole_share` as many of them as of the others, drawn at random over all traces. Claims about the goal are
+    few and are repeated, up to `goal_share`.
+    """
+    own: dict[StepWindow, None] = {}
+    claims: dict[StepWindow, None] = {}
+    for trace in traces:
+        for window, *about_goal in step_windows(workspace.environment, trace.prompt, [s.text for s in trace.steps]):
+            own[window] = None
+            claims.update(dict.fromkeys(about_goal))
+    short, whole = [w for w in own if not w.before], [w for w in own if w.before]
+    goals = list(claims)
+    if short:
+        kept = workspace.rng("whole windows").permutation(len(whole))[: int(whole_share * len(short))]
+        whole = [whole[i] for i in sorted(kept)]
+        goals = goals * max(int(goal_share * len(short)) // max(len(goals), 1), 1)
+    return _fitting(workspace, encode_windows(workspace.encoder, short + whole + goals), "steps")
+
+
+def _fitting(workspace: Workspace, rows: list[EncodedTrace], what: str) -> list[EncodedTrace]:
+    fitting = [row for row in rows if workspace.encoder.fits(row)]
+    if len(fitting) < len(rows):
+        limit = f"{workspace.encoder.max_length} tokens or {workspace.encoder.max_steps} steps"
+        workspace.say(f"{len(rows) - len(fitting)} of {len(rows)} {what} are over {limit} and left out")
+    if not fitting:
+        raise InputError(f"all {len(rows)} {what} are over the limit; raise encoding.max_length or encoding.max_steps")
+    return fitting

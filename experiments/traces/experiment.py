@@ -1,0 +1,124 @@
+"""`traceward run CONFIG`: the stages of an experiment one after another, into one folder, resumable."""
+
+import math
+import time
+from dataclasses import field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from experiments.core.finish import finish_run
+from experiments.core.overlap import Overlap, overlap_rows, say_overlaps
+from experiments.core.workspace import Workspace
+from experiments.reporting.model_card import write_model_card
+from experiments.reporting.report_records import Throughput
+from experiments.traces.beam_search import BeamSearch
+from experiments.traces.demonstrations import of_file
+from experiments.traces.fit_outcome_model import FitOutcomeModel
+from experiments.traces.fit_policy import FitPolicy
+from experiments.traces.fit_reward import FitReward
+from experiments.traces.improve_policy import ImprovePolicy
+from experiments.traces.rerank_pool import RerankPool
+from experiments.traces.sampling import sample_texts
+from experiments.traces.train_time import RewardCurve
+from irl.domains.base import Environment
+from irl.domains.countdown.countdown import Countdown
+from irl.evaluation.audit import Finding
+from irl.text.encode import Encoder
+from irl.text.tokenize import number_tokenizer
+from irl.types import InputError
+from reward_models.ranges import Few, Seed, Tokens
+from reward_models.records import record
+
+
+@record
+class Encoding:
+    """Limits of a trace, prompt included."""
+
+    max_length: Tokens = 96
+    """Tokens."""
+    max_steps: Few = 8
+
+
+@record
+class Experiment:
+    """A policy and a reward from demonstrations, what the reward is worth, and what can be done with it."""
+
+    title: str
+    policy: FitPolicy
+    reward: FitReward
+    outcome_model: FitOutcomeModel | None = field(default_factory=FitOutcomeModel)
+    environment: Environment = field(default_factory=lambda: Countdown(held_out=100))
+    encoding: Encoding = Encoding()
+    rerank: RerankPool = field(default_factory=RerankPool)
+    search: BeamSearch | None = field(default_factory=BeamSearch)
+    improvement: ImprovePolicy | None = field(default_factory=ImprovePolicy)
+    seed: Seed = 0
+
+    def __post_init__(self):
+        size = number_tokenizer().get_vocab_size()
+        for decoder in (self.policy.network, self.reward.network.decoder):
+            if decoder.vocab_size < size:
+                expected = f"at least {size}, the tokenizer's vocabulary"
+                raise InputError(f"DecoderConfig.vocab_size: expected {expected}, got {decoder.vocab_size}")
+
+
+def run_experiment(config: Experiment, folder: Path, command: str) -> Path:
+    """Run, or go on with, an experiment; returns the report. Stages that are done are not done again."""
+    begun = time.perf_counter()
+    encoder = Encoder(number_tokenizer(), config.encoding.max_length, config.encoding.max_steps)
+    workspace = Workspace(folder, config.seed, environment=config.environment, encoder=encoder)
+    overlaps = demonstration_overlaps(config, workspace)
+    say_overlaps(workspace.say, overlaps)
+    policy = config.policy.run(workspace)
+    problems = config.environment.problems("test")[: config.rerank.problems]
+    pool = sample_texts(workspace, policy, problems, config.rerank.samples, "test")
+    curve = RewardCurve(workspace=workspace, problems=tuple(problems), pool=pool)
+    params = config.reward.run(workspace, policy, observe=curve.observe)
+    scorer = config.reward.scorer(workspace, params)
+    outcome_model = None if config.outcome_model is None else config.outcome_model.run(workspace, policy)
+    report = config.rerank.run(workspace, policy, scorer, outcome_model)
+    write_model_card(workspace.folder / "model", card_findings(report), overlaps=overlaps)
+    report["title"], report["command"], report["seeds"] = config.title, command, [config.seed]
+    report["information"] = scorer.spec.information
+    report["environment"] = repr(config.environment)
+    report["overlaps"] = overlap_rows(overlaps)
+    report["train_time"] = curve.panel()
+    if config.search is not None:
+        report["search"] = config.search.run(workspace, policy, scorer)
+    if config.improvement is not None:
+        improved = config.improvement.run(workspace, policy, scorer)
+        report["train_time"] = report["train_time"] + improved["train_time"]
+        report["gold_proxy"] = report["gold_proxy"] + improved["gold_proxy"]
+        report["headline"] = report["headline"] + improved["headline"]
+    report["throughput"] = throughput_rows(workspace)
+    return finish_run(workspace, report, time.perf_counter() - begun)
+
+
+def demonstration_overlaps(config: Experiment, workspace: Workspace) -> list[Overlap]:
+    """How many traces of each file of demonstrations are left out because they are of test problems."""
+    demonstrations = [config.policy.demonstrations, config.reward.demonstrations]
+    if config.improvement is not None:
+        demonstrations.append(config.improvement.demonstrations)
+    files = dict.fromkeys(each.file for each in demonstrations if each.file is not None)
+    return [overlap for file in files for overlap in of_file(file, workspace.environment).overlaps]
+
+
+def card_findings(report: dict[str, Any]) -> dict[str, Finding]:
+    """The findings of the model card: reranking and the audit, on test problems."""
+    problems = report["test_time"]["num_problems"]
+    learned = [row for row in report["headline"] if row["note"] in ("learned reward", "reward-weighted majority")]
+    found = {row["name"]: Finding(row["value"], row["low"], row["high"], problems) for row in learned}
+    audited = report["audit"][0]["findings"].items()  # JSON has null where a finding is NaN
+    return found | {name: Finding(**_undefined_as_nan(finding)) for name, finding in audited}
+
+
+def _undefined_as_nan(finding: dict[str, Any]) -> dict[str, Any]:
+    return {key: math.nan if value is None else value for key, value in finding.items()}
+
+
+def throughput_rows(workspace: Workspace) -> list[dict[str, Any]]:
+    """What the stages have measured, in this process or before."""
+    read = partial(workspace.read_stage, kind=Throughput, otherwise="left out of the report")
+    names = [f"throughput/{path.name}" for path in sorted(workspace.folder.glob("throughput/*.json"))]
+    return [row for row in map(read, names) if row is not None]

@@ -1,0 +1,62 @@
+"""Stage: a policy by maximum likelihood on expert traces."""
+
+import time
+from dataclasses import field
+from functools import partial
+
+import numpy as np
+
+from experiments.core.workspace import Workspace
+from experiments.traces.demonstrations import Demonstrations, encode_traces
+from irl.algorithms.sft import Sft
+from irl.policies.language_model import LanguageModel
+from irl.text.pipeline import ArraySource
+from irl.train import Schedule, train
+from reward_models.networks.decoder import DecoderConfig
+from reward_models.ranges import Size, Tokens
+from reward_models.records import record
+from reward_models.types import ScoreSpec
+
+
+@record
+class FitPolicy:
+    """Supervised fine-tuning from scratch. Rows are packed, `batch_size` counts rows."""
+
+    network: DecoderConfig
+    demonstrations: Demonstrations = field(default_factory=Demonstrations)
+    algorithm: Sft = field(default_factory=Sft)
+    schedule: Schedule = Schedule(steps=1000)
+    batch_size: Size = 48
+    row_length: Tokens = 128
+
+    def run(self, workspace: Workspace, name: str = "policy") -> LanguageModel:
+        done = workspace.load_model(name)
+        if done is not None:
+            return LanguageModel(done.network, done.params)
+        traces = self.demonstrations.traces(workspace, name)
+        packed = workspace.encoder.pack(encode_traces(workspace, traces), self.row_length, option=f"{name}.row_length")
+        checkpoints, start = workspace.checkpoints(name), time.perf_counter()
+        whole = checkpoints.latest() is None  # a part of the steps would be no measurement
+        with workspace.progress(f"{name}: likelihood of {len(traces)} traces", self.schedule.steps) as advance:
+            state = train(
+                self.algorithm.make(self.network),
+                ArraySource(
+                    packed,
+                    self.batch_size,
+                    workspace.seed,
+                    of=f"rows of {len(traces)} demonstrations",
+                    option=f"{name}.batch_size",
+                ),
+                self.schedule,
+                workspace.key(name),
+                checkpoints=checkpoints,
+                record=partial(workspace.record, name),
+                advance=advance,
+            )
+        tokens = int(self.schedule.steps * self.batch_size * np.mean((packed.segment > 0).sum(1)))
+        note = "useful tokens, compilation and checkpoints included; bounded by matrix products of the feed-forward"
+        if whole:
+            workspace.measured(f"training, {name}", tokens, time.perf_counter() - start, note)
+        spec = ScoreSpec("reward", "sum", "demonstrations")
+        workspace.save_model(name, self.network, state.params, spec, trained_on=f"{len(traces)} expert traces")
+        return LanguageModel(self.network, state.params)

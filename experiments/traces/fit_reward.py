@@ -1,0 +1,246 @@
+"""Stage: a reward for steps, from demonstrations alone.
+
+    1. Likelihood: a decoder models every demonstrated step in its state (Markov windows, irl/text/windows.py).
+    2. Rounds: steps of the policy in the states of demonstrations are ranked below the expert's steps there
+       (pairwise critic). Negatives are finished from an expert's beginning of a step, are steps of the policy's own
+       traces in demonstrated states, half of them those with the highest reward (hard), or end a trace early.
+       Negatives of earlier rounds stay (replay). A step that was demonstrated is never a negative.
+    3. Members: the whole is done `members` times from other starts, and the mean of their scores is the reward.
+
+No answer and no verifier is used, here or in choosing the checkpoint: the last one is taken.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import field, replace
+from functools import lru_cache, partial
+
+import jax
+import numpy as np
+
+from experiments.core.workspace import Workspace
+from experiments.traces.demonstrations import Demonstrations, encode_steps
+from experiments.traces.negatives import Negatives, Pair
+from irl.algorithms.airl import Airl, AirlBatch
+from irl.algorithms.bradley_terry import BradleyTerry
+from irl.algorithms.pairwise_critic import CriticBatch, PairwiseCritic
+from irl.algorithms.sft import Sft
+from irl.policies.language_model import LanguageModel
+from irl.rewards.scoring import TextScorer
+from irl.text.encode import EncodedTrace, Encoder
+from irl.text.pipeline import ArraySource, Source, Together
+from irl.train import Schedule, check_evaluations, train
+from irl.types import InputError
+from reward_models.networks.base import Network, Params
+from reward_models.networks.critic import CriticConfig
+from reward_models.networks.ensemble import EnsembleConfig, stack_members
+from reward_models.networks.soft_advantage import SoftAdvantageConfig
+from reward_models.ranges import Few, FewOrZero, Size, Tokens, Weight
+from reward_models.records import record
+from reward_models.types import PairBatch
+
+Observe = Callable[[int, TextScorer], None]
+Evaluate = Callable[[int, Params], None]
+RewardConfig = SoftAdvantageConfig | CriticConfig | EnsembleConfig
+
+
+@record
+class FitReward:
+    """Likelihood, then rounds of the critic, for every member of an ensemble."""
+
+    network: SoftAdvantageConfig | CriticConfig
+    demonstrations: Demonstrations = field(default_factory=lambda: Demonstrations(other_targets=30_000))
+    warm_up: Sft = field(default_factory=Sft)
+    warm_up_schedule: Schedule = Schedule(steps=1500)
+    warm_up_rows: Size = 48
+    row_length: Tokens = 96
+    whole_share: Weight = 0.3
+    """Windows that are a whole trace (answers) per other window."""
+    critic: PairwiseCritic | Airl | BradleyTerry = field(default_factory=PairwiseCritic)
+    """What trains on the pairs of a round; the class chooses the algorithm."""
+    members: Few = 1
+    """Independently trained rewards whose mean is taken: two trainings do not make the same errors."""
+    rounds: FewOrZero = 2
+    round_schedule: Schedule = Schedule(steps=150)
+    negatives: Negatives = field(default_factory=Negatives)
+    batch_size: Size = 96
+    """Pairs of short windows per step; a third as many long ones (answers in their whole trace) go along."""
+    short: Tokens = 40
+    """Windows of up to this many tokens are short."""
+
+    evaluations: Few = 4
+    """How often reranking is measured during the likelihood phase of a member, for the report."""
+
+    def __post_init__(self):
+        check_evaluations("FitReward", self.evaluations, self.warm_up_schedule)
+
+    def run(
+        self, workspace: Workspace, policy: LanguageModel, name: str = "model", observe: Observe = lambda *_: None
+    ) -> Params:
+        """Learn the reward, or read back a finished one. `observe(step, scorer)` may evaluate it on the way."""
+        done = workspace.load_model(name)
+        if done is not None:
+            return done.params
+        traces = self.demonstrations.traces(workspace, name)
+        rows = encode_steps(workspace, traces, self.whole_share)
+        trained: list[Params] = []
+        for _ in range(self.members):
+            trained.append(self._member(workspace, policy, trained, traces, rows, observe))
+        network, params = self._together(trained)
+        about = f"steps of {len(traces)} expert traces, against the policy's; no answers, no verifier"
+        workspace.save_model(name, network, params, network.make().spec, trained_on=about, windows="states")
+        return params
+
+    def scorer(self, workspace: Workspace, params: Params) -> TextScorer:
+        """The finished reward as it reads texts."""
+        network = self.network if self.members == 1 else EnsembleConfig(member=self.network, members=self.members)
+        return _scorer(workspace, network, params)
+
+    def _together(self, trained: list[Params]) -> tuple[RewardConfig, Params]:
+        """The mean of the members that are trained so far."""
+        if len(trained) == 1:
+            return self.network, trained[0]
+        return EnsembleConfig(member=self.network, members=len(trained)), stack_members(trained)
+
+    def _member(
+        self, workspace: Workspace, policy: LanguageModel, before: list[Params], traces, rows, observe: Observe
+    ) -> Params:
+        """The parameters of the next member after likelihood and rounds."""
+        stage = f"reward-{len(before) + 1}"
+
+        def evaluate(steps: int, params: Params) -> None:
+            each = self.warm_up_schedule.steps + self.rounds * self.round_schedule.steps
+            observe(len(before) * each + steps, _scorer(workspace, *self._together([*before, params])))
+
+        params = self._likelihood(workspace, rows, stage, evaluate)
+        if self.rounds:
+            params = self._all_rounds(workspace, policy, params, traces, rows, stage, evaluate)
+        return params
+
+    def _all_rounds(
+        self, workspace: Workspace, policy: LanguageModel, params: Params, traces, rows, stage: str, evaluate: Evaluate
+    ) -> Params:
+        """The parameters after every round of negatives."""
+        negatives = self.negatives
+        own_task = traces[: self.demonstrations.count] if self.demonstrations.file is None else traces
+        pool = negatives.sampled_pairs(workspace, policy, rows)
+        old: list[Pair] = []
+        for number in range(self.rounds):
+            scorer = _scorer(workspace, self.network, params)
+            new = negatives.reset_pairs(workspace, policy, own_task, rows, number)
+            new += negatives.end_pairs(workspace, policy, own_task, number)
+            new += negatives.hard_pairs(workspace, scorer, pool, number)
+            params = self._round(workspace, params, old + new, number, stage)
+            old = old + new if negatives.replay else []
+            evaluate(self.warm_up_schedule.steps + (number + 1) * self.round_schedule.steps, params)
+        return params
+
+    def _likelihood(self, workspace: Workspace, rows: Sequence[EncodedTrace], stage: str, evaluate: Evaluate) -> Params:
+        """Parameters whose trunk has learned to write the demonstrated steps."""
+        packed = workspace.encoder.pack(rows, self.row_length, option="reward.row_length")
+        steps, seconds = self.warm_up_schedule.steps, 0.0
+        algorithm = self.warm_up.make(self.network.decoder)
+        checkpoints = workspace.checkpoints(f"{stage}-likelihood")
+        whole = checkpoints.latest() is None  # a part of the steps would be no measurement
+        fresh = self.network.make().init(workspace.key(f"{stage} critic"))
+        source = ArraySource(
+            packed,
+            self.warm_up_rows,
+            int(workspace.rng(stage).integers(2**31)),
+            of=f"rows of {len(rows)} demonstrated steps",
+            option="reward.warm_up_rows",
+        )
+        for number in range(1, self.evaluations + 1):
+            part, begun = replace(self.warm_up_schedule, steps=steps * number // self.evaluations), time.perf_counter()
+            what = f"{stage}: likelihood of {len(rows)} steps {number}/{self.evaluations}"
+            with workspace.progress(what, part.steps) as advance:
+                state = train(
+                    algorithm,
+                    source,
+                    part,
+                    workspace.key(f"{stage} likelihood"),
+                    checkpoints=checkpoints,
+                    record=partial(workspace.record, f"{stage}-likelihood"),
+                    advance=advance,
+                )
+            seconds += time.perf_counter() - begun
+            params = self.network.with_trunk(fresh, jax.device_get(state.params))
+            evaluate(part.steps, params)
+        tokens = int(steps * self.warm_up_rows * np.mean((packed.segment > 0).sum(1)))
+        note = "useful tokens, compilation and checkpoints included; bounded by matrix products of the feed-forward"
+        if whole:
+            workspace.measured("training, reward", tokens, seconds, note)
+        return params
+
+    def _round(self, workspace: Workspace, params: Params, pairs: list[Pair], number: int, member: str) -> Params:
+        """Train the critic on the pool for one round, from its parameters."""
+        algorithm = self.critic.make(self.network.make())
+        stage = f"{member}-round-{number + 1}"
+        fresh = algorithm.init(workspace.key(stage))
+        source = self._source(workspace, pairs, number)
+        begun = time.perf_counter()
+        with workspace.progress(f"{stage}: {len(pairs)} negatives", self.round_schedule.steps) as advance:
+            state = train(
+                algorithm,
+                source,
+                self.round_schedule,
+                workspace.key(stage),
+                checkpoints=workspace.checkpoints(stage),
+                record=partial(workspace.record, stage),
+                start=fresh._replace(params=params),
+                advance=advance,
+            )
+        workspace.say(f"{stage}: {len(pairs)} negatives, {time.perf_counter() - begun:.0f} s")
+        return jax.device_get(state.params)
+
+    def _source(self, workspace: Workspace, pairs: list[Pair], number: int) -> Source:
+        """Batches of pairs as the algorithm wants them."""
+        encoder, seed = replace(workspace.encoder, max_steps=1), workspace.seed + number
+        batches = "reward.batch_size"
+        if not isinstance(self.critic, PairwiseCritic):
+            arrays = _pair_arrays(self.critic, encoder, pairs, workspace.encoder.max_length)
+            return ArraySource(arrays, self.batch_size, seed, of=f"negatives of round {number + 1}", option=batches)
+        groups: tuple[list[Pair], list[Pair]] = ([], [])
+        for pair in pairs:
+            groups[max(len(pair.expert.tokens), len(pair.negative.tokens)) > self.short].append(pair)
+        ways = jax.device_count()  # a batch is divided over the devices
+        sizes = (self.batch_size, max(self.batch_size // 3 // ways, 1) * ways)
+        sources = [
+            ArraySource(_pair_arrays(self.critic, encoder, group, length), size, seed, option=batches)
+            for group, size, length in zip(groups, sizes, (self.short, workspace.encoder.max_length), strict=True)
+            if len(group) >= size
+        ]
+        if not sources:
+            raise InputError(
+                f"round {number + 1}: only {len(pairs)} negatives for batches of {self.batch_size}; raise "
+                "reward.negatives.resets or lower reward.batch_size"
+            )
+        return Together(*sources)
+
+
+def _scorer(workspace: Workspace, network: RewardConfig, params: Params) -> TextScorer:
+    environment = workspace.environment
+    return TextScorer(_made(network), params, workspace.encoder, environment.split_steps, states=environment)
+
+
+@lru_cache(maxsize=8)
+def _made(network: RewardConfig) -> Network:
+    """The same functions for all scorers of a run, so that they are compiled once."""
+    return network.make()
+
+
+def _pair_arrays(algorithm, encoder: Encoder, pairs: list[Pair], length: int) -> CriticBatch | AirlBatch | PairBatch:
+    ids = [0] * len(pairs)
+    if isinstance(algorithm, Airl):
+        pairs = [pair for pair in pairs if np.isfinite(pair.expert_log_prob + pair.negative_log_prob)]
+        ids = ids[: len(pairs)]
+    expert = encoder.batch([pair.expert for pair in pairs], ids, length)
+    negative = encoder.batch([pair.negative for pair in pairs], ids, length)
+    ones = np.ones((len(pairs), 1), np.float32)
+    match algorithm:
+        case Airl():
+            of_expert = np.array([[pair.expert_log_prob] for pair in pairs], np.float32)
+            return AirlBatch(expert, of_expert, negative, np.array([[p.negative_log_prob] for p in pairs], np.float32))
+        case BradleyTerry():
+            return PairBatch(expert, negative, ones[:, 0])
+    return CriticBatch(expert, ones, negative, ones)

@@ -1,0 +1,190 @@
+"""Stage: train the policy on the learned reward (GRPO). No answer and no verifier is used in training."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import field, replace
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments.core.workspace import Workspace
+from experiments.reporting.stage_records import Improvement, PolicyEvaluation
+from experiments.traces.demonstrations import Demonstrations, encode_traces
+from experiments.traces.rerank_pool import verify_pool
+from experiments.traces.sampling import pad_prompts, sample_texts
+from irl.algorithms.grpo import Grpo, GrpoBatch, GrpoState
+from irl.algorithms.optimiser import AdamW
+from irl.evaluation.estimators import bootstrap_interval, paired_bootstrap_difference
+from irl.guidance.beam import step_stops
+from irl.guidance.plausibility import plausibility
+from irl.policies.language_model import LanguageModel, sample
+from irl.policies.rollouts import newline_tokens, traces_of_samples
+from irl.rewards.scoring import TextScorer
+from irl.text.pipeline import ArraySource, Json
+from irl.text.tokenize import END
+from irl.train import Schedule, check_evaluations, train
+from reward_models.ranges import Few, PositiveShare, Rows, Size
+from reward_models.records import record
+from reward_models.types import ScoreSpec
+
+
+class Rollouts:
+    """A source that samples from the current policy and scores what it wrote by the learned reward."""
+
+    def __init__(self, workspace: Workspace, policy: LanguageModel, scorer: TextScorer, config: "ImprovePolicy"):
+        encoder = workspace.encoder
+        self._encoder, self._scorer, self._policy, self._config = encoder, scorer, policy.config, config
+        self._problems = workspace.environment.problems("train")
+        prompts, lengths = pad_prompts([encoder.prompt(problem.prompt) for problem in self._problems])
+        index = np.arange(len(prompts))
+        self._prompts = ArraySource(
+            (index, prompts, lengths),
+            config.prompts_per_step,
+            workspace.seed,
+            of="training problems",
+            option="improvement.prompts_per_step",
+        )
+        traces = config.demonstrations.traces(workspace, "improvement")
+        self._demonstrated = scorer([t.prompt for t in traces], [t.text for t in traces]).trace
+        packed = encoder.pack(encode_traces(workspace, traces), 2 * encoder.max_length)
+        self._demonstrations = ArraySource(
+            packed,
+            config.demonstration_rows,
+            workspace.seed,
+            of=f"rows of {len(traces)} demonstrations",
+            option="improvement.demonstration_rows",
+        )
+        self._key = workspace.key("rollouts")
+        stops = step_stops(encoder)
+        self._newline = newline_tokens(encoder.vocab_size, stops, stops[0])
+        self._count = 0
+
+    def next(self, state: GrpoState) -> GrpoBatch:
+        index, prompts, lengths = self._prompts.next()
+        self._count += 1
+        n, encoder = self._config.algorithm.samples_per_prompt, self._encoder
+        drawn = sample(
+            self._policy,
+            state.params,
+            jax.random.fold_in(self._key, self._count),
+            prompts,
+            lengths,
+            n=n,
+            slots=n,
+            max_new=encoder.max_length - prompts.shape[1],
+            stop=(encoder.special(END),),
+        )
+        drawn = jax.device_get(jax.tree.map(lambda x: x[:, :n], drawn))
+        rows = drawn.tokens.reshape(-1, drawn.tokens.shape[-1]).tolist()
+        texts = encoder.tokenizer.decode_batch(rows, skip_special_tokens=True)
+        asked = [self._problems[i].prompt for i in index for _ in range(n)]
+        reward = np.where(drawn.ended.reshape(-1), self.reward_of(asked, texts), 0.0).astype(np.float32)
+        traces = traces_of_samples(prompts, lengths, drawn, self._newline, max_steps=encoder.max_steps)
+        return GrpoBatch(jax.device_get(traces), reward, self._demonstrations.next())
+
+    def reward_of(self, prompts: Sequence[str], texts: Sequence[str]) -> np.ndarray:
+        """What the policy is trained on, from 0 to 1."""
+        return plausibility(self._scorer(prompts, texts).trace, self._demonstrated, level=self._config.level)
+
+    def get_state(self) -> Json:
+        parts = {"prompts": self._prompts.get_state(), "demonstrations": self._demonstrations.get_state()}
+        return {"count": self._count, **parts}
+
+    def set_state(self, state: Json) -> None:
+        self._count = state["count"]
+        self._prompts.set_state(state["prompts"])
+        self._demonstrations.set_state(state["demonstrations"])
+
+
+def grpo_for(steps: int) -> Grpo:
+    """Settings whose learning rate and share of likelihood fall over so many steps."""
+    optimiser = AdamW(learning_rate=5e-4, warmup_steps=5, total_steps=steps, final_fraction=0.2, weight_decay=0.0)
+    return Grpo(optimiser=optimiser, samples_per_prompt=16, mle_steps=steps)
+
+
+@record
+class ImprovePolicy:
+    """GRPO on the learned reward from the stage before, on training problems."""
+
+    algorithm: Grpo = field(default_factory=lambda: grpo_for(100))
+    demonstrations: Demonstrations = field(default_factory=lambda: Demonstrations(count=4000))
+    schedule: Schedule = Schedule(steps=100, save_every=25)
+    prompts_per_step: Size = 32
+    demonstration_rows: Size = 8
+    level: PositiveShare = 0.1
+    """A trace that scores better than this share of demonstrations is as good as any."""
+    evaluations: Few = 4
+    """How often pass@1 is measured on the way, for the report."""
+    samples: Rows = 32
+    """Per test problem and evaluation."""
+
+    def __post_init__(self):
+        check_evaluations("ImprovePolicy", self.evaluations, self.schedule)
+
+    def run(self, workspace: Workspace, policy: LanguageModel, scorer: TextScorer) -> dict[str, Any]:
+        saved = workspace.read_stage("improvement.json", Improvement)
+        if saved is not None:
+            return saved
+        source = Rollouts(workspace, policy, scorer, self)
+        algorithm = self.algorithm.make(policy.config, policy.params)
+        checkpoints, begun = workspace.checkpoints("improved-policy"), time.perf_counter()
+        evaluations = [self._evaluate(workspace, policy, source, 0)]
+        for number in range(1, self.evaluations + 1):
+            part = replace(self.schedule, steps=self.schedule.steps * number // self.evaluations)
+            with workspace.progress(f"policy on the learned reward {number}/{self.evaluations}", part.steps) as advance:
+                state = train(
+                    algorithm,
+                    source,
+                    part,
+                    workspace.key("improvement"),
+                    checkpoints=checkpoints,
+                    record=partial(workspace.record, "improved-policy"),
+                    advance=advance,
+                )
+            evaluations.append(self._evaluate(workspace, policy._replace(params=state.params), source, part.steps))
+        workspace.say(f"policy training: {time.perf_counter() - begun:.0f} s with {self.evaluations} evaluations")
+        spec = ScoreSpec("reward", "sum", scorer.spec.information)
+        about = "maximum likelihood on expert traces, then GRPO on the learned reward"
+        workspace.save_model("improved-policy", policy.config, jax.device_get(state.params), spec, trained_on=about)
+        result = _result(evaluations, scorer.spec.information)
+        workspace.write_json("improvement.json", result)
+        return result
+
+    def _evaluate(self, workspace: Workspace, policy: LanguageModel, source: Rollouts, step: int) -> dict[str, Any]:
+        """Gold and proxy of the policy as it is, on test problems: to report, never to choose."""
+        name = f"improvement-look-{step}"  # also the seed of the samples: another name would change the results
+        kept = workspace.read_stage(f"samples/{name}.json", PolicyEvaluation)
+        if kept is not None:
+            return kept
+        problems = workspace.environment.problems("test")
+        pool = sample_texts(workspace, policy, problems, self.samples, name)
+        prompts = [p.prompt for p, texts in zip(problems, pool.texts, strict=True) for _ in texts]
+        proxy = source.reward_of(prompts, [text for texts in pool.texts for text in texts])
+        gold = verify_pool(workspace, problems, pool).mean(axis=1)
+        last = workspace.read_metric("improved-policy", "kl", step)
+        evaluation = {"step": step, "gold": gold.tolist(), "proxy": float(proxy.mean())}
+        evaluation |= {"proxy_std": float(proxy.std()), "kl": last if step else 0.0}
+        workspace.write_json(f"samples/{name}.json", evaluation)
+        return evaluation
+
+
+def _result(evaluations: list[dict[str, Any]], information: str) -> dict[str, Any]:
+    intervals = [bootstrap_interval(np.array(evaluation["gold"])) for evaluation in evaluations]
+    steps = [evaluation["step"] for evaluation in evaluations]
+    gold, low, high = (list(map(float, column)) for column in zip(*intervals, strict=True))
+    start, end = np.array(evaluations[0]["gold"]), np.array(evaluations[-1]["gold"])
+    gain = paired_bootstrap_difference(end, start)
+    note = f"from {start.mean():.3f}; gain {gain.mean:.3f} [{gain.low:.3f}, {gain.high:.3f}], paired over problems"
+    line = {"name": "policy", "role": "learned", "x": steps, "y": gold, "low": low, "high": high}
+    curve = {"name": "policy training", "kl": [evaluation["kl"] for evaluation in evaluations], "gold": gold}
+    scale = max(evaluations[0]["proxy_std"], 1e-9)
+    proxy = [(evaluation["proxy"] - evaluations[0]["proxy"]) / scale for evaluation in evaluations]
+    row = {"name": "pass@1 after training on the learned reward", "value": gold[-1], "low": low[-1], "high": high[-1]}
+    panel = {"name": "policy on the learned reward", "x_label": "GRPO step", "y_label": "pass@1", "series": [line]}
+    return {
+        "train_time": [panel],
+        "gold_proxy": [{**curve, "gold_low": low, "gold_high": high, "proxy": proxy}],
+        "headline": [{**row, "information": information, "note": note}],
+    }

@@ -1,0 +1,100 @@
+"""Samples of a policy as texts, drawn once and kept in the run folder."""
+
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from experiments.core.workspace import Workspace
+from irl.policies.language_model import LanguageModel, sample
+from irl.text.tokenize import END
+from irl.types import Problem
+
+ROWS_AT_ONCE = 512
+"""Sampled rows in flight: their caches should fit the processor's own cache."""
+
+
+class TextSamples(NamedTuple):
+    """`n` samples of each problem, as text up to the end token."""
+
+    texts: list[list[str]]
+    log_prob: np.ndarray
+    """Float[problems, n]: log pi of the whole trace, in nats."""
+    length: np.ndarray
+    """Int[problems, n]: tokens."""
+    ended: np.ndarray
+
+
+def sample_texts(
+    workspace: Workspace, policy: LanguageModel, problems: Sequence[Problem], n: int, name: str
+) -> TextSamples:
+    """Draw or read back `n` samples per problem; they are kept as samples/NAME.npz."""
+    file, size = f"samples/{name}.npz", (len(problems), n)
+    wanted = {
+        "tokens": jax.ShapeDtypeStruct((*size, -1), np.int64),
+        "length": jax.ShapeDtypeStruct(size, np.int64),
+        "log_prob": jax.ShapeDtypeStruct(size, np.float64),
+        "ended": jax.ShapeDtypeStruct(size, np.bool_),
+    }
+    saved = workspace.read_arrays(file, wanted)
+    if saved is None:
+        saved = _draw(workspace, policy, problems, n, name, workspace.folder / file)
+    decode = workspace.encoder.tokenizer.decode_batch
+    texts = [decode(rows.tolist(), skip_special_tokens=True) for rows in saved["tokens"]]
+    return TextSamples(texts, saved["log_prob"], saved["length"], saved["ended"])
+
+
+def _draw(
+    workspace: Workspace, policy: LanguageModel, problems: Sequence[Problem], n: int, name: str, path
+) -> dict[str, np.ndarray]:
+    encoder = workspace.encoder
+    prompts, lengths = pad_prompts([encoder.prompt(problem.prompt) for problem in problems])
+    together = max(min(ROWS_AT_ONCE // min(n, 50), len(problems)), 1)
+    key = workspace.key(f"samples {name}")
+    parts = []
+    begun, tokens = time.perf_counter(), 0
+    with workspace.progress(f"{name}: {len(problems)} x {n} samples", len(problems)) as advance:
+        for start in range(0, len(problems), together):
+            rows = np.arange(start, start + together) % len(problems)  # the last batch wraps: one shape
+            drawn = sample(
+                policy.config,
+                policy.params,
+                jax.random.fold_in(key, start),
+                prompts[rows],
+                lengths[rows],
+                n=n,
+                slots=min(n, ROWS_AT_ONCE // together),
+                max_new=encoder.max_length - 8,
+                stop=(encoder.special(END),),
+            )
+            keep = min(together, len(problems) - start)
+            part = jax.tree.map(lambda x, keep=keep: np.asarray(x)[:keep, :n], drawn)
+            parts.append(part)
+            tokens += int(part.length.sum())
+            advance(keep)
+    joined = jax.tree.map(lambda *xs: np.concatenate(xs), *parts)
+    note = "compilation included; bounded by reading the key/value cache and by small matrix products"
+    workspace.measured(f"sampling, {name}", tokens, time.perf_counter() - begun, note)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    small = np.uint16 if policy.config.vocab_size < 2**16 else np.uint32
+    new = path.with_suffix(".new.npz")
+    arrays = {
+        "tokens": joined.tokens.astype(small),
+        "length": joined.length,
+        "ended": joined.ended,
+        "log_prob": np.asarray(joined.log_prob, np.float64).sum(-1),
+    }
+    np.savez_compressed(new, **arrays)
+    new.replace(path)
+    return arrays
+
+
+def pad_prompts(prompts: Sequence[list[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Right-padded ids [prompts, time] and lengths."""
+    lengths = np.array([len(ids) for ids in prompts], np.int32)
+    padded = np.zeros((len(prompts), int(lengths.max())), np.int32)
+    for row, ids in zip(padded, prompts, strict=True):
+        row[: len(ids)] = ids
+    return padded, lengths

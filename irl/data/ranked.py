@@ -1,0 +1,147 @@
+"""Several responses to one prompt, ranked or judged right and wrong: one pure function per format.
+
+    nemo_ranks       {"context": messages, "completions": [{"rank": 0 is best, "completion": messages}]}: NeMo-RL
+    rlhflow_answers  {"prompt", "answers": [text], "label" | "labels": [0 | 1]}: RLHFlow's best-of-N files
+    rewardbench2     {"id", "prompt", "chosen": [text], "rejected": [text], "subset", ...} (arXiv 2506.01937)
+    gsm8k_solutions  {"question", "ground_truth", MODEL: {"solution", "is_correct"}, ...} (arXiv 2110.14168)
+    candidates       {"id"?, "prompt", "candidates": [{"text", "correct"?}]}: ours, see irl/data/formats.py
+    completion       {"prompt", "completion"}, text or messages: one candidate to score
+    messages         {"messages"}: a conversation whose last turn is the one candidate
+
+A sampled answer may be empty (that is what a model said); anything a person prefers or ranks may not.
+"""
+
+from typing import Any
+
+from irl.data.fields import (
+    Row,
+    entries,
+    expect,
+    name_of,
+    optional_truth,
+    record,
+    required,
+    shown,
+    text,
+    texts,
+    truth,
+    whole,
+)
+from irl.data.messages import (
+    answer,
+    answer_after,
+    message_rows,
+    only_turn,
+    plain_text,
+    prompt_of,
+    turns,
+)
+from irl.types import Candidate, Candidates, Message, RankedResponses
+
+
+def read_nemo_ranks(row: Row, id: str) -> RankedResponses:
+    """Responses with their ranks, lower is better."""
+    messages = turns(required(row, "context"), "context")
+    ranked = []
+    for index, entry in enumerate(entries(required(row, "completions"), "completions")):
+        where = f"completions[{index}]"
+        completion = record(entry, where)
+        rank = whole(required(completion, "rank", f"{where}."), f"{where}.rank")
+        said = turns(required(completion, "completion", f"{where}."), f"{where}.completion")
+        ranked.append((answer_after(said, messages, f"{where}.completion"), rank))
+    expect(len(ranked) > 1, "completions", "2 or more", "1")
+    responses, ranks = zip(*ranked, strict=True)
+    return RankedResponses(
+        prompt=plain_text(messages), responses=responses, ranks=ranks, messages=messages, id=name_of(row, "id", id)
+    )
+
+
+def read_rlhflow_answers(row: Row, id: str) -> Candidates:
+    """Sampled answers with 1 for right and 0 for wrong."""
+    answers = texts(required(row, "answers"), "answers", blank=True)
+    name = "labels" if row.get("labels") is not None else "label"
+    labels = entries(required(row, name), name)
+    expect(len(labels) == len(answers), name, f"{len(answers)} entries, one per answer", str(len(labels)))
+    correct = [truth(label, f"{name}[{i}]") for i, label in enumerate(labels)]
+    prompt = text(required(row, "prompt"), "prompt")
+    return Candidates(id=name_of(row, "id", id), prompt=prompt, candidates=_candidates(answers, correct))
+
+
+def read_rewardbench2(row: Row, id: str) -> Candidates:
+    """Right completions first, wrong ones after them, with the subset the row counts for."""
+    right, wrong = (texts(required(row, name), name) for name in ("chosen", "rejected"))
+    for name, count in (("num_correct", len(right)), ("total_completions", len(right) + len(wrong))):
+        told = row.get(name)
+        expect(told is None or told == count, name, f"{count}, the number of texts in the row", shown(told))
+    return Candidates(
+        id=name_of(row, "id", id),
+        prompt=text(required(row, "prompt"), "prompt"),
+        candidates=_candidates((*right, *wrong), [True] * len(right) + [False] * len(wrong)),
+        subset=text(required(row, "subset"), "subset"),
+    )
+
+
+def read_gsm8k_solutions(row: Row, id: str) -> Candidates:
+    """One solution per model, without the models' names, in the order of the names."""
+    named = sorted(name for name, value in row.items() if isinstance(value, dict) and "solution" in value)
+    expect(bool(named), "solution", "at least one model's solution", "none")
+    solutions = [text(row[name]["solution"], f"{name}.solution", blank=True) for name in named]
+    correct = [truth(required(row[name], "is_correct", f"{name}."), f"{name}.is_correct") for name in named]
+    prompt = text(required(row, "question"), "question")
+    return Candidates(id=name_of(row, "id", id), prompt=prompt, candidates=_candidates(solutions, correct))
+
+
+def read_candidates_row(row: Row, id: str) -> Candidates:
+    """Our own rows."""
+    found = []
+    for index, entry in enumerate(entries(required(row, "candidates"), "candidates")):
+        where = f"candidates[{index}]"
+        candidate = record(entry, where)
+        said = text(required(candidate, "text", f"{where}."), f"{where}.text", blank=True)
+        correct = optional_truth(candidate.get("correct"), f"{where}.correct")
+        found.append(Candidate(text=said, correct=correct))
+    prompt, messages = prompt_of(required(row, "prompt"), "prompt")
+    subset = text(row.get("subset") or "", "subset", blank=True)
+    name = name_of(row, "id", id)
+    return Candidates(id=name, prompt=prompt, candidates=tuple(found), subset=subset, messages=messages)
+
+
+def read_completion(row: Row, id: str) -> Candidates:
+    """A prompt and one completion nobody judged."""
+    prompt, messages = prompt_of(required(row, "prompt"), "prompt")
+    only = Candidate(text=answer(required(row, "completion"), "completion"))
+    return Candidates(id=name_of(row, "id", id), prompt=prompt, candidates=(only,), messages=messages)
+
+
+def read_messages(row: Row, id: str) -> Candidates:
+    """A conversation; its last turn is the completion."""
+    said = turns(required(row, "messages"), "messages")
+    expect(len(said) > 1, "messages", "a prompt and an answer", "1 turn")
+    only = Candidate(text=only_turn(said[-1:], "messages"))
+    return Candidates(id=name_of(row, "id", id), prompt=plain_text(said[:-1]), candidates=(only,), messages=said[:-1])
+
+
+def nemo_ranks_row(record: RankedResponses) -> dict[str, Any]:
+    """The NeMo row; a prompt that came as text becomes one user turn."""
+    context = record.messages or (Message(role="user", content=record.prompt),)
+    completions = [
+        {"rank": rank, "completion": message_rows([Message(role="assistant", content=response)])}
+        for response, rank in zip(record.responses, record.ranks, strict=True)
+    ]
+    row = {"context": message_rows(context), "completions": completions}
+    return row | ({"id": record.id} if record.id else {})
+
+
+def candidates_row(record: Candidates) -> dict[str, Any]:
+    """Our row, with everything `read_candidates_row` reads."""
+    prompt = message_rows(record.messages) if record.messages else record.prompt
+    entries = [
+        {"text": each.text} if each.correct is None else {"text": each.text, "correct": each.correct}
+        for each in record.candidates
+    ]
+    row = {"id": record.id, "prompt": prompt, "candidates": entries}
+    return row | ({"subset": record.subset} if record.subset else {})
+
+
+def _candidates(answers: Any, correct: list[bool]) -> tuple[Candidate, ...]:
+    return tuple(Candidate(text=said, correct=ok) for said, ok in zip(answers, correct, strict=True))

@@ -1,0 +1,1 @@
+"""Reasoning domains: problems with experts, answers and verifiers."""

@@ -1,0 +1,56 @@
+"""What the steps of a trace claim, in any of the three tasks: dyck_claims.py, tracking_claims.py, sorting_claims.py.
+
+A claim is a window of its own (irl/text/windows.py): what it follows from, in as few signs as that takes, and what is
+claimed. Its names are drawn or left out, so that what is learned of one holds for all; whether it is true is not looked
+at. What a step says that cannot be read is a claim as it stands, in its first signs.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+
+from irl.domains.bigbench_mistake.dyck import BRACKETS
+from irl.domains.bigbench_mistake.dyck_claims import dyck_claims
+from irl.domains.bigbench_mistake.sorting_claims import sorting_claims
+from irl.domains.bigbench_mistake.states import OPTIONS
+from irl.domains.bigbench_mistake.tracking_claims import tracking_claims
+from irl.domains.bigbench_mistake.truth import dyck_holds, sorting_holds, tracking_holds
+from irl.text.windows import StepWindow
+from irl.types import InputError
+
+Claims = list[tuple[StepWindow, ...]]
+"""Of every step of a trace."""
+
+DYCK, TRACKING, SORTING = "Dyck languages", "tracking shuffled objects", "word sorting"
+_READ: dict[str, Callable[[str, Sequence[str]], Claims]] = {
+    DYCK: dyck_claims,
+    TRACKING: tracking_claims,
+    SORTING: sorting_claims,
+}
+_HOLDS: dict[str, Callable[[StepWindow], bool]] = {
+    DYCK: dyck_holds,
+    TRACKING: tracking_holds,
+    SORTING: sorting_holds,
+}
+_WORD = re.compile(r"[a-z0-9][a-z0-9'&.-]*")
+
+
+def claims(problem: str, steps: Sequence[str]) -> Claims:
+    """The claims of every step; none where a step claims nothing. InputError: a problem of no such task."""
+    return _READ[task_of(problem)](problem, steps)
+
+
+def holds(problem: str, claim: StepWindow) -> bool:
+    """Whether a claim is true, by the rules of the task: an oracle to stand beside scores, not to learn from."""
+    return _HOLDS[task_of(problem)](claim)
+
+
+def task_of(problem: str) -> str:
+    """InputError: a problem of no such task."""
+    words = problem.split()
+    if OPTIONS in problem:
+        return TRACKING
+    if words and set(words) <= set(BRACKETS):
+        return DYCK
+    if len(words) > 1 and all(map(_WORD.fullmatch, words)):
+        return SORTING
+    raise InputError(f"expected a problem of {DYCK}, {TRACKING} or {SORTING}, got {problem[:60]!r}")

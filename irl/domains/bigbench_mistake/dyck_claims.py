@@ -1,0 +1,69 @@
+"""What a Markov reward reads of Dyck languages: each claim of a step with what it follows from, brackets alone.
+
+    a bracket          {[ ]         ] {         ] ; stack: {
+    the end            {[ .         . {[        Now, we have reached the end. The final stack is "{ [".
+    what is popped     pop {[       [{          We will need to pop out "[", "{" one by one in that order.
+    what closes it     close [{     ]}          So, we need "]", "}".
+    the answer         close [{     ]}          So the answer is ] }
+
+Where a step stands says which bracket is due, the line before has the stack. The first two lines claim nothing.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from irl.domains.bigbench_mistake.dyck import BRACKETS, HEAD
+from irl.text.windows import UNREAD, StepWindow
+
+_QUOTED = re.compile(r'"([^"]*)"')
+_STACK = "stack:"
+_ANSWER = "answer is"
+_MOST = 60
+"""Brackets of a claim; a text that repeats itself lists more."""
+
+
+class _State(NamedTuple):
+    stack: str = ""
+    popped: str = ""
+
+
+def dyck_claims(problem: str, steps: Sequence[str]) -> list[tuple[StepWindow, ...]]:
+    """The claims of every step of a trace; a step is as good as its worst."""
+    symbols, state = problem.split(), _State()
+    found: list[tuple[StepWindow, ...]] = []
+    for index, step in enumerate(steps):
+        if index < len(HEAD):
+            found.append(())
+            continue
+        number = index - len(HEAD)
+        claims, state = _read(step, symbols[number] if number < len(symbols) else ".", state)
+        found.append(tuple(StepWindow(before, (), told, closes=True) for before, told in claims))
+    return found
+
+
+def _read(step: str, due: str, state: _State) -> tuple[list[tuple[str, str]], _State]:
+    """The claims of a step, and what is known behind it."""
+    before = f"{state.stack} {due}"
+    if _STACK in step:
+        bracket, _, stack = step.partition(_STACK)
+        return [(before, f"{_brackets(bracket)} {_brackets(stack)}")], _State(_brackets(stack))
+    claims = []
+    said, answered, answer = step.partition(_ANSWER)
+    quoted = _brackets("".join(_QUOTED.findall(said)))
+    if "final stack" in said:
+        stack = quoted or _brackets(said)
+        claims.append((before, f". {stack}"))
+        state = _State(stack, stack[::-1])
+    elif "pop" in said:
+        claims.append((f"pop {state.stack}", quoted))
+        state = state._replace(popped=quoted)
+    elif "need" in said:
+        claims.append((f"close {state.popped}", quoted or _brackets(said)))
+    if answered:
+        claims.append((f"close {state.popped}", _brackets(answer)))
+    return claims or [(before, step[:UNREAD])], state
+
+
+def _brackets(text: str) -> str:
+    return "".join(c for c in text if c in BRACKETS)[:_MOST]

@@ -1,0 +1,78 @@
+"""What a Markov reward reads of tracking shuffled objects: each claim of a step with what it follows from.
+
+    who has what now        Ax By Cz, AC, A         z           Alice and Claire swap: Alice: yellow
+    who swaps               AC                      AC          Alice and Claire swap
+    who has it at last      Ax By Cz, , A           x           At the end of the event, Alice has the yellow present.
+    the answer              xyz, x                  1           So the answer is (A)
+
+People are A to E; things have a letter each, drawn for the problem. The swap is the one that is due in the story, what
+everybody had is what the trace said last. Whoever it does not speak of has what the story's swap gives them.
+"""
+
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from irl.domains.bigbench_mistake.tracking import Parsed, parsed, short_forms
+from irl.text.windows import UNREAD, StepWindow
+
+_CLAIM = re.compile(r"\b(Alice|Bob|Claire|Dave|Eve|[A-E])\b(?::| has| gets| is playing| is dancing with)\s*([^,.:;]+)")
+_PAIR = re.compile(r"\b(Alice|Bob|Claire|Dave|Eve|[A-E]) and (Alice|Bob|Claire|Dave|Eve|[A-E])\b")
+_ANSWER = re.compile(r"answer is \(?([A-G])\)?")
+_OTHER = "?"
+
+_State = dict[str, str]
+"""Who (A to E) has what (a letter)."""
+
+
+def tracking_claims(problem: str, steps: Sequence[str]) -> list[tuple[StepWindow, ...]]:
+    """The windows of every step of a trace; a step is as good as its worst. InputError: not a problem of this task."""
+    task = parsed(problem)
+    letters = _letters(problem, task.things)
+    state = {name[0]: letters[thing] for name, thing in zip(task.names, task.things, strict=True)}
+    first = int(_PAIR.search(steps[0]) is None)  # a line that says no swap tells the start
+    found = []
+    for index, step in enumerate(steps):
+        due = task.swaps[index - first] if 0 <= index - first < len(task.swaps) else ()
+        windows, state = _read(step, state, "".join(name[0] for name in due), task, letters)
+        found.append(tuple(StepWindow(before, (), told, closes=True) for before, told in windows))
+    return found
+
+
+def _letters(problem: str, things: Sequence[str]) -> dict[str, str]:
+    """Drawn once for a problem: the same trace is always read alike."""
+    order = np.random.default_rng(zlib.crc32(problem.encode())).permutation(26)
+    return {thing: chr(97 + order[i]) for i, thing in enumerate(things)}
+
+
+def _read(
+    step: str, state: _State, due: str, task: Parsed, letters: Mapping[str, str]
+) -> tuple[list[tuple[str, str]], _State]:
+    had = " ".join(name + thing for name, thing in state.items())
+    said = [(name[0], _thing(text, letters)) for name, text in _CLAIM.findall(step)]
+    windows = [(f"{had}, {due}, {name}", thing) for name, thing in said]
+    pair = _PAIR.search(step)
+    if due and pair is not None:
+        windows.append(("".join(sorted(due)), "".join(sorted(pair[1][0] + pair[2][0]))))
+    answer = _ANSWER.search(step)
+    if answer is not None:
+        told = dict(said).get(task.asked[0], state.get(task.asked[0], _OTHER))
+        windows.append((f"{''.join(letters[thing] for thing in task.things)}, {told}", str(ord(answer[1]) - 64)))
+    if not windows:
+        windows = [(f"{had}, {due}, ", step[:UNREAD])]
+    return windows, _after(state, due) | dict(said)
+
+
+def _after(state: _State, due: str) -> _State:
+    if len(due) != 2:
+        return state
+    return {**state, due[0]: state[due[1]], due[1]: state[due[0]]}
+
+
+def _thing(text: str, letters: Mapping[str, str]) -> str:
+    """The thing that a text speaks of, by any of its short forms."""
+    forms = [(form, letter) for thing, letter in letters.items() for form in short_forms(thing)]
+    fits = [(len(form), letter) for form, letter in forms if re.search(rf"\b{re.escape(form)}\b", text, re.IGNORECASE)]
+    return max(fits)[1] if fits else _OTHER

@@ -1,0 +1,1 @@
+"""Countdown and the Game of 24."""

@@ -1,0 +1,1 @@
+"""Written calculations of word problems."""

@@ -1,0 +1,72 @@
+r"""Calculations that a text writes down, each apart from all else: what a Markov reward reads of arithmetic.
+
+Whether 48/2 = 24 is right depends on nothing before it. So each calculation of a step is a window of its own, and is
+read twice: `48/2=` goes on with the result as it is written, `=48/2` with its digits from the last to the first.
+Carries run from the last digit, sizes show in the first (Lee et al. 2023, arXiv 2307.03381, on the order of digits);
+a result must be likely in either order.
+
+Annotations <<48/2=24>> are taken where a text has them. Elsewhere the calculation is what stands around a sign of
+equality: "5 x $2.50 = $12.5", "120 + 80 = 200"; units, thousands' commas and other signs for times and division are
+brought to one form. Nothing is evaluated here.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from irl.data.gsm8k import calculations
+from irl.text.windows import StepWindow
+
+_NUMBER = r"(?>\$?\s?\d[\d,]*+(?:\.\d++)?|\$?\s?\.\d++)"
+_SIGN = r"\s*+[-+*/x×÷·−–]\s*+"
+_TERM = rf"\({{0,9}}+\s*+{_NUMBER}\s*+\)*+"
+_CHAIN = re.compile(rf"(?<![\w.%,])(?!\s){_TERM}(?:{_SIGN}{_TERM})++")
+_RESULT = re.compile(rf"\s*+=\s*+({_NUMBER})(?!\w|\s*[-+*/%×÷·−–(])")
+_OPEN = "-+*/x×÷·−–%^"
+_SIGNS = str.maketrans({"x": "*", "×": "*", "·": "*", "÷": "/", "−": "-", "–": "-", "$": "", ",": "", " ": ""})
+_PLAIN = re.compile(r"[\d.+*/()-]+")
+
+
+class Equation(NamedTuple):
+    """expression = result, without spaces, units and commas."""
+
+    expression: str
+    result: str
+
+
+def equations(text: str) -> list[Equation]:
+    """The calculations of a text, in order: its annotations, or what it writes out where it has none."""
+    annotated = calculations(text)
+    if annotated:
+        found = [(calc.expression, calc.result) for calc in annotated]
+    else:
+        found = list(_written(text))
+    plain = (Equation(_plain(expression), _plain(result)) for expression, result in found)
+    return [each for each in plain if _readable(each)]
+
+
+def _written(text: str) -> Iterator[tuple[str, str]]:
+    """Chains of terms and signs that an equals sign and a number follow, in time linear in the text."""
+    for chain in _CHAIN.finditer(text):
+        result = _RESULT.match(text, chain.end())
+        if result and text[: chain.start()].rstrip()[-1:] not in (*_OPEN,):
+            yield chain[0], result[1]
+
+
+def equation_windows(equation: Equation) -> tuple[StepWindow, StepWindow]:
+    """The two readings of a calculation."""
+    expression, result = equation
+    return (
+        StepWindow(f"{expression}=", (), result, closes=True),
+        StepWindow(f"={expression}", (), result[::-1], closes=True),
+    )
+
+
+def _plain(text: str) -> str:
+    return "".join(text.translate(_SIGNS).split())
+
+
+def _readable(equation: Equation) -> bool:
+    expression, result = equation
+    balanced = expression.count("(") == expression.count(")")
+    return bool(_PLAIN.fullmatch(expression) and re.fullmatch(r"\d*\.?\d+", result) and balanced)

@@ -1,0 +1,58 @@
+"""Right calculations like those of solutions, with other numbers: what a language model learns to calculate from."""
+
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+
+from irl.domains.gsm8k.calculations import evaluate, other_number, replaced, same_numbers, written
+from irl.domains.gsm8k.equations import Equation, equations
+
+
+class Exercise(NamedTuple):
+    """A demonstrated calculation whose result is right."""
+
+    expression: str
+    value: Fraction
+
+
+def exercises(lines: Iterable[str]) -> list[Exercise]:
+    """The right calculations of annotated lines; those whose results are rounded are left out."""
+    found = []
+    for line in lines:
+        for expression, result in equations(line):
+            value = evaluate(expression)
+            if value is not None and written(value) == result:
+                found.append(Exercise(expression, value))
+    return found
+
+
+def drawn(pool: Sequence[Exercise], count: int, renumber: float, rng: np.random.Generator) -> list[Equation]:
+    """`count` calculations of the pool, a share `renumber` of them with other numbers of their size.
+
+    Whole results stay whole, nothing becomes negative: what cannot be written so is drawn again.
+    """
+    out: list[Equation] = []
+    while len(out) < count:
+        exercise = pool[int(rng.integers(len(pool)))]
+        found = _renumbered(exercise, rng) if rng.random() < renumber else _as_written(exercise)
+        if found is not None:
+            out.append(found)
+    return out
+
+
+def _as_written(exercise: Exercise) -> Equation | None:
+    result = written(exercise.value)
+    return None if result is None else Equation(exercise.expression, result)
+
+
+def _renumbered(exercise: Exercise, rng: np.random.Generator) -> Equation | None:
+    numbers = dict.fromkeys(same_numbers(exercise.expression))
+    mapping = {number: other_number(number, rng) for number in numbers if rng.random() < 0.8}
+    expression = replaced(exercise.expression, mapping)
+    value = evaluate(expression)
+    if value is None or (exercise.value.denominator == 1 and value.denominator != 1):
+        return None
+    result = written(value)
+    return None if result is None else Equation(expression, result)

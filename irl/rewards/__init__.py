@@ -1,0 +1,1 @@
+"""Scorers: prompts and answers to scores, for every kind of model folder."""

@@ -1,0 +1,157 @@
+"""Questions with answers to score, from records of any format, and what a scorer returns for them.
+
+An answer that a model cannot score has a reason in the place of its score: it is empty, has no step, is too long, is
+written in characters that the tokenizer does not know, or its prompt is not one of the model's domain. The other
+answers of the question are scored.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from irl.rewards.scoring import TextScores
+from irl.types import (
+    Candidates,
+    Comparison,
+    InputError,
+    LabelledResponse,
+    LabelledSteps,
+    Message,
+    Preference,
+    RankedResponses,
+    Trace,
+)
+from reward_models.types import ScoreSpec
+
+MAX_TOKENS = 16_384
+"""Default limit on the tokens that a model reads for one answer: memory grows linearly with them, time with their
+square."""
+RAISE_LIMIT = "shorten it, or raise --max-tokens"
+CHARACTERS_PER_TOKEN = 32
+"""A text with more characters per allowed token is refused before the tokenizer allocates memory for it."""
+
+_STEP_BREAK = "\n\n"
+
+
+class Answer(NamedTuple):
+    """A text to score and what it is called: a number, "chosen" or "rejected"."""
+
+    name: int | str
+    text: str
+    parts: tuple[str, ...] = ()
+    """Its steps where the record has them, with what stands between; together they are `text`."""
+
+
+class Question(NamedTuple):
+    """Answers to one prompt; `messages` are its turns where it came as a conversation."""
+
+    id: str
+    prompt: str
+    messages: tuple[Message, ...]
+    answers: tuple[Answer, ...]
+
+
+def question_of(record: Any, id: str) -> Question:
+    """What is to be scored in a record of `read_records`, in its order; `id` is for records without one."""
+    match record:
+        case Candidates():
+            texts = [candidate.text for candidate in record.candidates]
+            return Question(record.id, record.prompt, record.messages, _numbered(texts))
+        case Preference():
+            answers = Answer("chosen", record.chosen), Answer("rejected", record.rejected)
+            return Question(record.id or id, record.prompt, record.messages, answers)
+        case RankedResponses():
+            return Question(record.id or id, record.prompt, record.messages, _numbered(record.responses))
+        case LabelledResponse():
+            return Question(record.id or id, record.prompt, record.messages, _numbered([record.completion]))
+        case Comparison():
+            return Question(record.id, record.prompt, (), _numbered([record.first, record.second]))
+        case LabelledSteps():
+            return Question(record.id, record.prompt, (), (steps_answer(record.steps, _STEP_BREAK),))
+        case Trace():
+            return Question(record.problem_id, record.prompt, (), (steps_answer([s.text for s in record.steps], "\n"),))
+    raise InputError(f"{id}: expected a record with answers to score, got {type(record).__name__}")
+
+
+def _numbered(texts: Sequence[str]) -> tuple[Answer, ...]:
+    return tuple(Answer(index, text) for index, text in enumerate(texts))
+
+
+def steps_answer(steps: Sequence[str], between: str) -> Answer:
+    """An answer of steps, with what stands between them."""
+    parts = (*(step + between for step in steps[:-1]), steps[-1])
+    return Answer(0, "".join(parts), parts)
+
+
+def split_parts(text: str) -> tuple[str, ...]:
+    """Paragraphs of a text that has several, else its lines, each with the breaks behind it.
+
+    A part without a word belongs to the one before, at the start to the one behind.
+    """
+    parts = _cut(text, _STEP_BREAK)
+    return tuple(parts if len(parts) > 1 else _cut(text, "\n"))
+
+
+def _cut(text: str, at: str) -> list[str]:
+    pieces = text.split(at)
+    parts: list[str] = []
+    for piece in (*(piece + at for piece in pieces[:-1]), pieces[-1]):
+        if parts and not (piece.strip() and parts[-1].strip()):
+            parts[-1] += piece
+        else:
+            parts.append(piece)
+    return parts
+
+
+class AnswerScores(NamedTuple):
+    """One entry per answer, in order."""
+
+    trace: np.ndarray
+    """Float[answers]; -inf where there is no score."""
+    steps: list[list[float]]
+    step_texts: list[tuple[str, ...]]
+    reasons: list[str]
+    """Why an answer has no score; empty where it has one."""
+
+
+class AnswerScorer(Protocol):
+    """A reward model of any kind."""
+
+    @property
+    def spec(self) -> ScoreSpec: ...
+
+    def answers(self, questions: Sequence[Question]) -> AnswerScores:
+        """An entry per answer. InputError for a score that is not finite: the weights are to blame, not the answer."""
+        ...
+
+
+def answer_names(questions: Iterable[Question]) -> list[str]:
+    """What errors call each answer."""
+    return [f"{question.id}, candidate {answer.name}" for question in questions for answer in question.answers]
+
+
+def require_text(answer: Answer) -> None:
+    """InputError for an answer that has nothing to score."""
+    if not answer.text.strip():
+        raise InputError("an empty answer has no score; leave it out, or write what was answered")
+
+
+def require_length(text: str, max_tokens: int | None) -> None:
+    """InputError for a text that is over the limit whatever its tokens are."""
+    if max_tokens is not None and len(text) > CHARACTERS_PER_TOKEN * max_tokens:
+        raise InputError(f"{len(text)} characters are over the limit of {max_tokens} tokens; {RAISE_LIMIT}")
+
+
+def require_tokens(tokens: int, max_tokens: int | None) -> None:
+    """InputError for more tokens than the limit."""
+    if max_tokens is not None and tokens > max_tokens:
+        raise InputError(f"{tokens} tokens are over the limit of {max_tokens}; {RAISE_LIMIT}")
+
+
+def scatter(reasons: Sequence[str], scores: TextScores) -> AnswerScores:
+    """Scores of the answers without a reason, put between those that have one."""
+    found = iter(zip(scores.trace, scores.steps, scores.step_texts, strict=True))
+    entries = [(-np.inf, [], ()) if reason else next(found) for reason in reasons]
+    trace = np.array([entry[0] for entry in entries], np.float64)
+    return AnswerScores(trace, [entry[1] for entry in entries], [entry[2] for entry in entries], list(reasons))

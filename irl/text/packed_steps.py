@@ -1,0 +1,103 @@
+"""Traces with labelled steps, packed into rows (packing.py): a source of `LabelledBatch`es.
+
+An epoch's traces are asked for anew, so that corruptions can be drawn afresh every time; shuffling and packing follow
+from seed and epoch alone. Outcomes are not known here (NaN).
+"""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from irl.text.encode import EncodedTrace
+from irl.text.packing import Room, Unit, check_fits, count_steps, fill_rows, measure, plan_batches
+from irl.text.pipeline import Json, PyTree, check_same_data, epoch_order
+from irl.types import InputError
+from reward_models.types import LabelledBatch, TraceBatch
+
+
+class LabelledRows(NamedTuple):
+    """Traces and a label for each of their steps: 1 right, 0 wrong, a probability between them, NaN not known."""
+
+    traces: Sequence[EncodedTrace]
+    labels: Sequence[Sequence[float]]
+
+
+class PackedSteps:
+    """A `Source` of LabelledBatches, all of one shape: `rows` rows of `length` tokens and at most `slots` steps.
+
+    `draw(epoch)` gives the traces of an epoch; asked twice, it must give the same. InputError names what does not fit.
+    """
+
+    def __init__(
+        self, draw: Callable[[int], LabelledRows], *, rows: int, length: int, seed: int, slots: int = 64, name: str = ""
+    ):
+        self._draw, self._room, self._seed = draw, Room(rows, length, slots), seed
+        self._identity = {"name": name, **self._room._asdict(), "seed": seed}
+        self._plan = lru_cache(maxsize=1)(self._plan_epoch)
+        self._epoch, self._index = 0, 0
+
+    def next(self, state: PyTree = None) -> LabelledBatch:
+        """The next batch; `state` is not looked at."""
+        if self._index >= len(self._plan(self._epoch)[1]):
+            self._epoch, self._index = self._epoch + 1, 0
+        data, batches = self._plan(self._epoch)
+        self._index += 1
+        return self._arrays(data, batches[self._index - 1])
+
+    def batches_per_epoch(self) -> int:
+        """Of the epoch that is on; others may differ by a few."""
+        return len(self._plan(self._epoch)[1])
+
+    def get_state(self) -> Json:
+        return {"epoch": self._epoch, "index": self._index, "data": dict(self._identity)}
+
+    def set_state(self, state: Json) -> None:
+        """Go on where `get_state` was taken; InputError when that was with other data or settings."""
+        check_same_data(state, self._identity)
+        self._epoch, self._index = state["epoch"], state["index"]
+
+    def _plan_epoch(self, epoch: int) -> tuple[LabelledRows, list[list[Unit]]]:
+        data = self._draw(epoch)
+        _check(data, self._room)
+        order = epoch_order(len(data.traces), self._seed, epoch).tolist()
+        return data, plan_batches(order, *measure([data.traces]), self._room)
+
+    def _arrays(self, data: LabelledRows, batch: list[Unit]) -> LabelledBatch:
+        labels = np.full((self._room.rows, self._room.slots), np.nan, np.float32)
+        for number, (place,) in batch:
+            of_trace = data.labels[number]
+            labels[place.row, place.slot : place.slot + len(of_trace)] = of_trace
+        traces = fill_rows(((data.traces[number], place) for number, (place,) in batch), self._room)
+        return LabelledBatch(traces, np.full(self._room.rows, np.nan, np.float32), labels)
+
+
+class PackedTexts:
+    """A `Source` of packed TraceBatches without labels: what a likelihood is learned from."""
+
+    def __init__(self, draw: Callable[[int], Sequence[EncodedTrace]], *, rows: int, length: int, seed: int, name: str):
+        def labelled(epoch: int) -> LabelledRows:
+            texts = draw(epoch)
+            return LabelledRows(texts, [[1.0]] * len(texts))
+
+        self._packed = PackedSteps(labelled, rows=rows, length=length, seed=seed, name=name)
+
+    def next(self, state: PyTree = None) -> TraceBatch:
+        return self._packed.next().traces
+
+    def get_state(self) -> Json:
+        return self._packed.get_state()
+
+    def set_state(self, state: Json) -> None:
+        self._packed.set_state(state)
+
+
+def _check(data: LabelledRows, room: Room) -> None:
+    if not data.traces or len(data.traces) != len(data.labels):
+        told = f"got {len(data.traces)} traces and {len(data.labels)} rows of labels"
+        raise InputError(f"labelled traces: expected one row of labels for each of one or more traces, {told}")
+    for number, (trace, labels) in enumerate(zip(data.traces, data.labels, strict=True)):
+        check_fits(f"trace {number}", trace, room)
+        if len(labels) != count_steps(trace):
+            raise InputError(f"trace {number}: expected {count_steps(trace)} labels, one per step, got {len(labels)}")

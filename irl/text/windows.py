@@ -1,0 +1,73 @@
+"""Steps in their context: what a Markov reward r(s, a) reads.
+
+A reward of classical inverse RL sees the state and the action, not the history that led there. Where an
+environment can name the state before a step (in Countdown: the numbers that are left), the step is judged as
+the only step of the problem that the state poses. So a step that comes third in one trace and first in another
+is the same window, and a critic cannot learn what history or goal would make it say of a calculation.
+Where the state is everything before (an answer that must agree with all steps), the window is the whole trace
+without its goal, and a second window asks whether what the step claims is the goal. Apart, neither can excuse the
+other: whoever sees the goal finds it likely that it was reached.
+
+Ending a trace is an action too. The window of the last step closes with the end token, the window of every other step
+with a newline. Demonstrations end with an answer, so a reward of demonstrations makes any other end unlikely, and a
+trace that stops early pays for stopping there. A trace that is still being written (a beam) has no end to pay for.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from irl.text.encode import EncodedTrace, Encoder
+
+UNREAD = 40
+"""Characters of what cannot be read that stand in a window."""
+
+
+class StepWindow(NamedTuple):
+    """A step to judge and the text it is judged by."""
+
+    prompt: str
+    before: tuple[str, ...]
+    step: str
+    closes: bool
+    """Whether the trace ends with this step: the window closes with the end token instead of a newline."""
+
+
+@runtime_checkable
+class HasStates(Protocol):
+    """The part of an environment that windows need."""
+
+    def state_before(self, prompt: str, steps: Sequence[str], index: int) -> str | None: ...
+
+    def without_goal(self, prompt: str) -> str: ...
+
+    def goal_claim(self, prompt: str, steps: Sequence[str], index: int) -> tuple[str, str] | None: ...
+
+
+def step_windows(
+    environment: HasStates, prompt: str, steps: Sequence[str], *, ended: bool = True
+) -> list[tuple[StepWindow, ...]]:
+    """The windows of each step of a trace; the score of a step is the sum over its windows.
+
+    The first window of a step is its own, further ones are the claims it makes about the goal. `ended` says whether
+    the trace ends with its last step.
+    """
+    windows: list[tuple[StepWindow, ...]] = []
+    for index, step in enumerate(steps):
+        state, closes = environment.state_before(prompt, steps, index), ended and index == len(steps) - 1
+        if state is not None:
+            windows.append((StepWindow(state, (), step, closes),))
+            continue
+        whole = StepWindow(environment.without_goal(prompt), tuple(steps[:index]), step, closes)
+        claim = environment.goal_claim(prompt, steps, index)
+        windows.append((whole,) if claim is None else (whole, StepWindow(claim[0], (), claim[1], True)))
+    return windows
+
+
+def encode_windows(encoder: Encoder, windows: Sequence[StepWindow]) -> list[EncodedTrace]:
+    """Rows in which only the judged step is response: it has the step id 0, its context has -1."""
+    texts = [(*window.before, window.step) for window in windows]
+    rows = encoder.many([window.prompt for window in windows], texts, [window.closes for window in windows])
+    return [
+        EncodedTrace(row.tokens, [0 if step == len(window.before) else -1 for step in row.step_id])
+        for window, row in zip(windows, rows, strict=True)
+    ]

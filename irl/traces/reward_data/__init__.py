@@ -1,7 +1,0 @@
-"""Reward-model data in the formats people have it in: `read_records`, `write_records`."""
-
-from irl.traces.reward_data.detect import FORMATS, detect
-from irl.traces.reward_data.reading import Reading, Report, Unfit, read_records
-from irl.traces.reward_data.writing import WRITERS, write_records
-
-__all__ = ["FORMATS", "WRITERS", "Reading", "Report", "Unfit", "detect", "read_records", "write_records"]

@@ -1,0 +1,225 @@
+"""Adapters on a downloaded language model: a run, its folder read back with the same scores, what is refused."""
+
+import json
+import warnings
+from dataclasses import replace
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+
+import experiments.text_rewards.pair_evaluation
+import experiments.text_rewards.preference_model
+from configs.hh_adapters import config as hh_adapters
+from experiments.cli import main
+from experiments.text_rewards.adapters import Adapters, base_of, holds_adapters, load_adapters
+from experiments.text_rewards.fit_trunk import FitTrunk
+from experiments.text_rewards.pair_data import PairFiles
+from experiments.text_rewards.preference_model import run_preference_model
+from experiments.text_rewards.text_model import TextModel
+from irl.rewards.conversations import ConversationScorer
+from irl.rewards.questions import Answer, Question
+from irl.text.tokenize import END, PAD, prose_tokenizer
+from irl.train import Schedule
+from irl.types import InputError
+from reward_models.hugging_face import load_hugging_face, save_hugging_face
+from reward_models.networks.decoder import DecoderConfig
+from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead
+from reward_models.networks.low_rank import LowRankConfig
+from reward_models.networks.soft_advantage import SoftAdvantageConfig
+from reward_models.peft import load_peft, save_peft
+
+TINY = DecoderConfig(vocab_size=320, num_layers=1, dim=16, num_heads=2, num_kv_heads=1, head_dim=8, hidden_dim=32)
+QUESTIONS = [Question(f"{n}", f"Name {n}", (), (Answer(0, f"one {n * n}"), Answer(1, "two"))) for n in range(3)]
+TOKENIZER = prose_tokenizer(["Name 1: one 1, the other 4."], 300)
+DECODER = replace(TINY, vocab_size=TOKENIZER.get_vocab_size(), context_length=128, tie_embeddings=False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compile_carelessly():
+    name = "jax_disable_most_optimizations"
+    before = jax.config.values[name]
+    jax.config.update(name, True)
+    yield
+    jax.config.update(name, before)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_resamples():
+    """Intervals are tested elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("preference_findings", "findings", "tie_findings"):
+            whole = getattr(experiments.text_rewards.pair_evaluation, name)
+            patch.setattr(experiments.text_rewards.pair_evaluation, name, partial(whole, resamples=10))
+        yield
+
+
+def save_base(folder, network):
+    vocabulary = TOKENIZER.get_vocab()
+    save_hugging_face(
+        folder,
+        network=network,
+        params=network.make().init(jax.random.key(0)),
+        pad_token=vocabulary[PAD],
+        eos_token=vocabulary[END],
+        files={"tokenizer.json": TOKENIZER.to_str()},
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def downloaded(tmp_path_factory):
+    """A random language model with its tokenizer, without a chat template."""
+    return save_base(tmp_path_factory.mktemp("hub") / "base", DECODER)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory, downloaded):
+    """configs/hh_adapters.py, but for sizes and files: every third comparison is a tie."""
+    votes = ([1, 1, 1], [2, 2, 1], [0, 0, 0])
+    rows = [
+        {"instruction": f"Name {n}", "input": "", "response1": f"one {n}", "response2": f"the other {n * n}"}
+        | {"idx": n, **{f"annotator{i + 1}": vote for i, vote in enumerate(votes[n % 3])}}
+        for n in range(48)
+    ]
+    file = tmp_path_factory.mktemp("data") / "pairs.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return replace(
+        hh_adapters,
+        data=PairFiles(train=(str(file),), validation=0.3, held_out=0.3),
+        model=TextModel(base=str(downloaded), context=128),
+        schedule=Schedule(steps=3, log_every=1, save_every=1),
+        rows=4,
+        length=128,
+        seeds=(0, 1),
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, config):
+    """The run, and the scores of QUESTIONS by the members as the run had them."""
+    folder, scorers = tmp_path_factory.mktemp("run"), []
+
+    class Kept(ConversationScorer):
+        def __init__(self, *given):
+            super().__init__(*given)
+            scorers.append(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiments.text_rewards.preference_model, "ConversationScorer", Kept)
+        run_preference_model(config, folder, "traceward run mine")
+    return folder, [scorer(QUESTIONS).trace for scorer in scorers[:2]]
+
+
+def test_the_folder_is_read_back_with_equal_scores(trained, downloaded):
+    folder, scores = trained
+    for name, wanted in zip(("model", "model-seed-1"), scores, strict=True):
+        assert holds_adapters(folder / name) and not holds_adapters(downloaded)
+        scorer = load_adapters(folder / name)
+        assert scorer.spec.information == "preferences"
+        np.testing.assert_allclose(scorer(QUESTIONS).trace, wanted, atol=1e-6)
+    assert np.abs(scores[0] - scores[1]).max() > 1e-3, "a head and an order of data each"
+
+
+def test_traceward_score_reads_it(trained, downloaded, tmp_path, capsys):
+    folder, scores = trained
+    rows = [{"prompt": q.prompt, "candidates": [{"text": a.text} for a in q.answers]} for q in QUESTIONS]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = ["score", "--model", str(folder / "model"), "--input", str(tmp_path / "in.jsonl")]
+    with pytest.raises(SystemExit) as stop:
+        main([*given, "--output", str(tmp_path / "out.jsonl")])
+    assert stop.value.code == 0, capsys.readouterr().err
+    found = [json.loads(line)["score"] for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    np.testing.assert_allclose(found, scores[0], atol=1e-6)
+    capsys.readouterr()
+    for more, told in ((("--step-tokens", "+,-"), "adapters have a head"), (("--base", str(tmp_path)), "--base: '")):
+        with pytest.raises(SystemExit) as stop:
+            main([*given, *more])
+        assert stop.value.code == 2 and told in capsys.readouterr().err
+
+
+def test_base_and_adapters_merged_score_the_same(trained, downloaded):
+    """Through other code: W + scale A B written into the weights, read by the plain network."""
+    base = load_hugging_face(downloaded)
+    pad = base.config["pad_token_id"]
+    adapted = load_peft(trained[0] / "model", network=base.network, params=base.params, pad_token=pad)
+    encoder = load_adapters(trained[0] / "model")._encoder
+    merged = ConversationScorer(adapted.network.network.make(), adapted.network.merged(adapted.params), encoder)
+    np.testing.assert_allclose(merged(QUESTIONS).trace, trained[1][0], atol=1e-5)
+    untouched = {"base": adapted.params["base"], "head": adapted.params["head"]}
+    plain = ConversationScorer(adapted.network.network.make(), adapted.network.merged(untouched), encoder)
+    assert np.abs(plain(QUESTIONS).trace - trained[1][0]).max() > 1e-6, "the adapters say something"
+
+
+def test_a_run_leaves_a_card_and_its_baselines(trained, config, downloaded):
+    folder, _ = trained
+    card = (folder / "model" / "model_card.md").read_text()
+    assert f"low-rank adapters (rank 8) and a head on {downloaded}, the base" in card
+    report = json.loads((folder / "report.json").read_text())
+    names = {row["name"] for row in report["headline"]}
+    assert {"pairs: accuracy", "pairs: accuracy of log-probability", "pairs: accuracy of longer answer"} <= names
+    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert {line["stage"] for line in metrics} == {"preferences-seed-0", "preferences-seed-1"}
+    assert all(np.isfinite(line["loss"]) and line["grad_norm"] > 0 for line in metrics)
+
+
+def test_peft_loads_the_folder(trained, downloaded):
+    torch, peft = pytest.importorskip("torch"), pytest.importorskip("peft")
+    transformers = pytest.importorskip("transformers")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        base = transformers.AutoModelForSequenceClassification.from_pretrained(downloaded, num_labels=1)
+        model = peft.PeftModel.from_pretrained(base, trained[0] / "model").eval()
+    found = []
+    for question in QUESTIONS:
+        for answer in question.answers:
+            ids = TOKENIZER.encode(question.prompt + answer.text).ids
+            with torch.no_grad():
+                found.append(model(torch.tensor([ids])).logits[0, 0].item())
+    np.testing.assert_allclose(found, trained[1][0], atol=1e-4)
+
+
+# ------------------------------------------------------------------------------------------ refused
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"rank": 0}, r"Adapters\.rank: expected at least 1, got 0"),
+        ({"targets": ("query", "head")}, r"Adapters\.targets\.1: expected 'query', .*, got 'head'"),
+        ({"targets": ()}, r"Adapters\.targets: expected at least 1 values, got \(\)"),
+    ],
+)
+def test_adapters_that_are_none(given, message):
+    with pytest.raises(InputError, match=message):
+        Adapters(**given)
+
+
+def test_a_run_without_a_language_model_under_it(config, tmp_path):
+    headed = HeadedDecoderConfig(decoder=DECODER, head=LinearHead(), read=LastToken())
+    classifier = save_base(tmp_path / "classifier", headed)
+    for base, found in ((None, "a fresh decoder"), (str(classifier), "classifier, which has a head of its own")):
+        with pytest.raises(InputError, match=rf"adapters: expected a language model under them, got .*{found}; give"):
+            run_preference_model(replace(config, model=replace(config.model, base=base)), tmp_path, "")
+    with pytest.raises(InputError, match="adapters: their base stays as it is, and a trunk would be trained; give"):
+        run_preference_model(replace(config, trunk=FitTrunk()), tmp_path, "")
+
+
+def test_a_base_that_is_not_there(trained, downloaded, tmp_path):
+    model = trained[0] / "model"
+    assert base_of(model, None) == downloaded.resolve() and base_of(model, downloaded) == downloaded
+    with pytest.raises(InputError, match=r"^--base: '.*' is no model folder here; say where the base is by --base"):
+        base_of(model, tmp_path)
+    written = json.loads((model / "adapter_config.json").read_text())
+    (tmp_path / "adapter_config.json").write_text(json.dumps(written | {"base_model_name_or_path": "some/base"}))
+    with pytest.raises(InputError, match=r"adapter_config.json: base_model_name_or_path: 'some/base' is no model"):
+        base_of(tmp_path, None)
+
+
+def test_adapters_of_a_language_model_give_no_score(downloaded, tmp_path):
+    network = LowRankConfig(network=SoftAdvantageConfig(decoder=DECODER), head="frozen")
+    params = network.make().init(jax.random.key(0))
+    save_peft(tmp_path / "model", network=network, params=params, base_model=str(downloaded))
+    with pytest.raises(InputError, match="task_type: adapters of a language model give no score; take SEQ_CLS's"):
+        load_adapters(tmp_path / "model")
