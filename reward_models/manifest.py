@@ -21,7 +21,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge
+from annotated_types import Ge, MinLen
 from pydantic import StringConstraints
 
 from reward_models.records import InputError, as_record, parse_json, record
@@ -37,6 +37,14 @@ equations or as in the tasks of BIG-Bench-Mistake (irl/domains/claims.py)."""
 
 
 @record
+class TextRules:
+    """How the texts of a domain are read (irl/domains/files.py): names or patterns."""
+
+    steps: Annotated[str, MinLen(1)]
+    answer: Annotated[str, MinLen(1)]
+
+
+@record
 class Provenance:
     """Where a model comes from, and what its scores are of."""
 
@@ -47,6 +55,8 @@ class Provenance:
     seed: Annotated[int, Ge(0)] | None = None
     environment: str | None = None
     """The domain that knows where steps end and what state they are taken in."""
+    text: TextRules | None = None
+    """For a domain without a class of its own: where steps end, and what an answer is."""
     windows: Windows = "whole trace"
 
 
@@ -65,11 +75,15 @@ class Manifest(Provenance):
 def manifest_text(provenance: Provenance, created_with: Mapping[str, str], files: Mapping[str, str]) -> str:
     """The text of manifest.json for files with these digests."""
     facts = {f.name: getattr(provenance, f.name) for f in dataclasses.fields(provenance)}
-    given = {name: value for name, value in facts.items() if value is not None and value != {}}
+    given = {name: _json(value) for name, value in facts.items() if value is not None and value != {}}
     ours = {"format": FORMAT, "created_with": dict(created_with), "files": dict(files), "digest": _ZEROS}
     text = json.dumps(given | ours, indent=2, allow_nan=False) + "\n"
     before, after = text.rsplit(_ZEROS, 1)
     return before + digest_of(text.encode()) + after
+
+
+def _json(value: Any) -> Any:
+    return dataclasses.asdict(value) if isinstance(value, TextRules) else value
 
 
 def read_manifest(file: Path) -> Manifest:

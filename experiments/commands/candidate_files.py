@@ -17,8 +17,9 @@ from experiments.core.outputs import check_output
 from experiments.core.workspace import NETWORKS, REWARDS, vocabulary
 from irl.data.formats import read_candidates
 from irl.data.json_lines import json_line, write_json_lines
-from irl.domains.base import Environment
+from irl.domains.base import ReadsTexts
 from irl.domains.countdown.countdown import Countdown
+from irl.domains.files import TraceText
 from irl.domains.modchain import ModChain
 from irl.rewards.conversations import ConversationEncoder, ConversationScorer, has_chat_template, read_tokenizer
 from irl.rewards.judged_steps import TaggedStepEncoder, TurnEncoder, token_of
@@ -28,10 +29,12 @@ from irl.rewards.text_answers import TextAnswers
 from irl.text.chat import load_chat_template
 from irl.text.encode import Encoder
 from irl.text.tokenize import parse_tokenizer
+from irl.text.windows import HasStates
 from irl.types import Candidates, InputError
 from reward_models.checkpoint_folder import TOKENIZER, load_folder
 from reward_models.hugging_face import load_hugging_face
 from reward_models.hugging_face_config import architecture_of
+from reward_models.manifest import Manifest
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.heads import HeadedDecoderConfig, StepEnds, VocabularyHead
 from reward_models.records import read_json
@@ -45,19 +48,19 @@ _STEP_MARKERS = {"Qwen2ForProcessRewardModel": "<extra_0>"}
 """Architectures that read the score of a step at a token of its own (Zhang et al. 2025, arXiv 2501.07301)."""
 
 
-def load_scorer(folder: Path) -> tuple[TextScorer, Environment]:
+def load_scorer(folder: Path) -> tuple[TextScorer, ReadsTexts]:
     """The reward model of a folder and the environment it reads traces of."""
     scorer, environment, _ = _load_texts(folder, MAX_TOKENS)
     return scorer, environment
 
 
-def load_answers(folder: Path, max_tokens: int = MAX_TOKENS) -> tuple[TextAnswers, Environment]:
+def load_answers(folder: Path, max_tokens: int = MAX_TOKENS) -> tuple[TextAnswers, ReadsTexts]:
     """As `load_scorer`, for answers of which some may not fit."""
     _, environment, answers = _load_texts(folder, max_tokens)
     return answers, environment
 
 
-def _load_texts(folder: Path, max_tokens: int) -> tuple[TextScorer, Environment, TextAnswers]:
+def _load_texts(folder: Path, max_tokens: int) -> tuple[TextScorer, ReadsTexts, TextAnswers]:
     model = load_folder(folder, classes=NETWORKS)
     if isinstance(model.network, DecoderConfig):
         raise InputError(f"{folder}: holds a policy, not a reward model; the reward is the folder 'model' of a run")
@@ -67,14 +70,10 @@ def _load_texts(folder: Path, max_tokens: int) -> tuple[TextScorer, Environment,
     if model.manifest.windows not in ("whole trace", "states"):
         got = repr(model.manifest.windows)
         raise InputError(f"{folder}/manifest.json: windows: expected 'whole trace' or 'states', got {got}")
-    name = model.manifest.environment
-    if name not in ENVIRONMENTS:
-        known = ", ".join(sorted(ENVIRONMENTS))
-        raise InputError(f"{folder}/manifest.json: environment: expected one of {known}, got {name!r}")
-    environment: Environment = ENVIRONMENTS[name]()
+    environment = _environment(model.manifest, folder)
     tokenizer = parse_tokenizer(model.tokenizer_json, str(folder / TOKENIZER), vocabulary(model.network))
     encoder = Encoder(tokenizer, 4096, 256)
-    states = environment if model.manifest.windows == "states" else None
+    states = _states(environment, model.manifest, folder)
     network = model.network.make()
     network = network._replace(spec=model.spec)
     try:
@@ -84,11 +83,31 @@ def _load_texts(folder: Path, max_tokens: int) -> tuple[TextScorer, Environment,
     scorer = TextScorer(network, model.params, encoder, environment.split_steps, states=states)
 
     def check_prompt(prompt: str) -> None:
-        environment.state_before(prompt, ("",), 0)
+        if isinstance(environment, HasStates):
+            environment.state_before(prompt, ("",), 0)
 
     split = environment.split_steps
     answers = TextAnswers(scorer, encoder, split, check_prompt, states=states, max_tokens=max_tokens)
     return scorer, environment, answers
+
+
+def _environment(manifest: Manifest, folder: Path) -> ReadsTexts:
+    """The domain that a folder names."""
+    if manifest.text is not None:
+        return TraceText(steps=manifest.text.steps, answer=manifest.text.answer)
+    if manifest.environment not in ENVIRONMENTS:
+        known = ", ".join(sorted(ENVIRONMENTS))
+        raise InputError(f"{folder}/manifest.json: environment: expected one of {known}, got {manifest.environment!r}")
+    return ENVIRONMENTS[manifest.environment]()
+
+
+def _states(environment: ReadsTexts, manifest: Manifest, folder: Path) -> HasStates | None:
+    """What names the states of a reward that judges steps in them."""
+    if manifest.windows != "states":
+        return None
+    if not isinstance(environment, HasStates):
+        raise InputError(f"{folder}/manifest.json: windows: 'states' needs a domain that names states; got text rules")
+    return environment
 
 
 def is_hugging_face(folder: Path) -> bool:

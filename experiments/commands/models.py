@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 from experiments.commands.candidate_files import is_hugging_face, load_answers, load_conversations
 from experiments.text_rewards.adapters import base_of, holds_adapters, load_adapters
 from experiments.text_rewards.fit_claims import holds_claims, load_claims, without_claims
-from irl.domains.base import Environment
+from irl.domains.base import ReadsTexts
 from irl.rewards.questions import MAX_TOKENS, AnswerScorer, Question
 from irl.types import InputError
 
@@ -62,7 +62,7 @@ class Model(NamedTuple):
     """What scores answers, and what is known of their domain."""
 
     scorer: AnswerScorer
-    environment: Environment | None = None
+    environment: ReadsTexts | None = None
     """The domain of the traces, where the folder names one."""
     remark: Callable[[Iterable[Question], Path], str] = _no_remark
     """What the model cannot judge in the questions of a file. InputError where that is all of them."""

@@ -12,7 +12,7 @@ import tyro
 from experiments.commands.candidate_files import Skipped, finite, output_file, questions, say, scored, write_answers
 from experiments.commands.models import ModelOptions, model_folders, open_model
 from experiments.core.locks import exclusive
-from irl.domains.base import Environment
+from irl.domains.base import Environment, ReadsTexts
 from irl.evaluation.estimators import bootstrap_interval
 from irl.guidance.best_of_n import choose
 from irl.guidance.voting import majority
@@ -49,11 +49,11 @@ class Tally:
     outcomes: dict[str, int] = field(default_factory=dict)
     candidates: int = 0
 
-    def add(self, environment: Environment | None, record: Candidates, index: int) -> None:
+    def add(self, environment: ReadsTexts | None, record: Candidates, index: int) -> None:
         problem = Problem(id=record.id, prompt=record.prompt)
         texts = [candidate.text for candidate in record.candidates]
         self.candidates += len(texts)
-        if environment is not None:
+        if isinstance(environment, Environment):
             for text in texts:
                 outcome = _outcome(environment, problem, text)
                 self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1

@@ -17,6 +17,7 @@ import tyro
 
 from experiments.commands.candidate_files import load_scorer
 from irl.data.formats import read_candidates
+from irl.domains.base import Environment
 from irl.evaluation.audit import TRUNCATION, Finding, cut_after_each_step, truncation_probe, truncation_warnings
 from irl.evaluation.estimators import bootstrap_interval
 from irl.guidance.best_of_n import choose
@@ -75,6 +76,8 @@ class Options:
 def compare(options: Options) -> list[str]:
     """The lines to print."""
     scorer, environment = load_scorer(options.model)
+    if not isinstance(environment, Environment):
+        raise InputError(f"{options.model}: its domain has no verifier to judge the beginnings of candidates with")
     rng = np.random.default_rng(options.seed)
     unchanged, attacked, chosen_early = [], [], 0
     for record in read_candidates(options.candidates):

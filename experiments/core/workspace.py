@@ -1,13 +1,17 @@
 """What every stage of an experiment on an environment shares, and the networks that a model folder may name."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from experiments.core.run_folder import RunFolder
 from irl.domains.base import Environment
+from irl.domains.files import TraceText
 from irl.text.encode import Encoder
+from irl.text.windows import HasStates
+from irl.types import Problem
 from reward_models.checkpoint_folder import ModelFolder, load_folder, save_folder
-from reward_models.manifest import MANIFEST, Provenance, Windows, is_older
+from reward_models.manifest import MANIFEST, Provenance, TextRules, Windows, is_older
 from reward_models.networks.base import Params
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderConfig, RopeScaling
@@ -58,12 +62,32 @@ def vocabulary(network: Any) -> int | None:
     return network.decoder.vocab_size
 
 
+LEAST_ANSWER = 8
+"""Tokens that a prompt must leave within the limit on the length of a trace."""
+
+
 @dataclass
 class Workspace(RunFolder):
     """What the stages of an experiment on an environment share. Nothing in it is learned."""
 
     environment: Environment = field(kw_only=True)
     encoder: Encoder = field(kw_only=True)
+
+    @property
+    def states(self) -> HasStates | None:
+        """What names the state before a step, None for a domain whose steps are judged in their whole trace."""
+        return self.environment if isinstance(self.environment, HasStates) else None
+
+    def problems(self, split: str) -> Sequence[Problem]:
+        """The problems of a split whose prompts leave room for an answer."""
+        everything, room = self.environment.problems(split), self.encoder.max_length - LEAST_ANSWER
+        fitting = [each for each in everything if len(self.encoder.prompt(each.prompt)) <= room]
+        if len(fitting) < len(everything):
+            over = f"{len(everything) - len(fitting)} of {len(everything)} {split} prompts are over {room} tokens"
+            if not fitting:
+                raise InputError(f"{over}; raise encoding.max_length")
+            self.say(f"{over} and left out")
+        return fitting
 
     def save_model(
         self,
@@ -86,9 +110,16 @@ class Workspace(RunFolder):
                 trained_on=trained_on,
                 seed=self.seed,
                 environment=type(self.environment).__name__,
+                text=self._text_rules(),
                 windows=windows,
             ),
         )
+
+    def _text_rules(self) -> TextRules | None:
+        """How texts of a domain without a class of its own are read."""
+        if not isinstance(self.environment, TraceText):
+            return None
+        return TextRules(steps=self.environment.steps, answer=self.environment.answer)
 
     def load_model(self, name: str) -> ModelFolder | None:
         """The model folder of a finished stage.

@@ -25,8 +25,8 @@ Interval = Annotated[list[Number], MinLen(3), MaxLen(3)]
 class Evaluation:
     """evaluation.json: reranking on test problems."""
 
-    test_time: TestTime
-    gold_proxy: NonEmpty[GoldProxy]
+    test_time: TestTime | None = None
+    gold_proxy: list[GoldProxy]
     audit: NonEmpty[Audit]
     problems: list[ScoredProblem]
     headline: NonEmpty[Result]
@@ -44,7 +44,7 @@ class Improvement:
     """improvement.json: policy training on the learned reward."""
 
     train_time: NonEmpty[Panel]
-    gold_proxy: NonEmpty[GoldProxy]
+    gold_proxy: list[GoldProxy]
     headline: NonEmpty[Result]
 
 
@@ -53,7 +53,8 @@ class PolicyEvaluation:
     """samples/improvement-look-STEP.json: the policy in training on test problems."""
 
     step: Count
-    gold: NonEmpty[Number]
+    gold: NonEmpty[Number] | None = None
+    """Accuracy per problem; null where nothing verifies."""
     proxy: Number
     proxy_std: Number
     kl: Number | None

@@ -19,14 +19,13 @@ from rich.table import Table
 
 from experiments.commands.run import read_config
 from experiments.core.workspace import Workspace
-from experiments.traces.experiment import Experiment
+from experiments.traces.experiment import Experiment, training_texts
 from experiments.traces.rerank_pool import score_pool
 from experiments.traces.sampling import TextSamples, sample_texts
 from irl.evaluation.estimators import best_of_k, bootstrap_interval
 from irl.policies.language_model import LanguageModel
 from irl.rewards.scoring import TextScorer
 from irl.text.encode import Encoder
-from irl.text.tokenize import number_tokenizer
 from irl.types import InputError
 from reward_models.networks.ensemble import EnsembleConfig
 
@@ -49,12 +48,13 @@ def _ways(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     config = read_config(folder / "config.json")
     if not isinstance(config, Experiment):
         raise InputError(f"{folder}: expected the run of an Experiment, found {type(config).__name__}")
-    encoder = Encoder(number_tokenizer(), config.encoding.max_length, config.encoding.max_steps)
-    workspace = Workspace(folder, config.seed, environment=config.environment, encoder=encoder)
+    tokenizer = config.encoding.tokenizer.make(training_texts(config.domain))
+    encoder = Encoder(tokenizer, config.encoding.max_length, config.encoding.max_steps)
+    workspace = Workspace(folder, config.seed, environment=config.domain, encoder=encoder)
     model, policy = workspace.load_model("model"), workspace.load_model("policy")
     if model is None or policy is None or not isinstance(model.network, EnsembleConfig):
         raise InputError(f"{folder}: expected a finished run whose reward has several members")
-    problems = config.environment.problems("test")[: config.rerank.problems]
+    problems = config.domain.problems("test")[: config.rerank.problems]
     pool = sample_texts(
         workspace, LanguageModel(policy.network, policy.params), problems, config.rerank.samples, "test"
     )
@@ -71,11 +71,10 @@ def _ways(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 def _member_scores(workspace: Workspace, model, problems, pool: TextSamples) -> np.ndarray:
     """Float[members, traces]"""
-    environment, network = workspace.environment, model.network.member.make()
+    network = model.network.member.make()
     each = [jax.tree.map(lambda leaf, i=i: leaf[i], model.params) for i in range(model.network.members)]
-    scorers = (
-        TextScorer(network, params, workspace.encoder, environment.split_steps, states=environment) for params in each
-    )
+    split, states = workspace.environment.split_steps, workspace.states
+    scorers = (TextScorer(network, params, workspace.encoder, split, states=states) for params in each)
     return np.stack([score_pool(scorer, problems, pool).trace for scorer in scorers])
 
 

@@ -32,7 +32,7 @@ class BeamSearch:
         saved = workspace.read_stage("search.json", Search)
         if saved is not None:
             return saved["rows"]
-        problems = workspace.environment.problems("test")[: self.problems]
+        problems = workspace.problems("test")[: self.problems]
         encoder = workspace.encoder
         prompts, information = [p.prompt for p in problems], scorer.spec.information
         beams, cost = step_beam_search(
@@ -43,6 +43,16 @@ class BeamSearch:
             workspace.key("beam search"),
             self.settings,
         )
+        if not workspace.environment.verifies():
+            ended = np.array([any(beam.finished for beam in group) for group in beams], float)
+            row = {
+                "name": f"step beam search, width {self.settings.width}: a finished trace",
+                "information": information,
+            }
+            note = f"{cost.sampled_tokens / len(problems):.0f} tokens per problem"
+            rows = [{**row, **_interval(bootstrap_interval(ended)), "note": note}]
+            workspace.write_json("search.json", {"rows": rows})
+            return rows
         verify = workspace.environment.verify
         top, any_of = [], []
         for problem, group in zip(problems, beams, strict=True):

@@ -10,9 +10,9 @@ from annotated_types import Ge, Le, MinLen
 from experiments.core.overlap import Overlap, without_overlap
 from experiments.core.workspace import Workspace
 from irl.data.formats import read_traces
-from irl.domains.base import Environment
+from irl.domains.base import Environment, HasDemonstrations
 from irl.text.encode import EncodedTrace
-from irl.text.windows import StepWindow, encode_windows, step_windows
+from irl.text.windows import StepWindow, encode_windows, smaller_contexts, step_windows
 from irl.types import InputError, Problem, Trace
 from reward_models.ranges import Name, Rows, RowsOrZero
 from reward_models.records import record
@@ -36,6 +36,8 @@ class Demonstrations:
         if self.file is not None:
             return of_file(self.file, workspace.environment).traces
         environment, rng = workspace.environment, workspace.rng(name)
+        if isinstance(environment, HasDemonstrations):
+            return _drawn(environment.demonstrations("train"), self.count, rng)
         problems = environment.problems("train")
         traces = [environment.expert(problem, rng) for problem in _rounds(problems, self.count, rng)]
         if self.other_targets:
@@ -46,6 +48,11 @@ class Demonstrations:
                 )
             traces += [free_play(rng, size=int(size)) for size in rng.choice(self.sizes, size=self.other_targets)]
         return traces
+
+
+def _drawn(traces: Sequence[Trace], count: int, rng: np.random.Generator) -> list[Trace]:
+    """All traces, or `count` of them at random where there are more."""
+    return [traces[i] for i in sorted(rng.permutation(len(traces))[:count])]
 
 
 def _rounds(problems: Sequence[Problem], count: int, rng: np.random.Generator):
@@ -90,10 +97,13 @@ def encode_steps(
     at most `whole_share` as many of them as of the others, drawn at random over all traces. Claims about the goal are
     few and are repeated, up to `goal_share`.
     """
+    states = workspace.states
+    if states is None:
+        return _in_several_contexts(workspace, traces)
     own: dict[StepWindow, None] = {}
     claims: dict[StepWindow, None] = {}
     for trace in traces:
-        for window, *about_goal in step_windows(workspace.environment, trace.prompt, [s.text for s in trace.steps]):
+        for window, *about_goal in step_windows(states, trace.prompt, [s.text for s in trace.steps]):
             own[window] = None
             claims.update(dict.fromkeys(about_goal))
     short, whole = [w for w in own if not w.before], [w for w in own if w.before]
@@ -105,11 +115,30 @@ def encode_steps(
     return _fitting(workspace, encode_windows(workspace.encoder, short + whole + goals), "steps")
 
 
+def _in_several_contexts(workspace: Workspace, traces: Sequence[Trace]) -> list[EncodedTrace]:
+    """Whole traces, and every distinct step in its smaller contexts."""
+    texts = [(trace.prompt, [step.text for step in trace.steps]) for trace in traces]
+    windows = dict.fromkeys(window for prompt, steps in texts for window in smaller_contexts(prompt, steps))
+    whole = workspace.encoder.many([prompt for prompt, _ in texts], [steps for _, steps in texts])
+    return _fitting(workspace, whole, "traces") + _fitting(
+        workspace, encode_windows(workspace.encoder, list(windows)), "steps"
+    )
+
+
+def enough_rows(rows: Sequence[EncodedTrace], batch_size: int, row_length: int) -> list[EncodedTrace]:
+    """The rows, repeated where they are too few to fill a batch of packed rows: a small file is an epoch many times."""
+    tokens = sum(min(len(row.tokens), row_length) for row in rows)
+    return list(rows) * max(-(-batch_size * row_length // tokens), 1)
+
+
 def _fitting(workspace: Workspace, rows: list[EncodedTrace], what: str) -> list[EncodedTrace]:
     fitting = [row for row in rows if workspace.encoder.fits(row)]
     if len(fitting) < len(rows):
         limit = f"{workspace.encoder.max_length} tokens or {workspace.encoder.max_steps} steps"
-        workspace.say(f"{len(rows) - len(fitting)} of {len(rows)} {what} are over {limit} and left out")
+        tokens = np.quantile([len(row.tokens) for row in rows], 0.95, method="higher")
+        steps = np.quantile([max(row.step_id) + 1 for row in rows], 0.95, method="higher")
+        enough = f"{tokens} tokens and {steps} steps would fit 95% (encoding.max_length, encoding.max_steps)"
+        workspace.say(f"{len(rows) - len(fitting)} of {len(rows)} {what} are over {limit} and left out; {enough}")
     if not fitting:
         raise InputError(f"all {len(rows)} {what} are over the limit; raise encoding.max_length or encoding.max_steps")
     return fitting

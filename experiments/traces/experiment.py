@@ -2,10 +2,13 @@
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import field
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from experiments.core.finish import finish_run
 from experiments.core.overlap import Overlap, overlap_rows, say_overlaps
@@ -23,9 +26,10 @@ from experiments.traces.sampling import sample_texts
 from experiments.traces.train_time import RewardCurve
 from irl.domains.base import Environment
 from irl.domains.countdown.countdown import Countdown
+from irl.domains.files import TraceFiles
 from irl.evaluation.audit import Finding
 from irl.text.encode import Encoder
-from irl.text.tokenize import number_tokenizer
+from irl.text.tokenize import NumberTokens, TokenizerConfig
 from irl.types import InputError
 from reward_models.ranges import Few, Seed, Tokens
 from reward_models.records import record
@@ -38,6 +42,7 @@ class Encoding:
     max_length: Tokens = 96
     """Tokens."""
     max_steps: Few = 8
+    tokenizer: TokenizerConfig = NumberTokens()
 
 
 @record
@@ -48,7 +53,7 @@ class Experiment:
     policy: FitPolicy
     reward: FitReward
     outcome_model: FitOutcomeModel | None = field(default_factory=FitOutcomeModel)
-    environment: Environment = field(default_factory=lambda: Countdown(held_out=100))
+    domain: Environment = field(default_factory=lambda: Countdown(held_out=100))
     encoding: Encoding = Encoding()
     rerank: RerankPool = field(default_factory=RerankPool)
     search: BeamSearch | None = field(default_factory=BeamSearch)
@@ -56,7 +61,7 @@ class Experiment:
     seed: Seed = 0
 
     def __post_init__(self):
-        size = number_tokenizer().get_vocab_size()
+        size = self.encoding.tokenizer.most
         for decoder in (self.policy.network, self.reward.network.decoder):
             if decoder.vocab_size < size:
                 expected = f"at least {size}, the tokenizer's vocabulary"
@@ -66,12 +71,15 @@ class Experiment:
 def run_experiment(config: Experiment, folder: Path, command: str) -> Path:
     """Run, or go on with, an experiment; returns the report. Stages that are done are not done again."""
     begun = time.perf_counter()
-    encoder = Encoder(number_tokenizer(), config.encoding.max_length, config.encoding.max_steps)
-    workspace = Workspace(folder, config.seed, environment=config.environment, encoder=encoder)
+    tokenizer = config.encoding.tokenizer.make(training_texts(config.domain))
+    encoder = Encoder(tokenizer, config.encoding.max_length, config.encoding.max_steps)
+    workspace = Workspace(folder, config.seed, environment=config.domain, encoder=encoder)
     overlaps = demonstration_overlaps(config, workspace)
     say_overlaps(workspace.say, overlaps)
+    if not config.domain.verifies():
+        workspace.say("no verifier and no answers: accuracy is not reported")
     policy = config.policy.run(workspace)
-    problems = config.environment.problems("test")[: config.rerank.problems]
+    problems = workspace.problems("test")[: config.rerank.problems]
     pool = sample_texts(workspace, policy, problems, config.rerank.samples, "test")
     curve = RewardCurve(workspace=workspace, problems=tuple(problems), pool=pool)
     params = config.reward.run(workspace, policy, observe=curve.observe)
@@ -81,7 +89,7 @@ def run_experiment(config: Experiment, folder: Path, command: str) -> Path:
     write_model_card(workspace.folder / "model", card_findings(report), overlaps=overlaps)
     report["title"], report["command"], report["seeds"] = config.title, command, [config.seed]
     report["information"] = scorer.spec.information
-    report["environment"] = repr(config.environment)
+    report["environment"] = repr(config.domain)
     report["overlaps"] = overlap_rows(overlaps)
     report["train_time"] = curve.panel()
     if config.search is not None:
@@ -95,18 +103,33 @@ def run_experiment(config: Experiment, folder: Path, command: str) -> Path:
     return finish_run(workspace, report, time.perf_counter() - begun)
 
 
+def training_texts(domain: Environment) -> Iterator[str]:
+    """The prompts of the training problems, each with a demonstration: what a tokenizer may learn from."""
+    rng = np.random.default_rng(0)
+    for problem in domain.problems("train"):
+        yield f"{problem.prompt}\n{domain.expert(problem, rng).text}"
+
+
 def demonstration_overlaps(config: Experiment, workspace: Workspace) -> list[Overlap]:
     """How many traces of each file of demonstrations are left out because they are of test problems."""
     demonstrations = [config.policy.demonstrations, config.reward.demonstrations]
     if config.improvement is not None:
         demonstrations.append(config.improvement.demonstrations)
     files = dict.fromkeys(each.file for each in demonstrations if each.file is not None)
-    return [overlap for file in files for overlap in of_file(file, workspace.environment).overlaps]
+    of_domain = [file_overlap(config.domain)] if isinstance(config.domain, TraceFiles) else []
+    return of_domain + [overlap for file in files for overlap in of_file(file, workspace.environment).overlaps]
+
+
+def file_overlap(domain: TraceFiles) -> Overlap:
+    """How many training traces of a file have a test prompt."""
+    removed, kept = domain.removed(), len(domain.demonstrations("train"))
+    name = f"traces of {Path(domain.train).name}"
+    return Overlap(data=name, held_out="the test problems", records=removed, total=kept + removed)
 
 
 def card_findings(report: dict[str, Any]) -> dict[str, Finding]:
     """The findings of the model card: reranking and the audit, on test problems."""
-    problems = report["test_time"]["num_problems"]
+    problems = len(report["problems"]) if report.get("test_time") is None else report["test_time"]["num_problems"]
     learned = [row for row in report["headline"] if row["note"] in ("learned reward", "reward-weighted majority")]
     found = {row["name"]: Finding(row["value"], row["low"], row["high"], problems) for row in learned}
     audited = report["audit"][0]["findings"].items()  # JSON has null where a finding is NaN

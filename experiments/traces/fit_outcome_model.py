@@ -54,6 +54,9 @@ class FitOutcomeModel:
         return TextScorer(network.make(), params, workspace.encoder, workspace.environment.split_steps)
 
     def _train(self, workspace: Workspace, policy: LanguageModel, network: CriticConfig, name: str):
+        if not workspace.environment.verifies():
+            domain = type(workspace.environment).__name__
+            raise InputError(f"outcome_model: {domain} has no verifier to label samples with; set --outcome-model None")
         algorithm = self.algorithm.make(network.make())
         fresh = algorithm.init(workspace.key(name))
         with workspace.progress("outcome model", self.schedule.steps) as advance:
@@ -71,7 +74,7 @@ class FitOutcomeModel:
 
     def _pairs(self, workspace: Workspace, policy: LanguageModel) -> PairBatch:
         """Every distinct right sample against two random wrong ones of its problem, and against itself cut early."""
-        problems, rng = workspace.environment.problems("train"), workspace.rng("outcome pairs")
+        problems, rng = workspace.problems("train"), workspace.rng("outcome pairs")
         pool = sample_texts(workspace, policy, problems, self.samples_per_problem, "outcomes")
         labels, split = verify_pool(workspace, problems, pool), workspace.environment.split_steps
         chosen: list[tuple[str, str]] = []

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from experiments.core.workspace import Workspace
-from experiments.traces.demonstrations import Demonstrations, encode_traces
+from experiments.traces.demonstrations import Demonstrations, encode_traces, enough_rows
 from irl.algorithms.sft import Sft
 from irl.policies.language_model import LanguageModel
 from irl.text.pipeline import ArraySource
@@ -34,7 +34,8 @@ class FitPolicy:
         if done is not None:
             return LanguageModel(done.network, done.params)
         traces = self.demonstrations.traces(workspace, name)
-        packed = workspace.encoder.pack(encode_traces(workspace, traces), self.row_length, option=f"{name}.row_length")
+        rows = enough_rows(encode_traces(workspace, traces), self.batch_size, self.row_length)
+        packed = workspace.encoder.pack(rows, self.row_length, option=f"{name}.row_length")
         checkpoints, start = workspace.checkpoints(name), time.perf_counter()
         whole = checkpoints.latest() is None  # a part of the steps would be no measurement
         with workspace.progress(f"{name}: likelihood of {len(traces)} traces", self.schedule.steps) as advance:

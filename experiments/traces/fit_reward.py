@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from experiments.core.workspace import Workspace
-from experiments.traces.demonstrations import Demonstrations, encode_steps
+from experiments.traces.demonstrations import Demonstrations, encode_steps, enough_rows
 from experiments.traces.negatives import Negatives, Pair
 from irl.algorithms.airl import Airl, AirlBatch
 from irl.algorithms.bradley_terry import BradleyTerry
@@ -31,6 +31,7 @@ from irl.text.encode import EncodedTrace, Encoder
 from irl.text.pipeline import ArraySource, Source, Together
 from irl.train import Schedule, check_evaluations, train
 from irl.types import InputError
+from reward_models.manifest import Windows
 from reward_models.networks.base import Network, Params
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.ensemble import EnsembleConfig, stack_members
@@ -88,7 +89,8 @@ class FitReward:
             trained.append(self._member(workspace, policy, trained, traces, rows, observe))
         network, params = self._together(trained)
         about = f"steps of {len(traces)} expert traces, against the policy's; no answers, no verifier"
-        workspace.save_model(name, network, params, network.make().spec, trained_on=about, windows="states")
+        windows: Windows = "whole trace" if workspace.states is None else "states"
+        workspace.save_model(name, network, params, network.make().spec, trained_on=about, windows=windows)
         return params
 
     def scorer(self, workspace: Workspace, params: Params) -> TextScorer:
@@ -137,7 +139,8 @@ class FitReward:
 
     def _likelihood(self, workspace: Workspace, rows: Sequence[EncodedTrace], stage: str, evaluate: Evaluate) -> Params:
         """Parameters whose trunk has learned to write the demonstrated steps."""
-        packed = workspace.encoder.pack(rows, self.row_length, option="reward.row_length")
+        filling = enough_rows(rows, self.warm_up_rows, self.row_length)
+        packed = workspace.encoder.pack(filling, self.row_length, option="reward.row_length")
         steps, seconds = self.warm_up_schedule.steps, 0.0
         algorithm = self.warm_up.make(self.network.decoder)
         checkpoints = workspace.checkpoints(f"{stage}-likelihood")
@@ -219,8 +222,8 @@ class FitReward:
 
 
 def _scorer(workspace: Workspace, network: RewardConfig, params: Params) -> TextScorer:
-    environment = workspace.environment
-    return TextScorer(_made(network), params, workspace.encoder, environment.split_steps, states=environment)
+    split_steps = workspace.environment.split_steps
+    return TextScorer(_made(network), params, workspace.encoder, split_steps, states=workspace.states)
 
 
 @lru_cache(maxsize=8)

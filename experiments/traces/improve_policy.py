@@ -11,7 +11,7 @@ import numpy as np
 
 from experiments.core.workspace import Workspace
 from experiments.reporting.stage_records import Improvement, PolicyEvaluation
-from experiments.traces.demonstrations import Demonstrations, encode_traces
+from experiments.traces.demonstrations import Demonstrations, encode_traces, enough_rows
 from experiments.traces.rerank_pool import verify_pool
 from experiments.traces.sampling import pad_prompts, sample_texts
 from irl.algorithms.grpo import Grpo, GrpoBatch, GrpoState
@@ -36,7 +36,7 @@ class Rollouts:
     def __init__(self, workspace: Workspace, policy: LanguageModel, scorer: TextScorer, config: "ImprovePolicy"):
         encoder = workspace.encoder
         self._encoder, self._scorer, self._policy, self._config = encoder, scorer, policy.config, config
-        self._problems = workspace.environment.problems("train")
+        self._problems = workspace.problems("train")
         prompts, lengths = pad_prompts([encoder.prompt(problem.prompt) for problem in self._problems])
         index = np.arange(len(prompts))
         self._prompts = ArraySource(
@@ -48,7 +48,8 @@ class Rollouts:
         )
         traces = config.demonstrations.traces(workspace, "improvement")
         self._demonstrated = scorer([t.prompt for t in traces], [t.text for t in traces]).trace
-        packed = encoder.pack(encode_traces(workspace, traces), 2 * encoder.max_length)
+        rows = enough_rows(encode_traces(workspace, traces), config.demonstration_rows, 2 * encoder.max_length)
+        packed = encoder.pack(rows, 2 * encoder.max_length)
         self._demonstrations = ArraySource(
             packed,
             config.demonstration_rows,
@@ -158,19 +159,22 @@ class ImprovePolicy:
         kept = workspace.read_stage(f"samples/{name}.json", PolicyEvaluation)
         if kept is not None:
             return kept
-        problems = workspace.environment.problems("test")
+        problems = workspace.problems("test")
         pool = sample_texts(workspace, policy, problems, self.samples, name)
         prompts = [p.prompt for p, texts in zip(problems, pool.texts, strict=True) for _ in texts]
         proxy = source.reward_of(prompts, [text for texts in pool.texts for text in texts])
-        gold = verify_pool(workspace, problems, pool).mean(axis=1)
+        verifies = workspace.environment.verifies()
+        gold = verify_pool(workspace, problems, pool).mean(axis=1).tolist() if verifies else None
         last = workspace.read_metric("improved-policy", "kl", step)
-        evaluation = {"step": step, "gold": gold.tolist(), "proxy": float(proxy.mean())}
+        evaluation = {"step": step, "gold": gold, "proxy": float(proxy.mean())}
         evaluation |= {"proxy_std": float(proxy.std()), "kl": last if step else 0.0}
         workspace.write_json(f"samples/{name}.json", evaluation)
         return evaluation
 
 
 def _result(evaluations: list[dict[str, Any]], information: str) -> dict[str, Any]:
+    if evaluations[0]["gold"] is None:
+        return _result_without_verifier(evaluations, information)
     intervals = [bootstrap_interval(np.array(evaluation["gold"])) for evaluation in evaluations]
     steps = [evaluation["step"] for evaluation in evaluations]
     gold, low, high = (list(map(float, column)) for column in zip(*intervals, strict=True))
@@ -188,3 +192,12 @@ def _result(evaluations: list[dict[str, Any]], information: str) -> dict[str, An
         "gold_proxy": [{**curve, "gold_low": low, "gold_high": high, "proxy": proxy}],
         "headline": [{**row, "information": information, "note": note}],
     }
+
+
+def _result_without_verifier(evaluations: list[dict[str, Any]], information: str) -> dict[str, Any]:
+    """The learned reward of the policy's samples: whether they are right is not known."""
+    steps, proxy = [each["step"] for each in evaluations], [each["proxy"] for each in evaluations]
+    line = {"name": "policy", "role": "learned", "x": steps, "y": proxy}
+    panel = {"name": "policy on the learned reward", "x_label": "GRPO step", "y_label": "mean reward", "series": [line]}
+    row = {"name": "mean reward after training on it", "value": proxy[-1], "information": information}
+    return {"train_time": [panel], "gold_proxy": [], "headline": [{**row, "note": f"from {proxy[0]:.3f}"}]}

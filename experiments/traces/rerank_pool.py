@@ -46,21 +46,26 @@ class RerankPool:
         saved = workspace.read_stage("evaluation.json", Evaluation)
         if saved is not None:
             return saved
-        problems = workspace.environment.problems("test")[: self.problems]
+        result: dict[str, Any]
+        problems = workspace.problems("test")[: self.problems]
         pool = sample_texts(workspace, policy, problems, self.samples, "test")
         begun = time.perf_counter()
         scores = score_pool(scorer, problems, pool)
         tokens = int(pool.length.sum())
         note = "equal steps are scored once; counts the tokens of all candidates"
         workspace.measured("scoring, test candidates", tokens, time.perf_counter() - begun, note)
+        learned = np.asarray(scores.trace).reshape(len(problems), -1)
+        if not workspace.environment.verifies():
+            result = self._without_verifier(workspace, problems, pool, scores, learned, scorer)
+            workspace.write_json("evaluation.json", result)
+            return result
         correct = verify_pool(workspace, problems, pool)
-        learned = np.asarray(scores.trace).reshape(correct.shape)
         rivals: dict[str, tuple[str, np.ndarray]] = {}
         if outcome_model is not None:
             by_outcome = score_pool(outcome_model, problems, pool).trace.reshape(correct.shape)
             rivals["outcome model"] = outcome_model.spec.information, by_outcome
         curves = test_time_curves(workspace, problems, pool, learned, correct, scorer.spec.information, rivals)
-        result: dict[str, Any] = {
+        result = {
             "test_time": curves,
             "gold_proxy": [gold_and_proxy(learned, correct)],
             "audit": [self._audit(workspace, problems, pool, learned, correct, scorer)],
@@ -82,17 +87,57 @@ class RerankPool:
             for cut in cut_after_each_step([step.text for step in trace.steps])
         ]
         finite = np.maximum(learned, -1e9)
+        samples = learned.shape[1]
         found = audit(
             expert_scores=judged.trace,
             expert_prompt=np.array([i for i, _ in experts]),
             sample_scores=finite.reshape(-1),
-            sample_prompt=np.repeat(np.arange(len(problems)), correct.shape[1]),
-            sample_correct=correct.reshape(-1),
+            sample_prompt=np.repeat(np.arange(len(problems)), samples),
+            sample_correct=None if correct is None else correct.reshape(-1),
             sample_length=pool.length.reshape(-1),
             cut_scores=scorer([prompt for _, prompt, _ in cuts], [text for _, _, text in cuts]).trace,
             cut_prompt=np.array([i for i, _, _ in cuts]),
         )
         return audit_record("learned reward", found)
+
+    def _without_verifier(self, workspace, problems, pool, scores, learned, scorer) -> dict[str, Any]:
+        """What can be reported of a domain that cannot tell right from wrong: everything but accuracy."""
+        entry, information = self._audit(workspace, problems, pool, learned, None, scorer), scorer.spec.information
+        whole = self._chosen_whole(workspace, problems, pool, learned, scorer)
+        demonstrated = entry["findings"]["source AUC"]
+        rows = [
+            ("ended", "samples that end within the limit on tokens", NONE, bootstrap_interval(pool.ended.mean(axis=1))),
+            (
+                "demonstration above samples",
+                "share of samples that score below a demonstration of their prompt",
+                information,
+                (demonstrated["mean"], demonstrated["low"], demonstrated["high"]),
+            ),
+            (
+                f"whole trace chosen, {self.beginnings} beginnings added",
+                "problems in which no candidate that stops early is chosen",
+                information,
+                bootstrap_interval(whole),
+            ),
+        ]
+        return {
+            "gold_proxy": [],
+            "audit": [entry],
+            "problems": shown_problems(problems, pool, scores, None, self.shown),
+            "headline": [
+                {"name": name, "value": value[0], "low": value[1], "high": value[2], "information": level, "note": note}
+                for name, note, level, value in rows
+            ],
+        }
+
+    def _chosen_whole(self, workspace, problems, pool, learned, scorer) -> np.ndarray:
+        """Float[problems]: 1 where the best candidate is a whole sample, 0 where it is an added beginning."""
+        rng, split, chosen = workspace.rng("beginnings"), workspace.environment.split_steps, []
+        for problem, texts, scores in zip(problems, pool.texts, learned, strict=True):
+            early = beginnings(texts, split, self.beginnings, rng)
+            of_early = scorer([problem.prompt] * len(early), early).trace
+            chosen.append(int(np.argmax([*scores, *of_early])) < len(texts))
+        return np.array(chosen, float)
 
     def _with_beginnings(self, workspace, problems, pool, learned, correct, scorer) -> dict[str, Any]:
         """The headline row of the best of all samples and of beginnings of samples, which stop early."""
@@ -231,9 +276,9 @@ def audit_record(name: str, found: CriticAudit) -> dict[str, Any]:
 
 def shown_problems(problems, pool: TextSamples, scores: TextScores, correct, count: int) -> list[dict[str, Any]]:
     """Problems spread from the hardest to the easiest, with their three best and three worst traces."""
-    share = correct.mean(axis=1)
-    order = np.argsort(share, kind="stable")
-    n = correct.shape[1]
+    n = len(pool.texts[0])
+    share = None if correct is None else correct.mean(axis=1)
+    order = np.arange(len(problems)) if share is None else np.argsort(share, kind="stable")
     shown = []
     for p in order[np.linspace(0, len(order) - 1, min(count, len(order))).astype(int)]:
         flat = [p * n + j for j in range(n)]
@@ -243,12 +288,18 @@ def shown_problems(problems, pool: TextSamples, scores: TextScores, correct, cou
         def entry(i: int, p: int = int(p)) -> dict[str, Any]:
             parts = zip(scores.step_texts[i], scores.steps[i], strict=True)
             steps = [{"text": text, "score": float(value)} for text, value in parts]
-            right = bool(correct[p, i - p * n])
+            right = None if correct is None else bool(correct[p, i - p * n])
             return {"text": pool.texts[p][i - p * n], "score": float(scores.trace[i]), "correct": right, "steps": steps}
 
         problem = problems[p]
         best, worst = [entry(i) for i in ranked[:3]], [entry(i) for i in ranked[-3:]]
         shown.append(
-            {"id": problem.id, "prompt": problem.prompt, "share_correct": float(share[p]), "best": best, "worst": worst}
+            {
+                "id": problem.id,
+                "prompt": problem.prompt,
+                "share_correct": None if share is None else float(share[p]),
+                "best": best,
+                "worst": worst,
+            }
         )
     return shown

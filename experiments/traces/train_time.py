@@ -27,6 +27,8 @@ class RewardCurve:
 
     def observe(self, step: int, scorer: TextScorer) -> None:
         """Measure and keep; a step that was measured before is not measured again."""
+        if not self.workspace.environment.verifies():
+            return
         name = f"train_time/reward-{step:06d}.json"
         if self.workspace.read_stage(name, RewardEvaluation) is not None:
             return

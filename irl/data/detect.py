@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from irl.data import gsm8k, preference, ranked, stepwise
+from irl.data import formats, gsm8k, preference, ranked, stepwise
 from irl.data.fields import Row
 from irl.types import (
     Candidates,
@@ -87,6 +87,7 @@ FORMATS: dict[str, Format] = {
     "rlhflow_answers": Format(_columns("prompt answers"), ranked.read_rlhflow_answers, _has_labels),
     "rewardbench2": Format(_columns("id prompt chosen rejected subset num_correct"), ranked.read_rewardbench2),
     "candidates": Format(_columns("prompt candidates"), ranked.read_candidates_row),
+    "traces": Format(_columns("prompt steps"), formats.read_trace_row),
     "completion": Format(_columns("prompt completion"), ranked.read_completion),
     "messages": Format(_columns("messages"), ranked.read_messages),
 }

@@ -8,7 +8,7 @@ Files are JSON lines (json_lines.py). Optional fields may be null. Unknown field
 candidate or step are errors. `reward_data` reads these and many others, and lists what does not fit instead.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from irl.data.fields import entries, name_of, optional_truth, record, required, text
@@ -45,15 +45,20 @@ def read_traces(path: FilePath, split_steps: SplitSteps | None = None) -> Iterat
 
     def build(row: Row, number: int) -> Trace:
         prompt = text(required(row, "prompt"), "prompt")
-        source = row.get("source")
-        return Trace(
-            problem_id=name_of(row, "id", f"row-{line_of.setdefault(prompt, number)}"),
-            prompt=prompt,
-            steps=_steps(row, split_steps),
-            source="expert" if source is None else text(source, "source", blank=True),
-        )
+        return read_trace_row(row, f"row-{line_of.setdefault(prompt, number)}", split_steps)
 
     return _records(path, build)
+
+
+def read_trace_row(row: Mapping[str, Any], id: str, split_steps: SplitSteps | None = None) -> Trace:
+    """A trace from its row; `id` is for a row without one."""
+    source = row.get("source")
+    return Trace(
+        problem_id=name_of(row, "id", id),
+        prompt=text(required(row, "prompt"), "prompt"),
+        steps=_steps(row, split_steps),
+        source="expert" if source is None else text(source, "source", blank=True),
+    )
 
 
 def trace_row(trace: Trace) -> Row:
@@ -71,7 +76,7 @@ def _records(path: FilePath, build: Callable[[Row, int], Record]) -> Iterator[Re
         yield found
 
 
-def _steps(row: Row, split_steps: SplitSteps | None) -> tuple[Step, ...]:
+def _steps(row: Mapping[str, Any], split_steps: SplitSteps | None) -> tuple[Step, ...]:
     if "steps" in row or "text" not in row:
         values = required(row, "steps")
     elif split_steps is None:

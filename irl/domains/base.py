@@ -13,8 +13,13 @@ class Environment(Protocol):
     """A source of problems with experts and an exact checker.
 
     Learners from demonstrations may call `problems`, `expert` and `split_steps`; `verify` belongs to evaluators
-    and to algorithms that declare outcome or step labels. `answer_key` is what votes are counted by.
+    and to algorithms that declare outcome or step labels. `answer_key` is what votes are counted by. A domain that
+    names the state before a step also has the methods of `HasStates` (irl/text/windows.py).
     """
+
+    def verifies(self) -> bool:
+        """Whether `verify` can judge a text. Without a verifier everything but accuracy is reported."""
+        ...
 
     def problems(self, split: str) -> Sequence[Problem]:
         """Problems of the split `train` or `test`; the two share none."""
@@ -35,18 +40,6 @@ class Environment(Protocol):
         """The steps of a free text: the one place that knows where steps end in this domain."""
         ...
 
-    def state_before(self, prompt: str, steps: Sequence[str], index: int) -> str | None:
-        """The state in which step `index` is taken, as a prompt of its own; None where that is all before it."""
-        ...
-
-    def without_goal(self, prompt: str) -> str:
-        """The prompt without what is to be reached, so that a step's windows can keep the two apart."""
-        ...
-
-    def goal_claim(self, prompt: str, steps: Sequence[str], index: int) -> tuple[str, str] | None:
-        """(the goal as a prompt, what step `index` claims to have reached), None where a step claims nothing."""
-        ...
-
     def answer_key(self, problem: Problem, text: str) -> str | None:
         """The final answer in a canonical form for voting, None when there is none."""
         ...
@@ -54,3 +47,23 @@ class Environment(Protocol):
     def verify(self, problem: Problem, text: str) -> Verdict:
         """Exact judgement of a trace and of each of its steps."""
         ...
+
+
+@runtime_checkable
+class HasDemonstrations(Protocol):
+    """A domain with a fixed set of demonstrations instead of an expert that writes any number of them."""
+
+    def demonstrations(self, split: str) -> Sequence[Trace]:
+        """Every demonstration of a split."""
+        ...
+
+
+@runtime_checkable
+class ReadsTexts(Protocol):
+    """The part of a domain that reads texts: all that a scorer needs of it."""
+
+    def canonical(self, prompt: str) -> str: ...
+
+    def split_steps(self, text: str) -> tuple[str, ...]: ...
+
+    def answer_key(self, problem: Problem, text: str) -> str | None: ...

@@ -121,6 +121,9 @@ class ModChain:
     test_size: RowsOrZero = 200
     seed: Seed = 0
 
+    def verifies(self) -> bool:
+        return True
+
     def problems(self, split: str) -> Sequence[Problem]:
         """Distinct prompts, the same for the same settings; a longer list begins with the shorter one."""
         sizes = {"train": self.train_size, "test": self.test_size}

@@ -156,6 +156,9 @@ class Tree:
 
     # The same world as texts
 
+    def verifies(self) -> bool:
+        return True
+
     def problems(self, split: str) -> Sequence[Problem]:
         if split not in ("train", "test"):
             raise InputError(f"Tree.problems: expected split train or test, got {split!r}")

@@ -117,7 +117,7 @@ def audit(
     expert_prompt: Experts,
     sample_scores: Samples,
     sample_prompt: Samples,
-    sample_correct: Samples,
+    sample_correct: Samples | None,
     sample_length: Samples,
     cut_scores: Shaped[np.ndarray, " cuts"],
     cut_prompt: Shaped[np.ndarray, " cuts"],
@@ -130,10 +130,11 @@ def audit(
     `*_prompt` are prompt ids, `sample_correct` is 0/1 or boolean, `sample_length` counts response tokens. The cuts
     are the expert traces cut after each step but the last (see `cut_after_each_step`).
     Intervals are percentile bootstraps over prompts at `level`. A finding no prompt defines is NaN, with a
-    warning. Correctness is report only: never train on it, never choose a checkpoint by it.
+    warning; so are those of correctness where `sample_correct` is None. Correctness is report only: never train on it,
+    never choose a checkpoint by it.
     ValueError: NaN scores or lengths, correctness other than 0 and 1, arrays of unequal length.
     """
-    correct = np.asarray(sample_correct)
+    correct = np.zeros(len(sample_scores)) if sample_correct is None else np.asarray(sample_correct)
     if not np.isin(correct, (0, 1)).all():
         raise ValueError("sample_correct: expected only 0 and 1 (or booleans)")
     right = correct == 1

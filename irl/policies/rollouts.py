@@ -1,6 +1,7 @@
 """From samples, which are token ids, to trace batches on the device: no text on the way."""
 
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Int
 
 from irl.policies.language_model import Samples
@@ -8,8 +9,8 @@ from reward_models.types import TraceBatch
 
 
 def traces_of_samples(
-    prompts: Int[Array, "prompts prompt_time"],
-    prompt_length: Int[Array, " prompts"],
+    prompts: Int[ArrayLike, "prompts prompt_time"],
+    prompt_length: Int[ArrayLike, " prompts"],
     samples: Samples,
     newline: Bool[Array, " vocab"],
     *,
@@ -20,7 +21,7 @@ def traces_of_samples(
     `newline` marks the token ids that end a step. Steps beyond `max_steps` share the last id.
     """
     count, n, max_new = samples.tokens.shape
-    prompts, prompt_length = (jnp.repeat(x, n, axis=0) for x in (prompts, prompt_length))
+    prompts, prompt_length = (jnp.repeat(jnp.asarray(x), n, axis=0) for x in (prompts, prompt_length))
     tokens, length = samples.tokens.reshape(-1, max_new), samples.length.reshape(-1)
     width = prompts.shape[1] + max_new
     time = jnp.arange(width)

@@ -13,7 +13,7 @@ with a newline. Demonstrations end with an answer, so a reward of demonstrations
 trace that stops early pays for stopping there. A trace that is still being written (a beam) has no end to pay for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from irl.text.encode import EncodedTrace, Encoder
@@ -41,6 +41,33 @@ class HasStates(Protocol):
     def without_goal(self, prompt: str) -> str: ...
 
     def goal_claim(self, prompt: str, steps: Sequence[str], index: int) -> tuple[str, str] | None: ...
+
+
+class WholeTrace:
+    """The windows of a domain that names no states: every step is judged by the prompt and all steps before it."""
+
+    def state_before(self, prompt: str, steps: Sequence[str], index: int) -> str | None:
+        return None
+
+    def without_goal(self, prompt: str) -> str:
+        return prompt
+
+    def goal_claim(self, prompt: str, steps: Sequence[str], index: int) -> tuple[str, str] | None:
+        return None
+
+
+WHOLE_TRACE = WholeTrace()
+
+
+def smaller_contexts(prompt: str, steps: Sequence[str]) -> Iterator[StepWindow]:
+    """The steps of a whole demonstration with nothing before them, and with the previous step (the prompt) alone.
+
+    A reward that judges whole traces learns from these too: shown the history alone, it explains a step by the history.
+    """
+    for index, step in enumerate(steps):
+        closes = index == len(steps) - 1
+        yield StepWindow("", (), step, closes)
+        yield StepWindow(steps[index - 1] if index else prompt, (), step, closes)
 
 
 def step_windows(

@@ -82,7 +82,7 @@ def refusal(tmp_path, monkeypatch, capsys):
         ("smoke", "--reward.demonstrations.sizes 0", "--reward.demonstrations.sizes.0: expected at least 2, got 0"),
         ("smoke", "--encoding.max_length 1", "--encoding.max_length: expected at least 2, got 1"),
         ("smoke", "--encoding.max_steps 0", "--encoding.max_steps: expected at least 1, got 0"),
-        ("smoke", "--environment.held_out 1262", "--environment.held_out: expected at most 1261, got 1262"),
+        ("smoke", "--domain.held_out 1262", "--domain.held_out: expected at most 1261, got 1262"),
         (
             "smoke",
             "--policy.network.vocab_size 10",

@@ -332,11 +332,11 @@ def stages(tmp_path_factory, careless_compilation):
     def workspace(config, folder=None):
         encoder = Encoder(number_tokenizer(), config.encoding.max_length, config.encoding.max_steps)
         where = folder or tmp_path_factory.mktemp("run")
-        return Workspace(where, config.seed, environment=config.environment, encoder=encoder)
+        return Workspace(where, config.seed, environment=config.domain, encoder=encoder)
 
     def without_reward(config):
         plain = shrunk(load_config("smoke"))
-        return replace(plain, policy=config.policy, environment=config.environment, encoding=config.encoding)
+        return replace(plain, policy=config.policy, domain=config.domain, encoding=config.encoding)
 
     return lambda config: reward(replace(config, title="", search=None, improvement=None))
 
@@ -366,7 +366,7 @@ def test_config_can_be_stepped(config_file, stages):
     assert saved.manifest.windows == "states"
     for given, kept in zip(jax.tree.leaves(params), jax.tree.leaves(saved.params), strict=True):
         np.testing.assert_array_equal(given, kept)
-    expert = config.environment.expert(config.environment.problems("train")[0], np.random.default_rng(0))
+    expert = config.domain.expert(config.domain.problems("train")[0], np.random.default_rng(0))
     steps, scorer = [step for step, _ in evaluations], evaluations[-1][1]
     assert steps == [2 * (number + 1) for number in range(members * len(parts))]
     found = scorer([expert.prompt], [expert.text])

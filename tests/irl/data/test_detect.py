@@ -49,6 +49,7 @@ ROWS = {
         "total_completions": 2,
     },
     "candidates": {"prompt": "p", "candidates": [{"text": "a"}]},
+    "traces": {"prompt": "p", "steps": ["a", {"text": "b", "label": True}]},
     "completion": {"prompt": "p", "completion": "c"},
     "messages": {"messages": [*TURNS, {"role": "assistant", "content": "a"}]},
 }
