@@ -90,7 +90,7 @@ def encode_traces(workspace: Workspace, traces: Sequence[Trace]) -> list[Encoded
 
 def encode_steps(
     workspace: Workspace, traces: Sequence[Trace], whole_share: float = 0.25, goal_share: float = 0.03
-) -> list[EncodedTrace]:
+) -> Sequence[EncodedTrace]:
     """Every distinct step of the traces in its windows, as rows.
 
     Windows with the steps before cost three times the tokens of the others and repeat what those teach: there are
@@ -125,8 +125,12 @@ def _in_several_contexts(workspace: Workspace, traces: Sequence[Trace]) -> list[
     )
 
 
-def enough_rows(rows: Sequence[EncodedTrace], batch_size: int, row_length: int) -> list[EncodedTrace]:
-    """The rows, repeated where they are too few to fill a batch of packed rows: a small file is an epoch many times."""
+def enough_rows(
+    workspace: Workspace, rows: Sequence[EncodedTrace], batch_size: int, row_length: int
+) -> Sequence[EncodedTrace]:
+    """The rows of a file of traces, repeated where they do not fill a batch of packed rows; others as they are."""
+    if not isinstance(workspace.environment, HasDemonstrations):
+        return rows
     tokens = sum(min(len(row.tokens), row_length) for row in rows)
     return list(rows) * max(-(-batch_size * row_length // tokens), 1)
 

@@ -34,7 +34,7 @@ class FitPolicy:
         if done is not None:
             return LanguageModel(done.network, done.params)
         traces = self.demonstrations.traces(workspace, name)
-        rows = enough_rows(encode_traces(workspace, traces), self.batch_size, self.row_length)
+        rows = enough_rows(workspace, encode_traces(workspace, traces), self.batch_size, self.row_length)
         packed = workspace.encoder.pack(rows, self.row_length, option=f"{name}.row_length")
         checkpoints, start = workspace.checkpoints(name), time.perf_counter()
         whole = checkpoints.latest() is None  # a part of the steps would be no measurement

@@ -139,7 +139,7 @@ class FitReward:
 
     def _likelihood(self, workspace: Workspace, rows: Sequence[EncodedTrace], stage: str, evaluate: Evaluate) -> Params:
         """Parameters whose trunk has learned to write the demonstrated steps."""
-        filling = enough_rows(rows, self.warm_up_rows, self.row_length)
+        filling = enough_rows(workspace, rows, self.warm_up_rows, self.row_length)
         packed = workspace.encoder.pack(filling, self.row_length, option="reward.row_length")
         steps, seconds = self.warm_up_schedule.steps, 0.0
         algorithm = self.warm_up.make(self.network.decoder)

@@ -48,7 +48,9 @@ class Rollouts:
         )
         traces = config.demonstrations.traces(workspace, "improvement")
         self._demonstrated = scorer([t.prompt for t in traces], [t.text for t in traces]).trace
-        rows = enough_rows(encode_traces(workspace, traces), config.demonstration_rows, 2 * encoder.max_length)
+        rows = enough_rows(
+            workspace, encode_traces(workspace, traces), config.demonstration_rows, 2 * encoder.max_length
+        )
         packed = encoder.pack(rows, 2 * encoder.max_length)
         self._demonstrations = ArraySource(
             packed,

@@ -816,7 +816,7 @@ def test_every_demonstration_too_long(traceward, tmp_path):
     given = "run", "smoke", "--output", tmp_path / "run", "--policy.demonstrations.file", path
     code, _, err = traceward(*given)
     assert code == 2
-    assert "2 of 2 traces are over 96 tokens or 8 steps and left out\n" in err
+    assert "2 of 2 traces are over 96 tokens or 8 steps and left out; " in err
     wanted = "traceward: all 2 traces are over the limit; raise encoding.max_length or encoding.max_steps\n"
     assert err.endswith(wanted)
 
