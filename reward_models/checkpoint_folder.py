@@ -7,9 +7,9 @@
     model_card.md       for people; it is not read, has no digest, and may be edited or written again
 
 Every load checks every digest, so no damaged or edited file is read. No pickle and no code: class names are looked up
-in a mapping that the *reader* gives. A folder appears under its name only when complete; the one it replaces stays
-beside it (`.NAME.old`) until then, and is read when a kill fell between the two renames. Of several processes let one
-save, with the weights gathered on its host.
+in a mapping that the *reader* gives, by default among the registered records. A folder appears under its name only when
+complete; the one it replaces stays beside it (`.NAME.old`) until then, and is read when a kill fell between the two
+renames. Of several processes let one save, with the weights gathered on its host.
 """
 
 import json
@@ -38,6 +38,7 @@ from reward_models.manifest import (
 )
 from reward_models.networks.base import Params
 from reward_models.records import InputError, as_record, parse_json, record
+from reward_models.registry import REGISTERED, import_all
 from reward_models.types import Aggregate, Information, Kind, ScoreSpec
 
 WEIGHTS, CONFIG, TOKENIZER = CONTENTS = ("model.safetensors", "config.json", "tokenizer.json")
@@ -115,13 +116,14 @@ def save_folder(
 def load_folder(
     path: str | os.PathLike[str],
     *,
-    classes: Mapping[str, type],
+    classes: Mapping[str, type] = REGISTERED,
     expect_encoding: str | None = None,
     expected: Params | None = None,
 ) -> ModelFolder:
     """Read a model folder.
 
-    `classes` maps the class names that may stand in config.json to records. `expect_encoding` is the `encoding_of` the
+    `classes` maps the class names that may stand in config.json to records; a class of your own is registered once
+    its module is imported. `expect_encoding` is the `encoding_of` the
     tokenizer in use. `expected`, arrays or shapes, tells what the weights must be: names, shapes and dtypes. Raises
     ModelFolderError, also for a file whose digest is not that of the manifest.
     """
@@ -131,7 +133,7 @@ def load_folder(
         tokenizer_json = _verified(folder, TOKENIZER, manifest).decode("utf-8")
         _check_encoding(encoding_of(tokenizer_json), expect_encoding)
     with _about(folder / CONFIG):
-        network = config_json.decode(config.network, classes, f"{folder / CONFIG}: network")
+        network = _network(config, classes, f"{folder / CONFIG}: network")
     with _about(folder / WEIGHTS):
         check_digest(folder / WEIGHTS, digest_of_file(folder / WEIGHTS), manifest.files[WEIGHTS])
         params = tensor_file.read_tensors(folder / WEIGHTS)
@@ -139,6 +141,16 @@ def load_folder(
             tensor_file.check_params(params, expected)
     spec = ScoreSpec(config.spec.kind, config.spec.aggregate, config.spec.information)
     return ModelFolder(params, network, spec, tokenizer_json, manifest)
+
+
+def _network(config: FolderConfig, classes: Mapping[str, type], where: str) -> Any:
+    if classes is REGISTERED:
+        import_all("reward_models.networks")
+    try:
+        return config_json.decode(config.network, classes, where)
+    except config_json.UnknownClass as error:
+        advice = f"import the module that defines {error.name}, then read the folder with load_folder"
+        raise InputError(f"{error}; {advice}") from None
 
 
 def read_config(folder: Path) -> tuple[Manifest, FolderConfig]:

@@ -11,6 +11,17 @@ import numpy as np
 
 from reward_models.records import InputError
 
+LISTED = 20
+"""Names of classes in a message, at most: of a longer list only those that resemble the name in question."""
+
+
+class UnknownClass(InputError):
+    """JSON names a class that the reader does not know. `name` is the name as the JSON has it."""
+
+    def __init__(self, name: Any, message: str):
+        super().__init__(message)
+        self.name = name
+
 
 def encode(value: Any, where: str) -> Any:
     """Plain JSON values; a dataclass becomes {"class": name, fields...}. InputError names the field."""
@@ -41,11 +52,21 @@ def _decode(value: Any, classes: Mapping[str, type], where: str) -> Any:
         return tuple(_decode(item, classes, f"{where}[{i}]") for i, item in enumerate(value))
     if not isinstance(value, dict):
         return value
-    name = value.get("class")
-    if not isinstance(name, str) or name not in classes:
-        raise InputError(f"{where}: unknown class {name!r}; known: {', '.join(sorted(classes))}")
+    kind = _class(value.get("class"), classes, where)
     fields = {key: _decode(item, classes, f"{where}.{key}") for key, item in value.items() if key != "class"}
-    return _build(classes[name], fields, where)
+    return _build(kind, fields, where)
+
+
+def _class(name: Any, classes: Mapping[str, type], where: str) -> type:
+    if not isinstance(name, str) or name not in classes:
+        known = sorted(classes)
+        if len(known) > LISTED:
+            known = difflib.get_close_matches(str(name), known, n=3)
+        raise UnknownClass(name, f"{where}: unknown class {name!r}" + (f"; known: {', '.join(known)}" if known else ""))
+    try:
+        return classes[name]
+    except InputError as error:  # two classes have this name
+        raise InputError(f"{where}: {error}") from None
 
 
 def _build(kind: type, fields: Mapping[str, Any], where: str) -> Any:

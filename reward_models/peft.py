@@ -26,9 +26,9 @@ from reward_models.checkpoint_folder import ModelFolderError, folder_errors, new
 from reward_models.hugging_face_tensors import StoredTensor, joined, json_object, their_names
 from reward_models.networks.base import Params
 from reward_models.networks.critic import CriticConfig
-from reward_models.networks.decoder import DecoderConfig
+from reward_models.networks.decoder import DecoderConfig, DecoderNetwork
 from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead, StepEnds, from_critic
-from reward_models.networks.low_rank import LowRankConfig, has_head
+from reward_models.networks.low_rank import LowRankConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
 from reward_models.peft_config import (
     HEAD,
@@ -156,7 +156,7 @@ def _own_shapes(network: LowRankConfig) -> Params:
     return {name: part for name, part in shapes.items() if name != "base"}
 
 
-def _places(ours: str, network: Plain) -> tuple[str, list[str]]:
+def _places(ours: str, network: DecoderNetwork) -> tuple[str, list[str]]:
     """(the parameter that a tensor of ours is about, its names with them): "adapters.trunk.blocks.up.a" -> ..."""
     decoder_or_headed: Any = network.decoder if isinstance(network, SoftAdvantageConfig) else network
     kind = {".a": "lora_A.", ".b": "lora_B."}.get(ours[-2:], "") if ours.startswith("adapters.") else ""
@@ -194,7 +194,7 @@ def _read(network: LowRankConfig, tensors: Mapping[str, StoredTensor], folder: P
 
 def _exported(network: LowRankConfig, own: Params, base: Params | None) -> tuple[LowRankConfig, Params]:
     """With the head whole, and a step critic as the token classifier that transformers has."""
-    if has_head(network.network) and network.head != "full":
+    if network.network.has_head and network.head != "full":
         if base is None:
             raise ValueError(f"head: {network.head!r}, but PEFT holds it whole; give params with their base")
         adapters = {name: part for name, part in own["adapters"].items() if name != "head"}

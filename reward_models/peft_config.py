@@ -13,6 +13,7 @@ from annotated_types import Gt, Le
 
 from reward_models.hugging_face_tensors import BLOCK
 from reward_models.networks.critic import CriticConfig
+from reward_models.networks.decoder import DecoderNetwork
 from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead, MLPHead, StepEnds, VocabularyHead
 from reward_models.networks.low_rank import TARGETS, LowRankConfig, Rank
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
@@ -100,14 +101,14 @@ def _names(names: list[str] | str | None, key: str, supported: set[str]) -> set[
     return {name.split(".")[-1] for name in names}
 
 
-def check_task(config: AdapterConfig, network: Plain) -> None:
+def check_task(config: AdapterConfig, network: DecoderNetwork) -> None:
     """ValueError where an adapter is for something else than its base."""
     task, expected = config.task_type, task_of(network)
     if task not in (None, expected):
         raise ValueError(f"task_type: {task!r}, but the base given is for {expected}; give the base of this adapter")
 
 
-def task_of(network: Plain) -> str:
+def task_of(network: DecoderNetwork) -> str:
     """What PEFT calls it. ValueError for what no transformers class computes."""
     match network:
         case SoftAdvantageConfig() | HeadedDecoderConfig(head=VocabularyHead()):

@@ -8,6 +8,8 @@ ranges stand in the annotation:
     class Schedule:
         steps: Annotated[int, Ge(0)]
 
+Every record is registered under its name (reward_models/registry.py): a config.json names classes so.
+
 `parse_json` reads JSON text, `as_record` turns its values into a record, `read_record` does both for a file. All of
 them raise `InputError` with the place, the field, what was expected and what was given.
 """
@@ -56,6 +58,10 @@ _EXPECTED = {
 }
 
 
+RECORDS: dict[str, dict[tuple[str, str], type]] = {}
+"""Name of a record: the classes with this name, by module and qualified name. A class defined again replaces itself."""
+
+
 class InputError(Exception):
     """An input of the user is invalid; the message names the input, the problem and the remedy.
 
@@ -81,6 +87,7 @@ def record(cls: Class) -> Class:
             raise InputError(f"{cls.__name__}.{describe(error, checked)}") from None
 
     checked.__init__ = initialise
+    RECORDS.setdefault(cls.__name__, {})[cls.__module__, cls.__qualname__] = checked
     return checked
 
 

@@ -14,13 +14,10 @@ from rich.console import Console
 from rich.progress import track
 
 from experiments.core.outputs import check_output
-from experiments.core.workspace import NETWORKS, REWARDS, vocabulary
 from irl.data.formats import read_candidates
 from irl.data.json_lines import json_line, write_json_lines
-from irl.domains.base import ReadsTexts
-from irl.domains.countdown.countdown import Countdown
+from irl.domains.base import Environment, ReadsTexts
 from irl.domains.files import TraceText
-from irl.domains.modchain import ModChain
 from irl.rewards.conversations import ConversationEncoder, ConversationScorer, has_chat_template, read_tokenizer
 from irl.rewards.judged_steps import TaggedStepEncoder, TurnEncoder, token_of
 from irl.rewards.questions import MAX_TOKENS, AnswerScorer, AnswerScores, Question, question_of
@@ -35,13 +32,13 @@ from reward_models.checkpoint_folder import TOKENIZER, load_folder
 from reward_models.hugging_face import load_hugging_face
 from reward_models.hugging_face_config import architecture_of
 from reward_models.manifest import Manifest
+from reward_models.networks.base import NetworkConfig
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.heads import HeadedDecoderConfig, StepEnds, VocabularyHead
 from reward_models.records import read_json
+from reward_models.registry import classes, import_all
 from reward_models.tensor_file import check_params
 
-ENVIRONMENTS: dict[str, type] = {"Countdown": Countdown, "ModChain": ModChain}
-"""The domains a model folder may name: they know where steps end and what state they are taken in."""
 PROBLEMS_AT_ONCE = 64
 _IN_WORDS = "--step-tokens '+,-', and --step-marker where a word such as 'ки' stands behind every step"
 _STEP_MARKERS = {"Qwen2ForProcessRewardModel": "<extra_0>"}
@@ -61,17 +58,17 @@ def load_answers(folder: Path, max_tokens: int = MAX_TOKENS) -> tuple[TextAnswer
 
 
 def _load_texts(folder: Path, max_tokens: int) -> tuple[TextScorer, ReadsTexts, TextAnswers]:
-    model = load_folder(folder, classes=NETWORKS)
+    model = load_folder(folder)
     if isinstance(model.network, DecoderConfig):
         raise InputError(f"{folder}: holds a policy, not a reward model; the reward is the folder 'model' of a run")
-    if not isinstance(model.network, REWARDS):
+    if not isinstance(model.network, NetworkConfig):
         got = type(model.network).__name__
         raise InputError(f"{folder}/config.json: network: expected a network that scores traces, got {got}")
     if model.manifest.windows not in ("whole trace", "states"):
         got = repr(model.manifest.windows)
         raise InputError(f"{folder}/manifest.json: windows: expected 'whole trace' or 'states', got {got}")
     environment = _environment(model.manifest, folder)
-    tokenizer = parse_tokenizer(model.tokenizer_json, str(folder / TOKENIZER), vocabulary(model.network))
+    tokenizer = parse_tokenizer(model.tokenizer_json, str(folder / TOKENIZER), model.network.vocabulary)
     encoder = Encoder(tokenizer, 4096, 256)
     states = _states(environment, model.manifest, folder)
     network = model.network.make()
@@ -95,10 +92,13 @@ def _environment(manifest: Manifest, folder: Path) -> ReadsTexts:
     """The domain that a folder names."""
     if manifest.text is not None:
         return TraceText(steps=manifest.text.steps, answer=manifest.text.answer)
-    if manifest.environment not in ENVIRONMENTS:
-        known = ", ".join(sorted(ENVIRONMENTS))
-        raise InputError(f"{folder}/manifest.json: environment: expected one of {known}, got {manifest.environment!r}")
-    return ENVIRONMENTS[manifest.environment]()
+    import_all("irl.domains")
+    known = {kind.__name__: kind for kind in classes() if issubclass(kind, Environment)}
+    if manifest.environment not in known:
+        expected = ", ".join(sorted(known))
+        got = repr(manifest.environment)
+        raise InputError(f"{folder}/manifest.json: environment: expected one of {expected}, got {got}")
+    return known[manifest.environment]()
 
 
 def _states(environment: ReadsTexts, manifest: Manifest, folder: Path) -> HasStates | None:

@@ -11,28 +11,30 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stderr
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass
 from functools import partial
 from importlib.abc import Loader
 from io import StringIO
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import jax
 import tyro
 
 import configs
 from experiments.core.compilation_cache import keep_compiled_programs
-from experiments.core.config_classes import CONFIG_CLASSES, RUNS, Run
+from experiments.core.exchange import exchange
+from experiments.core.kinds import Run, import_offered, is_offered, kinds_of_run
 from experiments.core.locks import exclusive
 from experiments.core.option_errors import naming_option, unreadable_option
 from experiments.core.outputs import check_output, working_in
 from irl.data.json_lines import why_unwritable
 from irl.sharding import initialise_distributed
 from irl.types import InputError
-from reward_models.config_json import decode, encode
+from reward_models.config_json import UnknownClass, decode, encode
 from reward_models.records import read_json
+from reward_models.registry import REGISTERED, check_registered, defined_in, forget
 
 HELP = """usage: traceward run CONFIG [--output FOLDER] [--overwrite] [--seed N] [--a.b value ...]
 
@@ -40,7 +42,13 @@ CONFIG     a name in configs/ (quickstart, smoke, ...), a .py file with `config 
 --output   the run folder (default runs/NAME); an existing run of the same config is resumed
 --overwrite  delete the run in the folder and start anew
 --a.b value  any field of the config; `traceward run CONFIG --help` lists them all
+--a.b CLASS  another class for a part of the config, in kebab-case: --reward.critic airl; a name that does not
+           exist lists those that do. Values of its fields may follow: --reward.critic.learning-rate 1e-4
 """
+DEFINED_IN = "defined in"
+"""Key of a run's config.json: the .py config for each class that is not Traceward's."""
+_CONFIG_FILE = "config file "
+"""How the names of the modules of .py configs begin."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -57,17 +65,17 @@ def main(arguments: Sequence[str]) -> int:
     folder = Path("runs") / Path(name).stem if output is None else Path(output)
     real = check_output(folder if output is None else output)
     with nullcontext() if several and jax.process_index() > 0 else _locked(real):
-        _run_in_folder(config, folder, real, overwrite, command_line(arguments))
+        _run_in_folder(config, folder, real, overwrite, command_line(arguments), Path(name))
     return 0
 
 
-def _run_in_folder(config: Run, folder: Path, real: Path, overwrite: bool, command: str) -> None:
+def _run_in_folder(config: Run, folder: Path, real: Path, overwrite: bool, command: str, source: Path) -> None:
     """Run in a folder that is locked, given as the user wrote it and by its real path."""
     with working_in(real):
-        new = prepare_folder(real, config, overwrite)
+        new = prepare_folder(real, config, overwrite, source)
     try:
         with working_in(real):
-            RUNS[type(config)](config, folder, command)
+            config.run(folder, command)
     except InputError:
         if new:
             release_folder(real)
@@ -98,17 +106,31 @@ def load_config(name: str) -> Run:
     if path.suffix == ".py":
         if not path.is_file():
             raise InputError(f"{path}: no such config file")
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        _execute(path, spec.loader, module)
-        return _run(vars(module).get("config"), path)
+        return _run(_module(path).get("config"), path)
     known = sorted(p.stem for p in Path(configs.__path__[0]).glob("*.py") if p.stem != "__init__")
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         advice = f"did you mean {near[0]!r}? " if near else ""
         raise InputError(f"no config {name!r} in configs/; {advice}there are {', '.join(known)}")
     return importlib.import_module(f"configs.{name}").config
+
+
+def _module(path: Path) -> dict[str, Any]:
+    """What a config file defines. Its folder is searched for modules that it imports, after all other places.
+
+    Its classes replace those of a config file that was loaded before.
+    """
+    import_offered()
+    forget(lambda module: module.startswith(_CONFIG_FILE))
+    name = f"{_CONFIG_FILE}{path.absolute()}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where annotations written as strings are looked up
+    if (folder := str(path.absolute().parent)) not in sys.path:
+        sys.path.append(folder)
+    _execute(path, spec.loader, module)
+    return vars(module)
 
 
 def _execute(path: Path, loader: Loader, module: ModuleType) -> None:
@@ -128,26 +150,40 @@ def _execute(path: Path, loader: Loader, module: ModuleType) -> None:
 
 def read_config(path: Path) -> Run:
     """A config.json as a run writes it."""
-    return _run(decode(_renamed(read_json(path)), CONFIG_CLASSES, f"{path}: config"), path)
+    import_offered()
+    written = _renamed(read_json(path))
+    files = written.pop(DEFINED_IN, {}) if isinstance(written, dict) else {}
+    try:
+        return _run(decode(written, REGISTERED, f"{path}: config"), path)
+    except UnknownClass as error:
+        file = files.get(error.name) if isinstance(files, dict) and isinstance(error.name, str) else None
+        source = f"the .py config {file}" if isinstance(file, str) else "the .py config that defines it"
+        raise InputError(f"{error}; pass {source} in the place of {path.name}") from None
 
 
 def _run(config: Any, path: Path) -> Run:
-    if type(config) not in RUNS:
-        kinds = " or ".join(kind.__name__ for kind in RUNS)
+    if not isinstance(config, Run):
+        kinds = " or ".join(sorted(kind.__name__ for kind in kinds_of_run()))
         raise InputError(f"{path}: expected {kinds} as `config`, found {type(config).__name__}")
+    for kind in _classes(config):
+        check_registered(kind)
     return config
+
+
+def _classes(value: Any) -> set[type]:
+    """The classes that a config is built of."""
+    if isinstance(value, tuple):
+        return {kind for item in value for kind in _classes(item)}
+    if not is_dataclass(value):
+        return set()
+    return {type(value)}.union(*(_classes(getattr(value, item.name)) for item in fields(value)))
 
 
 def override(config: Run, arguments: Sequence[str]) -> Run:
     """The config with dotted overrides; a typo is answered with the nearest valid name."""
-    for stage in _optional_stages(config):  # `--search None` leaves it out
-        value, arguments = _take_option(list(arguments), f"--{stage.replace('_', '-')}")
-        if value is not None and value != "None":
-            raise InputError(f"--{stage} {value}: expected None, or one of its fields: --{stage}.FIELD")
-        left_out: dict[str, Any] = {} if value is None else {stage: None}
-        config = replace(config, **left_out)
     if not arguments:
         return config
+    config, arguments = exchange(config, arguments)
     names = sorted(_dotted(config))
     for argument in arguments:
         if argument.startswith("--") and argument not in ("--help",):
@@ -172,13 +208,6 @@ def _parse(config: Run, arguments: Sequence[str]) -> Run:
         if stop.code in (0, None):
             raise
         raise unreadable_option(errors.getvalue(), arguments) from None
-
-
-def _optional_stages(config: Run) -> list[str]:
-    """The fields that hold a stage of the run, or None."""
-    hints = get_type_hints(type(config))
-    kinds = {item.name: get_args(hints[item.name]) for item in fields(config)}
-    return [name for name, each in kinds.items() if type(None) in each and any(map(is_dataclass, each))]
 
 
 def _dotted(value: Any, prefix: str = "") -> list[str]:
@@ -207,8 +236,11 @@ def _take_option(arguments: list[str], name: str) -> tuple[str | None, list[str]
     return None, arguments
 
 
-def prepare_folder(folder: Path, config: Run, overwrite: bool) -> bool:
-    """Create the folder and write config.json, or check that it has the same one; whether the run is new."""
+def prepare_folder(folder: Path, config: Run, overwrite: bool, source: Path | None = None) -> bool:
+    """Create the folder and write config.json, or check that it has the same one; whether the run is new.
+
+    `source` is the file of the config; config.json names it for classes that are not Traceward's.
+    """
     written, wanted = folder / "config.json", encode(config, "config")
     new = written.with_suffix(".json.new")
     if folder.exists() and not folder.is_dir():
@@ -234,9 +266,17 @@ def prepare_folder(folder: Path, config: Run, overwrite: bool) -> bool:
     if held:
         raise InputError(f"{folder}: is not empty and holds no run; take another --output")
     folder.mkdir(parents=True, exist_ok=True)
-    new.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
+    new.write_text(json.dumps(wanted | _sources(config, source), indent=1), encoding="utf-8")
     new.rename(written)
     return True
+
+
+def _sources(config: Run, source: Path | None) -> dict[str, dict[str, str]]:
+    """For config.json: the file to pass for each class that is not Traceward's; nothing where all are."""
+    own = sorted((kind for kind in _classes(config) if not is_offered(kind)), key=lambda kind: kind.__name__)
+    given = source is not None and source.suffix == ".py"
+    files = {kind.__name__: str(source.absolute()) if given and source else defined_in(kind) for kind in own}
+    return {DEFINED_IN: files} if files else {}
 
 
 def release_folder(folder: Path) -> None:
@@ -255,8 +295,10 @@ def _run_in(config: Path) -> dict[str, Any] | None:
         found = _renamed(read_json(config)) if config.exists() else None
     except InputError as error:
         raise InputError(f"{error}; restore it, delete it, or take another --output") from None
-    kinds = {kind.__name__ for kind in RUNS}
-    return found if isinstance(found, dict) and found.get("class") in kinds else None
+    if not isinstance(found, dict) or found.get("class") not in {kind.__name__ for kind in kinds_of_run()}:
+        return None
+    found.pop(DEFINED_IN, None)
+    return found
 
 
 def _renamed(config: Any) -> Any:

@@ -30,23 +30,20 @@ from experiments.control.imitation_rows import (
 )
 from experiments.control.true_rewards import TRUE_REWARDS
 from experiments.core.finish import finish_run
+from experiments.core.kinds import Run
 from experiments.core.run_folder import RunFolder
 from irl.control import adversarial, dagger
 from irl.control.agent import Agent, AgentState
-from irl.control.airl import TransitionAirl
 from irl.control.behavioural_cloning import BehaviouralCloning, train_epochs, warm_start
-from irl.control.dagger import Dagger
-from irl.control.density import Density
 from irl.control.dqn import Dqn
 from irl.control.environments.absorbing import absorbing_trajectory
 from irl.control.environments.scaled import moments_of, scaled, unscaled
 from irl.control.gail import Gail
-from irl.control.iq_learn import IqLearn
+from irl.control.imitator import Imitator, LearnedReward, Shown
 from irl.control.ppo import Ppo
-from irl.control.rewarded import rewarded, rewarded_by
+from irl.control.rewarded import rewarded_by
 from irl.control.sac import Sac
 from irl.control.spaces import Discrete, Space
-from irl.control.sqil import Sqil
 from irl.control.trajectories import Trajectory, to_transitions
 from irl.control.types import Transitions
 from irl.train import Schedule
@@ -55,11 +52,9 @@ from reward_models.ranges import CountOrZero, Few, Rows, Size
 from reward_models.records import record
 from reward_models.tensor_file import save_arrays
 
-Imitator = Gail | TransitionAirl | Sqil | IqLearn | Density | BehaviouralCloning | Dagger
-
 
 @record
-class Imitate:
+class Imitate(Run):
     """One imitator in one environment."""
 
     title: str
@@ -90,9 +85,8 @@ class Imitate:
     def rounds(self) -> Rounds:
         return Rounds(self.envs, self.time, self.schedule)
 
-
-LearnedReward = Callable[[AgentState, Transitions], jax.Array]
-"""(state of a trained agent, transitions) -> the reward that carries over"""
+    def run(self, folder: Path, command: str) -> Path:
+        return run_imitate(self, folder, command)
 
 
 class Scene(NamedTuple):
@@ -179,29 +173,8 @@ def agent_of(config: Imitate, scene: Scene) -> tuple[Agent, LearnedReward | None
     """The imitator as an agent, and the reward that it learns, if it does."""
     observation, action = scene.arena.observation, scene.arena.action
     learner = config.learner.make(observation, action)
-    match config.imitator:
-        case Gail() | TransitionAirl() as game:
-            network = game.network.make(observation, action)
-            return game.make(learner, observation, action), lambda state, t: network.portable(state.params, t)
-        case IqLearn() as imitator:
-            return imitator.make(observation, action), imitator.reward(observation, action)
-        case Sqil() as imitator:
-            return imitator.make(observation, action), None
-        case Density() as density:
-            reward = density.make(observation, action, scene.demonstrations)
-            paid = rewarded(learner, reward)
-            step = lambda state, batch, key: paid.step(state, batch.rollout, key)  # noqa: E731
-            return paid._replace(step=step), lambda state, t: reward(t)
-        case Dagger() as dagger:
-            if scene.asked is None:
-                raise InputError(
-                    "Dagger: demonstrations from a file cannot be asked; give it expert=TrainedExpert(...)"
-                )
-            guided = dagger.guided(learner, observation, action, scene.asked, scene.expert)
-            return guided._replace(step=lambda state, batch, key: guided.step(state, batch.rollout, key)), None
-        case BehaviouralCloning():
-            return learner, None
-    raise InputError(f"imitator: expected one of {Imitator}, got {type(config.imitator).__name__}")
+    shown = Shown(observation, action, scene.demonstrations, scene.asked, scene.expert)
+    return config.imitator.imitate(learner, shown)
 
 
 def _train(config: Imitate, run: RunFolder, scene: Scene, agent: Agent) -> tuple[AgentState, float]:
@@ -231,8 +204,9 @@ def cloned(
 
 def warm(config: Imitate, run: RunFolder, scene: Scene, agent: Agent) -> AgentState:
     """Fresh states of the agent whose policies are cloned ones."""
-    if isinstance(config.imitator, Sqil | IqLearn):
-        raise InputError("warm_start: SQIL and IQ-Learn learn a Q-function, which has no clone; set warm_start 0")
+    if not config.imitator.has_policy:
+        name = type(config.imitator).__name__
+        raise InputError(f"warm_start: {name} trains no policy of a learner, which has a clone; set warm_start 0")
     learner = config.learner.make(scene.arena.observation, scene.arena.action)
     clones = cloned(config, run, scene, learner, BehaviouralCloning(), config.warm_start)
     fresh = jax.vmap(agent.init)(jax.random.split(run.key("warm start"), config.seeds))

@@ -17,6 +17,7 @@ import numpy as np
 
 from experiments.control.arenas import InGraph, PureJax, Rounds, random_agent
 from experiments.core.finish import finish_run
+from experiments.core.kinds import Run
 from experiments.core.run_folder import RunFolder
 from experiments.reporting.report import result_row
 from experiments.text_rewards.comparison_rows import PREFERENCES, TRUE, Row, correlation_rows, curves, return_rows
@@ -57,7 +58,7 @@ class AnswersAtPrompt:
 
 
 @record
-class LearnFromComparisons:
+class LearnFromComparisons(Run):
     """Preference comparisons in one pure-JAX environment."""
 
     title: str
@@ -93,6 +94,9 @@ class LearnFromComparisons:
     def rounds(self, steps: int | None = None) -> Rounds:
         schedule = self.schedule if steps is None else replace(self.schedule, steps=steps)
         return Rounds(self.envs, self.time, schedule)
+
+    def run(self, folder: Path, command: str) -> Path:
+        return run_learn_from_comparisons(self, folder, command)
 
 
 def run_learn_from_comparisons(config: LearnFromComparisons, folder: Path, command: str) -> Path:

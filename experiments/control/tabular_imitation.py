@@ -26,6 +26,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from experiments.core.finish import finish_run
+from experiments.core.kinds import Run
 from experiments.core.run_folder import RunFolder
 from experiments.reporting.report import result_row
 from irl.algorithms.base import Algorithm
@@ -58,7 +59,7 @@ INFORMATION = "demonstrations"
 
 
 @record
-class TabularImitation:
+class TabularImitation(Run):
     """MCE-IRL, and MaxEnt IRL beside it, in one tabular world."""
 
     title: str
@@ -78,6 +79,9 @@ class TabularImitation:
     tolerance: Positive = 1e-8
     """Of the gradient's norm, in visits."""
     seeds: Few = 5
+
+    def run(self, folder: Path, command: str) -> Path:
+        return run_tabular_imitation(self, folder, command)
 
 
 class Expert(NamedTuple):

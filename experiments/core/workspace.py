@@ -1,4 +1,4 @@
-"""What every stage of an experiment on an environment shares, and the networks that a model folder may name."""
+"""What every stage of an experiment on an environment shares."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,54 +13,8 @@ from irl.types import Problem
 from reward_models.checkpoint_folder import ModelFolder, load_folder, save_folder
 from reward_models.manifest import MANIFEST, Provenance, TextRules, Windows, is_older
 from reward_models.networks.base import Params
-from reward_models.networks.critic import CriticConfig
-from reward_models.networks.decoder import DecoderConfig, RopeScaling
-from reward_models.networks.ensemble import EnsembleConfig
-from reward_models.networks.heads import (
-    HeadedDecoderConfig,
-    LastToken,
-    LinearHead,
-    MLPHead,
-    PrefixValue,
-    StepEnds,
-    VocabularyHead,
-)
-from reward_models.networks.linear import LinearConfig
-from reward_models.networks.low_rank import LowRankConfig
-from reward_models.networks.soft_advantage import SoftAdvantageConfig
 from reward_models.records import InputError
 from reward_models.types import ScoreSpec
-
-_HEADS = (LinearHead, MLPHead, VocabularyHead, LastToken, StepEnds, PrefixValue, RopeScaling)
-_CONFIGS = (
-    CriticConfig,
-    DecoderConfig,
-    EnsembleConfig,
-    HeadedDecoderConfig,
-    LinearConfig,
-    LowRankConfig,
-    SoftAdvantageConfig,
-)
-NETWORKS: dict[str, type] = {c.__name__: c for c in (*_CONFIGS, *_HEADS)}
-"""The networks that a model folder may name, and what they are made of."""
-
-
-REWARDS = (CriticConfig, EnsembleConfig, HeadedDecoderConfig, LinearConfig, LowRankConfig, SoftAdvantageConfig)
-
-
-def vocabulary(network: Any) -> int | None:
-    """How many token ids a network of `NETWORKS` reads, None where it reads any."""
-    match network:
-        case DecoderConfig():
-            return network.vocab_size
-        case EnsembleConfig():
-            return vocabulary(network.member)
-        case LowRankConfig():
-            return vocabulary(network.network)
-        case LinearConfig():
-            return None
-    return network.decoder.vocab_size
-
 
 LEAST_ANSWER = 8
 """Tokens that a prompt must leave within the limit on the length of a trace."""
@@ -131,7 +85,7 @@ class Workspace(RunFolder):
         if not (folder / MANIFEST).exists() or is_older(folder):
             return None
         try:
-            return load_folder(folder, classes=NETWORKS)
+            return load_folder(folder)
         except InputError as error:
             self.say(f"warning: {error}; this part of the run is computed again")
             return None

@@ -152,9 +152,8 @@ def usage(has_domain: bool) -> str:
             "print(scores.trace, scores.steps)"
         )
     return (
-        "from experiments.core.workspace import NETWORKS\n"
         "from reward_models.checkpoint_folder import load_folder\n"
-        'model = load_folder("model", classes=NETWORKS)\n'
+        'model = load_folder("model")\n'
         "scores = model.network.make().apply(model.params, traces)  # a TraceBatch of tokenizer.json's ids\n"
         "print(scores.trace, scores.step)"
     )

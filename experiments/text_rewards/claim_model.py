@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.commands.truncation import truncation_finding
+from experiments.core.kinds import Run
 from experiments.core.run_folder import RunFolder
 from experiments.reporting.step_report import finish_steps
 from experiments.text_rewards.fit_claims import ClaimScorer, FitClaims
@@ -31,7 +32,7 @@ CLAIMS = "claims"
 
 
 @record
-class ClaimModel:
+class ClaimModel(Run):
     """A run: a soft Q-function of claims per seed, and where it finds the first mistakes of held-out traces."""
 
     title: str
@@ -40,6 +41,9 @@ class ClaimModel:
     per_trace: Rows = 6
     """Claims that an epoch learns from each trace, of different steps: traces differ much in length."""
     seeds: Seeds = (0, 1, 2)
+
+    def run(self, folder: Path, command: str) -> Path:
+        return run_claim_model(self, folder, command)
 
 
 def run_claim_model(config: ClaimModel, folder: Path, command: str) -> Path:

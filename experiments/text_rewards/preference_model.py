@@ -17,6 +17,7 @@ import numpy as np
 
 from experiments.commands.truncation import Written, truncation_finding, truncation_record
 from experiments.core.finish import finish_run
+from experiments.core.kinds import Run
 from experiments.core.overlap import Overlap, overlap_rows, say_overlaps
 from experiments.core.run_folder import RunFolder
 from experiments.reporting.model_card import write_model_card
@@ -44,7 +45,7 @@ from reward_models.records import record
 
 
 @record
-class PreferenceModel:
+class PreferenceModel(Run):
     """A reward model from preference pairs."""
 
     title: str
@@ -62,6 +63,9 @@ class PreferenceModel:
     length: Tokens = 1024
     seeds: Seeds = (0, 1, 2)
     """One head and order of data each, on one trunk; the first also draws the trunk."""
+
+    def run(self, folder: Path, command: str) -> Path:
+        return run_preference_model(self, folder, command)
 
 
 class Sides(NamedTuple):

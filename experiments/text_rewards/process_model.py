@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 from experiments.commands.truncation import Written, truncation_finding
+from experiments.core.kinds import Run
 from experiments.core.overlap import Overlap, file_labels, refuse_repeated_files, say_overlaps, shared_prompts
 from experiments.core.run_folder import RunFolder
 from experiments.reporting.step_report import finish_steps
@@ -58,7 +59,7 @@ from reward_models.types import Aggregate
 
 
 @record
-class ProcessModel:
+class ProcessModel(Run):
     """A process reward model from labelled steps."""
 
     title: str
@@ -82,6 +83,9 @@ class ProcessModel:
 
     def __post_init__(self):
         refuse_repeated_files({"ProcessModel.candidates": [each.file for each in self.candidates]})
+
+    def run(self, folder: Path, command: str) -> Path:
+        return run_process_model(self, folder, command)
 
 
 def question_of_steps(trace: LabelledSteps) -> Question:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from experiments.core.finish import finish_run
+from experiments.core.kinds import Run
 from experiments.core.overlap import Overlap, overlap_rows, say_overlaps
 from experiments.core.workspace import Workspace
 from experiments.reporting.model_card import write_model_card
@@ -46,7 +47,7 @@ class Encoding:
 
 
 @record
-class Experiment:
+class Experiment(Run):
     """A policy and a reward from demonstrations, what the reward is worth, and what can be done with it."""
 
     title: str
@@ -66,6 +67,9 @@ class Experiment:
             if decoder.vocab_size < size:
                 expected = f"at least {size}, the tokenizer's vocabulary"
                 raise InputError(f"DecoderConfig.vocab_size: expected {expected}, got {decoder.vocab_size}")
+
+    def run(self, folder: Path, command: str) -> Path:
+        return run_experiment(self, folder, command)
 
 
 def run_experiment(config: Experiment, folder: Path, command: str) -> Path:

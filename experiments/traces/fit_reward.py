@@ -21,9 +21,9 @@ import numpy as np
 from experiments.core.workspace import Workspace
 from experiments.traces.demonstrations import Demonstrations, encode_steps, enough_rows
 from experiments.traces.negatives import Negatives, Pair
-from irl.algorithms.airl import Airl, AirlBatch
-from irl.algorithms.bradley_terry import BradleyTerry
-from irl.algorithms.pairwise_critic import CriticBatch, PairwiseCritic
+from irl.algorithms.base import Batch
+from irl.algorithms.pairs import PairAlgorithm, StepPairs
+from irl.algorithms.pairwise_critic import PairwiseCritic
 from irl.algorithms.sft import Sft
 from irl.policies.language_model import LanguageModel
 from irl.rewards.scoring import TextScorer
@@ -32,24 +32,21 @@ from irl.text.pipeline import ArraySource, Source, Together
 from irl.train import Schedule, check_evaluations, train
 from irl.types import InputError
 from reward_models.manifest import Windows
-from reward_models.networks.base import Network, Params
-from reward_models.networks.critic import CriticConfig
+from reward_models.networks.base import Network, NetworkConfig, Params
+from reward_models.networks.decoder import DecoderNetwork
 from reward_models.networks.ensemble import EnsembleConfig, stack_members
-from reward_models.networks.soft_advantage import SoftAdvantageConfig
 from reward_models.ranges import Few, FewOrZero, Size, Tokens, Weight
 from reward_models.records import record
-from reward_models.types import PairBatch
 
 Observe = Callable[[int, TextScorer], None]
 Evaluate = Callable[[int, Params], None]
-RewardConfig = SoftAdvantageConfig | CriticConfig | EnsembleConfig
 
 
 @record
 class FitReward:
     """Likelihood, then rounds of the critic, for every member of an ensemble."""
 
-    network: SoftAdvantageConfig | CriticConfig
+    network: DecoderNetwork
     demonstrations: Demonstrations = field(default_factory=lambda: Demonstrations(other_targets=30_000))
     warm_up: Sft = field(default_factory=Sft)
     warm_up_schedule: Schedule = Schedule(steps=1500)
@@ -57,7 +54,7 @@ class FitReward:
     row_length: Tokens = 96
     whole_share: Weight = 0.3
     """Windows that are a whole trace (answers) per other window."""
-    critic: PairwiseCritic | Airl | BradleyTerry = field(default_factory=PairwiseCritic)
+    critic: PairAlgorithm = field(default_factory=PairwiseCritic)
     """What trains on the pairs of a round; the class chooses the algorithm."""
     members: Few = 1
     """Independently trained rewards whose mean is taken: two trainings do not make the same errors."""
@@ -95,10 +92,11 @@ class FitReward:
 
     def scorer(self, workspace: Workspace, params: Params) -> TextScorer:
         """The finished reward as it reads texts."""
-        network = self.network if self.members == 1 else EnsembleConfig(member=self.network, members=self.members)
+        member, members = self.network, self.members
+        network = member if members == 1 else EnsembleConfig(member=member, members=members)
         return _scorer(workspace, network, params)
 
-    def _together(self, trained: list[Params]) -> tuple[RewardConfig, Params]:
+    def _together(self, trained: list[Params]) -> tuple[NetworkConfig, Params]:
         """The mean of the members that are trained so far."""
         if len(trained) == 1:
             return self.network, trained[0]
@@ -200,8 +198,8 @@ class FitReward:
         """Batches of pairs as the algorithm wants them."""
         encoder, seed = replace(workspace.encoder, max_steps=1), workspace.seed + number
         batches = "reward.batch_size"
-        if not isinstance(self.critic, PairwiseCritic):
-            arrays = _pair_arrays(self.critic, encoder, pairs, workspace.encoder.max_length)
+        if not self.critic.by_width:
+            arrays = _pair_batch(self.critic, encoder, pairs, workspace.encoder.max_length)
             return ArraySource(arrays, self.batch_size, seed, of=f"negatives of round {number + 1}", option=batches)
         groups: tuple[list[Pair], list[Pair]] = ([], [])
         for pair in pairs:
@@ -209,7 +207,7 @@ class FitReward:
         ways = jax.device_count()  # a batch is divided over the devices
         sizes = (self.batch_size, max(self.batch_size // 3 // ways, 1) * ways)
         sources = [
-            ArraySource(_pair_arrays(self.critic, encoder, group, length), size, seed, option=batches)
+            ArraySource(_pair_batch(self.critic, encoder, group, length), size, seed, option=batches)
             for group, size, length in zip(groups, sizes, (self.short, workspace.encoder.max_length), strict=True)
             if len(group) >= size
         ]
@@ -221,29 +219,26 @@ class FitReward:
         return Together(*sources)
 
 
-def _scorer(workspace: Workspace, network: RewardConfig, params: Params) -> TextScorer:
+def _scorer(workspace: Workspace, network: NetworkConfig, params: Params) -> TextScorer:
     split_steps = workspace.environment.split_steps
     return TextScorer(_made(network), params, workspace.encoder, split_steps, states=workspace.states)
 
 
 @lru_cache(maxsize=8)
-def _made(network: RewardConfig) -> Network:
+def _made(network: NetworkConfig) -> Network:
     """The same functions for all scorers of a run, so that they are compiled once."""
     return network.make()
 
 
-def _pair_arrays(algorithm, encoder: Encoder, pairs: list[Pair], length: int) -> CriticBatch | AirlBatch | PairBatch:
-    ids = [0] * len(pairs)
-    if isinstance(algorithm, Airl):
+def _pair_batch(algorithm: PairAlgorithm, encoder: Encoder, pairs: list[Pair], length: int) -> Batch:
+    """The pairs as arrays of the algorithm's own kind."""
+    if algorithm.needs_log_prob:
         pairs = [pair for pair in pairs if np.isfinite(pair.expert_log_prob + pair.negative_log_prob)]
-        ids = ids[: len(pairs)]
-    expert = encoder.batch([pair.expert for pair in pairs], ids, length)
-    negative = encoder.batch([pair.negative for pair in pairs], ids, length)
-    ones = np.ones((len(pairs), 1), np.float32)
-    match algorithm:
-        case Airl():
-            of_expert = np.array([[pair.expert_log_prob] for pair in pairs], np.float32)
-            return AirlBatch(expert, of_expert, negative, np.array([[p.negative_log_prob] for p in pairs], np.float32))
-        case BradleyTerry():
-            return PairBatch(expert, negative, ones[:, 0])
-    return CriticBatch(expert, ones, negative, ones)
+    ids = [0] * len(pairs)
+    arrays = StepPairs(
+        encoder.batch([pair.expert for pair in pairs], ids, length),
+        encoder.batch([pair.negative for pair in pairs], ids, length),
+        np.array([pair.expert_log_prob for pair in pairs], np.float32)[:, None],
+        np.array([pair.negative_log_prob for pair in pairs], np.float32)[:, None],
+    )
+    return algorithm.batch(arrays)

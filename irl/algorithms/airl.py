@@ -17,7 +17,7 @@ f - log pi is what the policy is trained on. Information level: demonstrations. 
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,7 @@ import optax
 from jaxtyping import Bool, Float
 
 from irl.algorithms.base import Algorithm, Info
+from irl.algorithms.pairs import PairAlgorithm, StepPairs
 from reward_models.losses import discriminator_loss, weighted_mean
 from reward_models.networks.base import Network, Params
 from reward_models.ranges import Positive, Rate, ShareBelowOne, Weight
@@ -69,8 +70,10 @@ LEVELS = {"step": step_logits, "trace": trace_logits}
 
 
 @record
-class Airl:
+class Airl(PairAlgorithm):
     """Settings of the discriminator."""
+
+    needs_log_prob: ClassVar[bool] = True
 
     level: Literal["trace", "step"] = "trace"
     """trace | step: what a logit judges."""
@@ -101,6 +104,9 @@ class Airl:
             return State(optax.apply_updates(state.params, updates), opt_state), info
 
         return Algorithm(init, step)
+
+    def batch(self, pairs: StepPairs) -> AirlBatch:
+        return AirlBatch(pairs.expert, pairs.expert_log_prob, pairs.negative, pairs.negative_log_prob)
 
 
 def airl_loss(

@@ -13,11 +13,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Float
 
 from irl.algorithms.base import Algorithm, Info
 from irl.algorithms.optimiser import AdamW, Optimiser
+from irl.algorithms.pairs import PairAlgorithm, StepPairs
 from reward_models.losses import bradley_terry_loss, weighted_mean
 from reward_models.networks.base import Network, Params
 from reward_models.ranges import ShareBelowOne, Weight
@@ -33,7 +35,7 @@ class BradleyTerryState(NamedTuple):
 
 
 @record
-class BradleyTerry:
+class BradleyTerry(PairAlgorithm):
     """Batches are `PairBatch`es (row i of chosen and of rejected answer the same prompt) or `PackedPairBatch`es."""
 
     optimiser: Optimiser = field(default_factory=AdamW)
@@ -67,6 +69,9 @@ class BradleyTerry:
             return BradleyTerryState(optax.apply_updates(state.params, updates), opt_state), info
 
         return Algorithm(init, step)
+
+    def batch(self, pairs: StepPairs) -> PairBatch:
+        return PairBatch(pairs.expert, pairs.negative, np.ones(len(pairs.expert.tokens), np.float32))
 
 
 def pair_rewards(

@@ -4,6 +4,8 @@ With `accumulate` = k the parameters move at every k-th batch, by the mean of k 
 over equal parts, that of one batch k times as large. Warm-up, schedule and decay count updates, not batches.
 """
 
+from abc import ABC, abstractmethod
+
 import jax
 import optax
 from optax import contrib
@@ -13,8 +15,26 @@ from reward_models.ranges import Count, CountOrZero, Positive, Rate, Share, Shar
 from reward_models.records import record
 
 
+class Optimiser(ABC):
+    """The config class of an optimiser."""
+
+    @abstractmethod
+    def make(self) -> optax.GradientTransformation:
+        """The transformation of gradients."""
+
+
+class _Scheduled(Optimiser):
+    """An optimiser with warm-up, decay and accumulation."""
+
+    learning_rate: float
+    warmup_steps: int
+    total_steps: int
+    final_fraction: float
+    accumulate: int
+
+
 @record
-class AdamW:
+class AdamW(_Scheduled):
     """Loshchilov and Hutter 2019 (arXiv 1711.05101). Norm scales and biases do not decay."""
 
     learning_rate: Rate = 1e-3
@@ -37,7 +57,7 @@ class AdamW:
 
 
 @record
-class Muon:
+class Muon(_Scheduled):
     """Orthogonalised momentum for the layers' matrices, Nesterov's Adam for all else (Jordan et al. 2024).
 
     Updates are scaled to the root mean square of Adam's (Liu et al. 2025, arXiv 2502.16982, eq. 4), so the
@@ -67,24 +87,21 @@ class Muon:
         return _accumulated(self, optax.chain(optax.clip_by_global_norm(self.clip_norm), inner))
 
 
-Optimiser = AdamW | Muon
-
-
-def _check_warmup(config: Optimiser) -> None:
+def _check_warmup(config: _Scheduled) -> None:
     warmup, total = config.warmup_steps, config.total_steps
     if warmup > total:
         expected = f"expected at most {total}, its total_steps, got {warmup}"
         raise InputError(f"{type(config).__name__}.warmup_steps: {expected}; lower warmup_steps or raise total_steps")
 
 
-def _accumulated(config: Optimiser, inner: optax.GradientTransformation) -> optax.GradientTransformation:
+def _accumulated(config: _Scheduled, inner: optax.GradientTransformation) -> optax.GradientTransformation:
     """`inner` at every `accumulate`-th batch; the sum so far is part of the optimiser's state."""
     if config.accumulate == 1:
         return inner
     return optax.MultiSteps(inner, config.accumulate).gradient_transformation()
 
 
-def _schedule(config: Optimiser) -> optax.Schedule:
+def _schedule(config: _Scheduled) -> optax.Schedule:
     total = max(config.total_steps, 2)
     return optax.warmup_cosine_decay_schedule(
         0.0,

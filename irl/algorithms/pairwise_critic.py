@@ -12,15 +12,17 @@ network (for a soft advantage it is the log-likelihood); (3) the constant of a c
 """
 
 from dataclasses import field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Float
 
 from irl.algorithms.base import Algorithm, Info
 from irl.algorithms.optimiser import AdamW, Optimiser
+from irl.algorithms.pairs import PairAlgorithm, StepPairs
 from reward_models.aggregation import sum_by_step
 from reward_models.losses import bradley_terry_loss, weighted_mean
 from reward_models.networks.base import Network, Params
@@ -44,8 +46,10 @@ class CriticState(NamedTuple):
 
 
 @record
-class PairwiseCritic:
+class PairwiseCritic(PairAlgorithm):
     """Weights of the terms. A batch is a tuple of `CriticBatch`es, which may differ in width."""
+
+    by_width: ClassVar[bool] = True
 
     optimiser: Optimiser = field(default_factory=AdamW)
     mle: Weight = 1.0
@@ -72,6 +76,10 @@ class PairwiseCritic:
             return CriticState(optax.apply_updates(state.params, updates), opt_state), info
 
         return Algorithm(init, step)
+
+    def batch(self, pairs: StepPairs) -> CriticBatch:
+        ones = np.ones((len(pairs.expert.tokens), 1), np.float32)
+        return CriticBatch(pairs.expert, ones, pairs.negative, ones)
 
     def loss(self, network: Network, params: Params, batch: CriticBatch) -> tuple[Float[Array, ""], Info]:
         """L of the module docstring for one group of pairs."""

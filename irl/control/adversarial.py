@@ -5,6 +5,7 @@ learner (PPO, say) on that rollout with the learned rewards. What differs betwee
 logit and what the policy is paid: see gail.py and airl.py.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,8 +16,10 @@ from jaxtyping import Float
 
 from irl.algorithms.base import Info
 from irl.control.agent import Agent, AgentState, ImitationBatch
+from irl.control.imitator import Imitator, LearnedReward, Shown
 from irl.control.networks import Params
-from irl.control.rewards import RewardNetwork
+from irl.control.rewards import RewardConfig, RewardNetwork
+from irl.control.spaces import Space
 from irl.control.types import Transitions, flat
 from reward_models.losses import discriminator_loss
 from reward_models.ranges import Rate, Rows, ShareBelowOne, Weight
@@ -44,6 +47,21 @@ class Discriminator:
     label_smoothing: ShareBelowOne = 0.0
     entropy: Weight = 0.0
     """Weight of the entropy of D, which keeps logits small (as OpenAI's GAIL does)."""
+
+
+class Game(Imitator):
+    """The config class of a game."""
+
+    network: RewardConfig
+
+    @abstractmethod
+    def make(self, learner: Agent, observation: Space, action: Space) -> Agent:
+        """The agent of the game."""
+
+    def imitate(self, learner: Agent, shown: Shown) -> tuple[Agent, LearnedReward]:
+        network = self.network.make(shown.observation, shown.action)
+        agent = self.make(learner, shown.observation, shown.action)
+        return agent, lambda state, transitions: network.portable(state.params, transitions)
 
 
 OfSteps = Callable[[Params, Transitions, Float[Array, " batch"]], Float[Array, " batch"]]

@@ -16,7 +16,7 @@ from typing import Literal
 
 from jaxtyping import Array, Float
 
-from irl.control.adversarial import Discriminator, adversarial_agent
+from irl.control.adversarial import Discriminator, Game, adversarial_agent
 from irl.control.agent import Agent
 from irl.control.networks import Params
 from irl.control.rewards import RewardConfig, ShapedReward
@@ -26,7 +26,7 @@ from reward_models.records import record
 
 
 @record
-class TransitionAirl:
+class TransitionAirl(Game):
     """Settings of AIRL."""
 
     discriminator: Discriminator = Discriminator()

@@ -23,6 +23,7 @@ from jaxtyping import Float, Num, PyTree
 from irl.algorithms.base import Algorithm, Info
 from irl.control import adversarial, in_graph
 from irl.control.agent import Agent, AgentState
+from irl.control.imitator import Imitator, Shown
 from irl.control.moments import no_moments, updated
 from irl.control.networks import Params
 from irl.control.spaces import Discrete, Space, features
@@ -53,7 +54,7 @@ class State(NamedTuple):
 
 
 @record
-class BehaviouralCloning:
+class BehaviouralCloning(Imitator):
     """Settings of behavioural cloning. Batches are `Transitions` or `Labelled`."""
 
     learning_rate: Rate = 1e-3
@@ -61,6 +62,10 @@ class BehaviouralCloning:
     """k_H."""
     l2: Weight = 0.0
     """k_2."""
+
+    def imitate(self, learner: Agent, shown: Shown) -> tuple[Agent, None]:
+        """The agent that is cloned; it learns from the demonstrations alone, without acting (`make`)."""
+        return learner, None
 
     def make(self, agent: Agent, action: Space) -> Algorithm:
         optimiser = optax.flatten(optax.adam(self.learning_rate))

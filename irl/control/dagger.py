@@ -23,6 +23,7 @@ from irl.algorithms.base import Algorithm, Info
 from irl.control import behavioural_cloning
 from irl.control.agent import Agent
 from irl.control.behavioural_cloning import BehaviouralCloning, Labelled, number_of_steps
+from irl.control.imitator import Imitator, Shown
 from irl.control.networks import Params
 from irl.control.spaces import Space
 from irl.control.types import Rollout, flat
@@ -83,7 +84,7 @@ class GuidedState(NamedTuple):
 
 
 @record
-class Dagger:
+class Dagger(Imitator):
     """Settings of DAgger."""
 
     cloning: BehaviouralCloning = BehaviouralCloning()
@@ -116,6 +117,13 @@ class Dagger:
             return State(learner, data, seen, state.rounds + 1), info
 
         return Algorithm(init, step)
+
+    def imitate(self, learner: Agent, shown: Shown) -> tuple[Agent, None]:
+        """InputError: the expert cannot be asked."""
+        if shown.asked is None:
+            raise InputError("Dagger: demonstrations from a file cannot be asked; give it expert=TrainedExpert(...)")
+        guided = self.guided(learner, shown.observation, shown.action, shown.asked, shown.expert)
+        return guided._replace(step=lambda state, batch, key: guided.step(state, batch.rollout, key)), None
 
     def guided(self, agent: Agent, observation: Space, action: Space, expert: Expert, params: Params) -> Agent:
         """An agent for `in_graph`: it acts with the expert's help, and its step has the expert label the rollout.

@@ -24,8 +24,11 @@ import numpy as np
 from annotated_types import Ge, Le
 from jaxtyping import Bool, Float, Int
 
+from irl.control.agent import Agent
 from irl.control.behavioural_cloning import number_of_steps
 from irl.control.environments.timed import steps_taken
+from irl.control.imitator import Imitator, LearnedReward, Shown
+from irl.control.rewarded import rewarded
 from irl.control.spaces import Space, features
 from irl.control.types import Transitions
 from irl.types import InputError
@@ -40,7 +43,7 @@ OF_LEVEL = 1000
 
 
 @record
-class Density:
+class Density(Imitator):
     """Settings of density-based imitation."""
 
     bandwidth: Scale = 0.4
@@ -65,6 +68,12 @@ class Density:
             return 1 + (jnp.maximum(log_density(transitions), level - self.floor) - level) / self.floor
 
         return reward
+
+    def imitate(self, learner: Agent, shown: Shown) -> tuple[Agent, LearnedReward]:
+        reward = self.make(shown.observation, shown.action, shown.demonstrations)
+        paid = rewarded(learner, reward)
+        agent = paid._replace(step=lambda state, batch, key: paid.step(state, batch.rollout, key))
+        return agent, lambda state, transitions: reward(transitions)
 
     def log_density(self, observation: Space, action: Space, demonstrations: Transitions) -> LogDensity:
         """log p(x) of transitions in nats, of x in standardised coordinates."""

@@ -13,7 +13,7 @@ see airl.py for that. Information level: demonstrations. Differences from the pa
 
 from typing import Literal
 
-from irl.control.adversarial import Discriminator, adversarial_agent
+from irl.control.adversarial import Discriminator, Game, adversarial_agent
 from irl.control.agent import Agent
 from irl.control.rewards import RewardConfig, RewardMlp
 from irl.control.spaces import Space
@@ -22,7 +22,7 @@ from reward_models.reward_maps import REWARD_MAPS
 
 
 @record
-class Gail:
+class Gail(Game):
     """Settings of GAIL."""
 
     discriminator: Discriminator = Discriminator()

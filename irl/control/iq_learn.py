@@ -22,6 +22,7 @@ learner's own steps they also say what not to do. Information level: demonstrati
 """
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +30,7 @@ from jaxtyping import Array, Float
 
 from irl.algorithms.base import Info
 from irl.control.agent import Agent
+from irl.control.imitator import Imitator, LearnedReward, Shown
 from irl.control.networks import Params
 from irl.control.off_policy import Learner, State, imitating, inputs
 from irl.control.replay import Experience
@@ -41,8 +43,10 @@ from reward_models.records import record
 
 
 @record
-class IqLearn:
+class IqLearn(Imitator):
     """Settings of IQ-Learn."""
+
+    has_policy: ClassVar[bool] = False
 
     learner: SoftQ | Sac = SoftQ(discount=0.97)
     alpha: Scale = 0.5
@@ -59,6 +63,10 @@ class IqLearn:
     def make(self, observation: Space, action: Space) -> Agent:
         """An agent whose step takes an `ImitationBatch`; `learner.training.batch` is the size of either half."""
         return imitating(self.learner.training, self.build(observation, action), observation, action)
+
+    def imitate(self, learner: Agent, shown: Shown) -> tuple[Agent, LearnedReward]:
+        spaces = shown.observation, shown.action
+        return self.make(*spaces), self.reward(*spaces)
 
     def build(self, observation: Space, action: Space) -> Learner:
         """What learns, without its memory."""

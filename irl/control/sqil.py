@@ -12,8 +12,11 @@ level: demonstrations. Differences from the paper:
 4. After the end of a task the value is 0, so that an expert who ends it is imitated in all but that: going on is paid.
 """
 
+from typing import ClassVar
+
 from irl.control.agent import Agent
 from irl.control.dqn import Dqn
+from irl.control.imitator import Imitator, Shown
 from irl.control.off_policy import imitating
 from irl.control.sac import Sac
 from irl.control.soft_q import SoftQ
@@ -22,11 +25,16 @@ from reward_models.records import record
 
 
 @record
-class Sqil:
+class Sqil(Imitator):
     """Settings of SQIL: those of what learns."""
+
+    has_policy: ClassVar[bool] = False
 
     learner: SoftQ | Dqn | Sac = SoftQ(discount=0.97)
 
     def make(self, observation: Space, action: Space) -> Agent:
         """An agent whose step takes an `ImitationBatch`; `training.batch` is the size of either half."""
         return imitating(self.learner.training, self.learner.build(observation, action), observation, action)
+
+    def imitate(self, learner: Agent, shown: Shown) -> tuple[Agent, None]:
+        return self.make(shown.observation, shown.action), None

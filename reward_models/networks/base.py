@@ -1,5 +1,6 @@
 """The contract of every network, and the bridge from flax.nnx modules to it."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple
 
@@ -32,6 +33,19 @@ class Network(NamedTuple):
     spec: ScoreSpec = ScoreSpec()
     sees_prefix: bool = False
     """Whether apply understands TraceBatch.prefix."""
+
+
+class NetworkConfig(ABC):
+    """The config class of a network that scores traces."""
+
+    @abstractmethod
+    def make(self) -> Network:
+        """The network of this config."""
+
+    @property
+    @abstractmethod
+    def vocabulary(self) -> int | None:
+        """The number of token ids that the network reads; None: it reads any id."""
 
 
 class Functional(NamedTuple):

@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from reward_models.aggregation import aggregate_steps, sum_by_step
 from reward_models.networks.base import Functional, Network, Params, functional
-from reward_models.networks.decoder import Decoder, DecoderConfig, Linear
+from reward_models.networks.decoder import Decoder, DecoderConfig, DecoderNetwork, Linear
 from reward_models.records import record
 from reward_models.types import Aggregate, Information, Scores, ScoreSpec, TraceBatch
 
@@ -34,7 +34,7 @@ class StepCritic(nnx.Module):
 
 
 @record
-class CriticConfig:
+class CriticConfig(DecoderNetwork):
     """A step critic on a decoder; `aggregate` says how step scores become a trace score."""
 
     decoder: DecoderConfig
@@ -58,9 +58,9 @@ class CriticConfig:
             module.init, apply, ScoreSpec("reward", self.aggregate, self.information), self.decoder.sees_prefix
         )
 
-    def with_trunk(self, params: Params, trunk: Params) -> Params:
-        """Critic params whose trunk is that of a trained decoder of the same config."""
-        return {**params, "trunk": trunk}
+    @property
+    def has_head(self) -> bool:
+        return True
 
 
 def step_ends(step_id: Int[Array, "batch time"]) -> Bool[Array, "batch time"]:

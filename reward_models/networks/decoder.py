@@ -18,7 +18,16 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from reward_models.networks.attention import LONG, attend, attend_after, attend_long
-from reward_models.networks.base import Functional, Layers, Length, Vocabulary, Width, functional
+from reward_models.networks.base import (
+    Functional,
+    Layers,
+    Length,
+    NetworkConfig,
+    Params,
+    Vocabulary,
+    Width,
+    functional,
+)
 from reward_models.partition import by_rows
 from reward_models.records import record
 from reward_models.types import TraceBatch
@@ -93,6 +102,25 @@ class DecoderConfig:
     def sees_prefix(self) -> bool:
         """Whether rows may share a prefix: not with a window, which ends somewhere in it."""
         return self.sliding_window is None
+
+
+class DecoderNetwork(NetworkConfig):
+    """The config class of a network on a decoder."""
+
+    decoder: DecoderConfig
+
+    @property
+    def vocabulary(self) -> int:
+        return self.decoder.vocab_size
+
+    @property
+    def has_head(self) -> bool:
+        """Whether the params hold a head apart from the trunk, under "head"."""
+        return False
+
+    def with_trunk(self, params: Params, trunk: Params) -> Params:
+        """Params whose trunk is that of a trained decoder of the same config."""
+        return {**params, "trunk": trunk}
 
 
 class RMSNorm(nnx.Module):

@@ -21,11 +21,11 @@ from annotated_types import Ge, Le
 from jaxtyping import Array, Float
 
 from reward_models.aggregation import aggregate_steps
-from reward_models.networks.base import Network, Params
+from reward_models.networks.base import Network, NetworkConfig, Params
 from reward_models.networks.critic import CriticConfig, step_ends
+from reward_models.networks.decoder import DecoderNetwork
 from reward_models.networks.heads import HeadedDecoderConfig
-from reward_models.networks.low_rank import LowRankConfig, has_head
-from reward_models.networks.soft_advantage import SoftAdvantageConfig
+from reward_models.networks.low_rank import LowRankConfig
 from reward_models.records import record
 from reward_models.tensor_file import flatten
 from reward_models.types import Scores, TraceBatch
@@ -37,13 +37,13 @@ SHARED = {"trunk": (CriticConfig, HeadedDecoderConfig), "base": (LowRankConfig,)
 
 
 @record
-class EnsembleConfig:
+class EnsembleConfig(NetworkConfig):
     """`members` of one shape. `penalty` (per unit of score) is for the reduction `pessimistic`.
 
     `shared` None: members are whole networks. "trunk": heads on one trunk. "base": adapters (and heads) on one base.
     """
 
-    member: CriticConfig | SoftAdvantageConfig | HeadedDecoderConfig | LowRankConfig
+    member: NetworkConfig
     members: Annotated[int, Ge(1), Le(2**12)]
     reduction: Reduction = "mean"
     penalty: Annotated[float, Ge(0.0)] = 0.5
@@ -55,8 +55,12 @@ class EnsembleConfig:
         if not isinstance(self.member, SHARED[self.shared]):
             names = " or ".join(kind.__name__ for kind in SHARED[self.shared])
             raise ValueError(f"shared: {self.shared!r} is part of a {names}, not of a {type(self.member).__name__}")
-        if not isinstance(self.member, LowRankConfig) and not has_head(self.member):
+        if isinstance(self.member, DecoderNetwork) and not self.member.has_head:
             raise ValueError("shared: 'trunk', but the members have no head of their own, so all would be equal")
+
+    @property
+    def vocabulary(self) -> int | None:
+        return self.member.vocabulary
 
     def make(self) -> Network:
         member = self.member.make()

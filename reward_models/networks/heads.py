@@ -19,16 +19,19 @@ from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
-from annotated_types import Ge, MinLen
+from annotated_types import Ge, Le, MinLen
 from flax import nnx
 from jaxtyping import Bool, Float, Int
 
 from reward_models.aggregation import aggregate_steps, sum_by_step
 from reward_models.networks.base import Functional, Network, Params, TokenId, Width, functional
 from reward_models.networks.critic import CriticConfig
-from reward_models.networks.decoder import Decoder, DecoderConfig, Linear
+from reward_models.networks.decoder import Decoder, DecoderConfig, DecoderNetwork, Linear
 from reward_models.records import record
 from reward_models.types import Aggregate, Array, Information, Kind, Scores, ScoreSpec, TraceBatch
+
+Label = Annotated[int, Ge(0), Le(2**20 - 1)]
+"""A logit of a head."""
 
 
 @record
@@ -37,7 +40,7 @@ class LinearHead:
 
     labels: Width = 1
     bias: bool = False
-    std: Annotated[float, Ge(0.0)] | None = None
+    std: Annotated[float, Ge(0.0), Le(1e6)] | None = None
 
     def module(self, dim: int, rngs: nnx.Rngs) -> nnx.Module:
         return Linear(dim, self.labels, bias=self.bias, std=self.std, rngs=rngs)
@@ -85,7 +88,7 @@ class LastToken:
     the last token of the response, so the last step has it and the other steps have 0.
     """
 
-    label: Annotated[int, Ge(0)] = 0
+    label: Label = 0
     skip: TokenId | None = None
 
     @property
@@ -108,7 +111,7 @@ class StepEnds:
     `scale` is "log-probability" or "probability" of `label`; with a single logit, of its sigmoid.
     """
 
-    label: Annotated[int, Ge(0)] = 1
+    label: Label = 1
     scale: Literal["log-probability", "probability"] = "log-probability"
     aggregate: Aggregate = "sum"
     marker: TokenId | None = None
@@ -169,7 +172,7 @@ class HeadedDecoder(nnx.Module):
 
 
 @record
-class HeadedDecoderConfig:
+class HeadedDecoderConfig(DecoderNetwork):
     """A decoder with a head and the way it is read. Parameters: {"trunk": decoder's, "head": head's}."""
 
     decoder: DecoderConfig
@@ -210,9 +213,9 @@ class HeadedDecoderConfig:
         sees_prefix = self.decoder.sees_prefix and not isinstance(self.read, PrefixValue)
         return Network(module.init, apply, ScoreSpec(kind, aggregate, self.information), sees_prefix)
 
-    def with_trunk(self, params: Params, trunk: Params) -> Params:
-        """Params whose trunk is that of a trained decoder of the same config."""
-        return {**params, "trunk": trunk}
+    @property
+    def has_head(self) -> bool:
+        return not isinstance(self.head, VocabularyHead)
 
 
 def check_label(label: int, labels: int) -> None:

@@ -19,19 +19,23 @@ from annotated_types import Ge, Le
 from jaxtyping import Array, Bool, Int
 
 from reward_models.aggregation import aggregate_steps, sum_by_step
-from reward_models.networks.base import Network, Params
+from reward_models.networks.base import Network, NetworkConfig, Params
 from reward_models.records import record
 from reward_models.types import Scores, ScoreSpec, TraceBatch
 
 
 @record
-class LinearConfig:
+class LinearConfig(NetworkConfig):
     """theta . phi with `num_positions * vocab` position weights and `vocab**2` bigram weights."""
 
     num_positions: Annotated[int, Ge(1), Le(2**20)]
     vocab: Annotated[int, Ge(1), Le(2**16)]
     init_scale: Annotated[float, Ge(0.0)] = 0.0
     """Standard deviation of the first weights; at 0 the reward starts out uniform."""
+
+    @property
+    def vocabulary(self) -> None:
+        return None
 
     def make(self) -> Network:
         def init(key: jax.Array) -> Params:

@@ -25,10 +25,8 @@ import jax.numpy as jnp
 from annotated_types import Ge, Gt, Le
 from jaxtyping import Float
 
-from reward_models.networks.base import Network, Params
-from reward_models.networks.critic import CriticConfig
-from reward_models.networks.heads import HeadedDecoderConfig, VocabularyHead
-from reward_models.networks.soft_advantage import SoftAdvantageConfig
+from reward_models.networks.base import Network, NetworkConfig, Params
+from reward_models.networks.decoder import DecoderNetwork
 from reward_models.records import record
 from reward_models.tensor_file import flatten
 from reward_models.types import Array, Scores, TraceBatch
@@ -40,14 +38,14 @@ TARGETS: tuple[Target, ...] = get_args(Target)
 
 
 @record
-class LowRankConfig:
+class LowRankConfig(NetworkConfig):
     """Adapters of one rank on the `targets` of every layer, and what becomes of the head.
 
     `head` is trained whole ("full", starting from the base's), through an adapter ("low_rank") or not at all
     ("frozen"). Targets () with a full head train the head alone.
     """
 
-    network: CriticConfig | SoftAdvantageConfig | HeadedDecoderConfig
+    network: DecoderNetwork
     rank: Rank = 8
     alpha: Annotated[float, Gt(0.0), Le(1e6)] = 16.0
     targets: tuple[Target, ...] = TARGETS
@@ -55,10 +53,14 @@ class LowRankConfig:
     rank_stabilised: bool = False
 
     def __post_init__(self):
-        if self.head != "frozen" and not has_head(self.network):
+        if self.head != "frozen" and not self.network.has_head:
             raise ValueError(f"head: {self.head!r}, but this network has no head of its own; say head='frozen'")
         if self.head == "frozen" and not self.targets:
             raise ValueError("targets: none, and the head is frozen, so nothing is trained; name some")
+
+    @property
+    def vocabulary(self) -> int:
+        return self.network.vocabulary
 
     @property
     def scale(self) -> float:
@@ -112,16 +114,6 @@ class LowRankConfig:
     def _joined(self, base: Params, own: Params, join: "Join") -> Params:
         params = join(base, own.get("adapters", {}), self.scale)
         return {**params, "head": own["head"]} if "head" in own else params
-
-
-def has_head(network: CriticConfig | SoftAdvantageConfig | HeadedDecoderConfig) -> bool:
-    """Whether the params hold a head apart from the trunk, under "head"."""
-    match network:
-        case CriticConfig():
-            return True
-        case HeadedDecoderConfig():
-            return not isinstance(network.head, VocabularyHead)
-    return False
 
 
 def fresh_adapters(key: jax.Array, kernels: Mapping[str, tuple[int, ...]], rank: int) -> Params:

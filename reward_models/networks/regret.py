@@ -13,13 +13,13 @@ import jax.numpy as jnp
 from reward_models.aggregation import aggregate_steps
 from reward_models.networks.base import Functional, Network, Params, TokenId
 from reward_models.networks.critic import step_ends
-from reward_models.networks.decoder import DecoderConfig
+from reward_models.networks.decoder import DecoderConfig, DecoderNetwork
 from reward_models.records import record
 from reward_models.types import Aggregate, Information, Scores, ScoreSpec, TraceBatch
 
 
 @record
-class RegretConfig:
+class RegretConfig(DecoderNetwork):
     """Parameters are those of the decoder."""
 
     decoder: DecoderConfig
@@ -53,3 +53,7 @@ class RegretConfig:
             return Scores(aggregate_steps(step, traces.step_mask, self.aggregate), step, token)
 
         return Network(module.init, apply, ScoreSpec("advantage", self.aggregate, self.information))
+
+    def with_trunk(self, params: Params, trunk: Params) -> Params:
+        """The parameters are the trunk."""
+        return trunk

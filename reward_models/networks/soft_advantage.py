@@ -11,13 +11,13 @@ What makes it a judge rather than a second policy is what the decoder is shown: 
 
 from reward_models.aggregation import aggregate_steps, sum_by_step
 from reward_models.networks.base import Functional, Network, Params
-from reward_models.networks.decoder import DecoderConfig, token_log_prob
+from reward_models.networks.decoder import DecoderConfig, DecoderNetwork, token_log_prob
 from reward_models.records import record
 from reward_models.types import Aggregate, Information, Scores, ScoreSpec, TraceBatch
 
 
 @record
-class SoftAdvantageConfig:
+class SoftAdvantageConfig(DecoderNetwork):
     """Parameters are those of the decoder."""
 
     decoder: DecoderConfig

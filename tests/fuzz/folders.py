@@ -14,7 +14,6 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from experiments.cli import main as traceward
 from experiments.commands.candidate_files import load_conversations, load_scorer
-from experiments.core.workspace import NETWORKS
 from experiments.text_rewards.adapters import load_adapters
 from experiments.text_rewards.fit_claims import load_claims
 from irl.domains.claims import EQUATIONS
@@ -104,7 +103,7 @@ def save_ours(folder: Path, network: Any, spec: ScoreSpec, tokenizer: Tokenizer,
 
 def _load_ours(name: str, folder: Path) -> None:
     if name == "policy":
-        load_folder(folder, classes=NETWORKS)
+        load_folder(folder)
     elif name == "claims":
         load_claims(folder)
     else:

@@ -13,7 +13,7 @@ from unittest import mock
 import configs
 from experiments.cli import main as traceward
 from experiments.commands.run import load_config, override
-from experiments.core.config_classes import RUNS
+from experiments.core.kinds import kinds_of_run
 from irl.text.tokenize import number_tokenizer
 from reward_models.manifest import Provenance
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
@@ -197,8 +197,10 @@ def _value(rng: Random, name: str, prepared: Path) -> str:
 
 def _command(arguments: list[str], folder: Path) -> None:
     """A command, from a folder of its own, with nothing to train."""
-    idle = {kind: lambda config, folder, command: folder for kind in RUNS}
-    with contextlib.chdir(folder), mock.patch.dict(RUNS, idle):
+    with contextlib.ExitStack() as patches:
+        patches.enter_context(contextlib.chdir(folder))
+        for kind in kinds_of_run():
+            patches.enter_context(mock.patch.object(kind, "run", lambda config, folder, command: folder))
         traceward(arguments)
 
 

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 
 from experiments.cli import main
-from experiments.core.config_classes import RUNS
 from experiments.core.workspace import Workspace
 from experiments.traces.demonstrations import Demonstrations, encode_traces, of_file
 from experiments.traces.experiment import Experiment
@@ -610,7 +609,7 @@ def test_model_of_an_unknown_environment(traceward, model_copy, candidates):
 def trained(monkeypatch):
     """`run` without the training: the calls it would have made."""
     calls = []
-    monkeypatch.setitem(RUNS, Experiment, lambda *given: calls.append(given))
+    monkeypatch.setattr(Experiment, "run", lambda *given: calls.append(given))
     return calls
 
 
@@ -758,7 +757,7 @@ def test_disk_full_during_a_run(traceward, monkeypatch, tmp_path):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), f"{tmp_path}/run/metrics.jsonl")
 
-    monkeypatch.setitem(RUNS, Experiment, full)
+    monkeypatch.setattr(Experiment, "run", full)
     code, _, err = traceward("run", "smoke", "--output", tmp_path / "run")
     advice = "free some space and run the same command again: a run resumes from its last checkpoint"
     assert (code, err) == (2, f"traceward: {tmp_path}/run/metrics.jsonl: disk full; {advice}\n")
@@ -766,7 +765,7 @@ def test_disk_full_during_a_run(traceward, monkeypatch, tmp_path):
 
 def test_other_errors_keep_their_traceback(monkeypatch, tmp_path):
     """Only what a person can mend is told in a sentence; a bug shows where it is."""
-    monkeypatch.setitem(RUNS, Experiment, lambda *_: os.stat(tmp_path / "no"))
+    monkeypatch.setattr(Experiment, "run", lambda *_: os.stat(tmp_path / "no"))
     with pytest.raises(FileNotFoundError):
         main(["run", "smoke", "--output", str(tmp_path / "run")])
 

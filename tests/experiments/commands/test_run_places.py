@@ -14,7 +14,6 @@ import pytest
 
 import experiments.commands.run
 from experiments.cli import main
-from experiments.core.config_classes import RUNS
 from experiments.core.locks import exclusive
 from experiments.core.run_folder import RunFolder
 from experiments.reporting.stage_records import Search
@@ -39,7 +38,7 @@ def traceward(capsys):
 def trained(monkeypatch):
     """`run` without the training: its calls."""
     calls = []
-    monkeypatch.setitem(RUNS, Experiment, lambda *given: calls.append(given))
+    monkeypatch.setattr(Experiment, "run", lambda *given: calls.append(given))
     return calls
 
 
@@ -68,7 +67,7 @@ def test_the_lock_is_held_while_the_folder_is_replaced(traceward, monkeypatch, t
             pass
         refused.append(True)
 
-    monkeypatch.setitem(RUNS, Experiment, second)
+    monkeypatch.setattr(Experiment, "run", second)
     assert traceward("run", "smoke", "--output", folder, "--overwrite")[0] == 0
     assert refused == [True] and sorted(entry.name for entry in tmp_path.iterdir()) == ["run"]
 
@@ -77,9 +76,8 @@ def test_two_runs_started_at_once(tmp_path):
     """Of three seeds one claims the folder; the others change nothing and exit with code 2."""
     code = (
         "import sys, time\n"
-        "from experiments.core.config_classes import RUNS\n"
         "from experiments.traces.experiment import Experiment\n"
-        "RUNS[Experiment] = lambda config, *_: time.sleep(8)\n"
+        "Experiment.run = lambda *_: time.sleep(8)\n"
         "from experiments.cli import main\nmain()"
     )
     command = [sys.executable, "-c", code, "run", "smoke", "--output", str(tmp_path / "run"), "--seed"]
@@ -148,7 +146,7 @@ def test_a_folder_without_permission(traceward, trained, tmp_path, monkeypatch, 
 def test_something_in_the_way_inside_a_run(traceward, tmp_path, name):
     """A file where the run makes a folder, a folder where it makes a file."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(RUNS, Experiment, lambda *_: None)
+        patch.setattr(Experiment, "run", lambda *_: None)
         assert traceward("run", "smoke", "--output", tmp_path / "run")[0] == 0
     way = tmp_path / "run" / name
     way.mkdir() if "." in name else way.write_text("in the way")

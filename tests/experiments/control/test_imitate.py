@@ -240,7 +240,7 @@ def test_a_policy_that_begins_as_a_clone(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, begun.learner.params, clones.params)
     fresh = jax.vmap(learner.init)(jax.random.split(jax.random.key(0), 2)).params
     assert not np.array_equal(*(jax.tree.leaves(p)[0] for p in (fresh, clones.params)))
-    with pytest.raises(InputError, match="warm_start: SQIL and IQ-Learn learn a Q-function, which has no clone"):
+    with pytest.raises(InputError, match="warm_start: Sqil trains no policy of a learner, which has a clone"):
         warm(replace(config, imitator=Sqil()), RunFolder(tmp_path, 0), scene, agent)
 
 

@@ -14,7 +14,8 @@ from pydantic.dataclasses import is_pydantic_dataclass
 import configs
 from experiments.control.arenas import OfGymnasium
 from experiments.control.expert import DemonstrationFile
-from experiments.core.config_classes import CONFIG_CLASSES
+from experiments.core.exchange import candidates
+from experiments.core.kinds import kinds_of_run
 from experiments.text_rewards.adapters import Target
 from experiments.text_rewards.mistake_data import MistakeTraces
 from experiments.text_rewards.pair_data import PairFiles
@@ -27,16 +28,37 @@ from irl.control.fragments import ACQUISITIONS
 from irl.control.gail import Gail
 from irl.control.preference_comparisons import SCHEDULES, PreferenceComparisons
 from irl.domains.countdown.countdown import Countdown
+from irl.domains.files import TraceFiles
 from irl.domains.gsm8k.calculations import KINDS, Kind
 from irl.domains.tree import Tree
 from irl.types import InputError
 from reward_models.aggregation import AGGREGATES
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderConfig, RopeScaling
+from reward_models.networks.heads import HeadedDecoderConfig, LastToken, VocabularyHead
 from reward_models.networks.low_rank import TARGETS
+from reward_models.networks.regret import RegretConfig
 from reward_models.reward_maps import REWARD_MAPS
 
-RECORDS = [*CONFIG_CLASSES.values(), MaxEnt, Tree]
+
+def _types(hint: Any) -> list[Any]:
+    """A type, or those that it is composed of."""
+    return [hint, *(part for each in get_args(hint) for part in _types(each))]
+
+
+def _config_classes() -> list[type]:
+    """Every class that a config can be built of: the kinds of run and all that their fields take."""
+    found = dict.fromkeys(kinds_of_run())
+    waiting = list(found)
+    while waiting:
+        hints = get_type_hints(waiting.pop(), include_extras=True).values()
+        taken = [kind for hint in hints for each in _types(hint) for kind in candidates(each).values()]
+        waiting += (new := [kind for kind in dict.fromkeys(taken) if kind not in found])
+        found |= dict.fromkeys(new)
+    return list(found)
+
+
+RECORDS = sorted({*_config_classes(), MaxEnt, Tree}, key=lambda kind: kind.__name__)
 WITHOUT_RANGE: dict[str, str] = {}
 """Numeric fields that take any value, and why."""
 
@@ -54,15 +76,20 @@ def _instances() -> dict[type, Any]:
     """A valid instance of every class: of the configs, or with required fields filled in."""
     names = sorted(path.stem for path in Path(configs.__path__[0]).glob("*.py") if path.stem != "__init__")
     found = {type(part): part for name in names for part in _parts(importlib.import_module(f"configs.{name}").config)}
+    decoder, head = DecoderConfig(vocab_size=8), VocabularyHead(tokens=(1, 2))
     required = (
+        HeadedDecoderConfig(decoder=decoder, head=head, read=LastToken()),
+        RegretConfig(decoder=decoder, judged=(1,)),
+        head,
         OfGymnasium(id="Hopper-v5"),
         DemonstrationFile(path="a"),
         MistakeTraces(files=("word_sorting.jsonl",)),
+        TraceFiles(train="a"),
         PairFiles(train=("a",)),
         SolutionCandidates(file="a"),
         PlantedErrors(train="a", test="b"),
         StepFiles(files=("a",)),
-        CriticConfig(decoder=DecoderConfig(vocab_size=8)),
+        CriticConfig(decoder=decoder),
         RopeScaling(factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_length=8192),
     )
     found |= {type(instance): instance for instance in required if type(instance) not in found}

@@ -22,7 +22,7 @@ import pytest
 import configs
 from experiments.cli import main
 from experiments.commands.run import load_config, override
-from experiments.core.config_classes import CONFIG_CLASSES, RUNS
+from experiments.core.kinds import Run
 from experiments.core.workspace import Workspace
 from experiments.traces.demonstrations import Demonstrations
 from experiments.traces.experiment import Experiment
@@ -38,6 +38,7 @@ from irl.types import InputError
 from reward_models.config_json import decode, encode
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.ensemble import EnsembleConfig
+from reward_models.registry import REGISTERED
 
 ROOT = Path(__file__).resolve().parents[3]
 CONFIG_FILES = sorted(file for file in (ROOT / "configs").glob("*.py") if file.stem != "__init__")
@@ -241,9 +242,9 @@ def test_configs_are_found():
 
 def test_config_loads_and_comes_back_from_json(config_file):
     config = load_config(config_file.stem)
-    assert type(config) in RUNS
+    assert isinstance(config, Run)
     written = json.loads(json.dumps(encode(config, "config"), allow_nan=False))
-    assert decode(written, CONFIG_CLASSES, "config") == config
+    assert decode(written, REGISTERED, "config") == config
     assert load_config(str(config_file)) == config, "by its path as by its name"
 
 
