@@ -1,12 +1,12 @@
 """A reward and a policy from a file of traces of any domain, from scratch, on two CPU cores.
 
-    traceward run own_traces --domain.train FILE [--domain.test FILE] [--output DIR]
+    traceward run own_traces --domain.train FILE
 
 FILE has any format of `irl/data`: {"prompt", "steps"}, {"prompt", "completion"}, {"question", "answer": "...####..."},
-messages and others. Without a test file a tenth of the prompts is held out. The reward judges whole traces and learns
-from every step in three contexts: nothing, the previous step, everything before it.
-Expect: LOG.md. Cost: about 10 minutes on two cores.
-Obvious variations: --domain.steps paragraphs; --domain.answer boxed; --encoding.max-length 1024; --reward.members 2.
+messages and others. A tenth of the prompts is held out. The reward judges whole traces and learns from every step in
+three contexts: nothing, the previous step, everything before it.
+Expect: LOG.md. Cost: about 20 minutes on two cores.
+Obvious variations: --domain.test FILE; --domain.steps paragraphs; --domain.answer boxed; --reward.members 2.
 """
 
 from experiments.traces.beam_search import BeamSearch

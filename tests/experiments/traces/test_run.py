@@ -342,7 +342,9 @@ def stages(tmp_path_factory, careless_compilation):
     return lambda config: reward(replace(config, title="", search=None, improvement=None))
 
 
-STEPPED = [f for f in CONFIG_FILES if f.stem != "smoke" and isinstance(load_config(f.stem), Experiment)]
+WHOLE = ("smoke", "own_traces")
+"""Configs of which small versions run whole: smoke above, own_traces in test_own_traces.py."""
+STEPPED = [f for f in CONFIG_FILES if f.stem not in WHOLE and isinstance(load_config(f.stem), Experiment)]
 """Models of text are stepped in test_text_models.py."""
 
 
@@ -350,7 +352,7 @@ STEPPED = [f for f in CONFIG_FILES if f.stem != "smoke" and isinstance(load_conf
 def test_config_can_be_stepped(config_file, stages):
     """Policy and reward learn for two steps, on four devices, and leave finite weights that a command can read.
 
-    All but smoke, which runs whole above.
+    All but those that run whole.
     """
     assert len(jax.devices()) == 4
     config = shrunk(load_config(config_file.stem))
