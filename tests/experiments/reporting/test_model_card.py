@@ -106,11 +106,11 @@ def test_the_five_lines_run(folder, monkeypatch, capsys):
 def test_the_lines_without_a_domain_load(folder, monkeypatch):
     monkeypatch.chdir(folder.parent)
     lines = usage(False).splitlines()
-    assert len(lines) == 5
+    assert len(lines) == 4
     names = {}
-    exec("\n".join(lines[:3]), names)
+    exec("\n".join(lines[:2]), names)
     assert names["model"].manifest.seed == 3
-    compile("\n".join(lines[3:]), "card", "exec")
+    compile("\n".join(lines[2:]), "card", "exec")
 
 
 def test_own_words_and_a_second_card(folder):

@@ -77,4 +77,4 @@ def test_a_finished_stage_is_read_back(learned, tmp_path):
 
 def test_demonstrations_without_calculations_are_refused(tmp_path):
     with pytest.raises(InputError, match="no right <<calculation>> in the demonstrations; set calculations to None"):
-        stage(2).run(RunFolder(tmp_path, 0), ["1+1 = <<1+1=3>>3"], "nothing")
+        stage(8).run(RunFolder(tmp_path, 0), ["1+1 = <<1+1=3>>3"], "nothing")
