@@ -19,18 +19,17 @@ f - log pi is what the policy is trained on. Information level: demonstrations. 
 from collections.abc import Callable
 from typing import ClassVar, Literal, NamedTuple
 
-import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Bool, Float
 
-from irl.algorithms.base import Algorithm, Info
+from irl.algorithms.base import Algorithm, Info, gradient_algorithm, with_l2
+from irl.algorithms.optimiser import clipped_adam
 from irl.algorithms.pairs import PairAlgorithm, StepPairs
 from reward_models.losses import discriminator_loss, weighted_mean
 from reward_models.networks.base import Network, Params
 from reward_models.ranges import Positive, Rate, ShareBelowOne, Weight
 from reward_models.records import record
-from reward_models.types import Array, Scores, TraceBatch
+from reward_models.types import Array, Information, Scores, TraceBatch
 
 
 class AirlBatch(NamedTuple):
@@ -40,11 +39,6 @@ class AirlBatch(NamedTuple):
     demonstration_log_prob: Float[Array, "batch steps"]
     samples: TraceBatch
     sample_log_prob: Float[Array, "batch steps"]
-
-
-class State(NamedTuple):
-    params: Params
-    opt_state: optax.OptState
 
 
 def policy_reward(scores: Scores, log_prob: Float[Array, "batch steps"]) -> Float[Array, "batch steps"]:
@@ -73,6 +67,7 @@ LEVELS = {"step": step_logits, "trace": trace_logits}
 class Airl(PairAlgorithm):
     """Settings of the discriminator."""
 
+    information: ClassVar[Information] = "demonstrations"
     needs_log_prob: ClassVar[bool] = True
 
     level: Literal["trace", "step"] = "trace"
@@ -86,24 +81,11 @@ class Airl(PairAlgorithm):
     max_grad_norm: Positive = 1.0
 
     def make(self, network: Network) -> Algorithm:
-        optimizer = optax.chain(optax.clip_by_global_norm(self.max_grad_norm), optax.adam(self.learning_rate))
+        def loss(params: Params, batch: AirlBatch) -> tuple[Float[Array, ""], Info]:
+            return airl_loss(self, network.apply, params, batch)
 
-        def init(key: jax.Array) -> State:
-            params = network.init(key)
-            return State(params, optimizer.init(params))
-
-        def objective(params: Params, batch: AirlBatch) -> tuple[Array, Info]:
-            loss, info = airl_loss(self, network.apply, params, batch)
-            return loss + 0.5 * self.l2 * optax.tree.norm(params, squared=True), info
-
-        def step(state: State, batch: AirlBatch, key: jax.Array) -> tuple[State, Info]:
-            del key
-            (loss, info), grads = jax.value_and_grad(objective, has_aux=True)(state.params, batch)
-            updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-            info = info | {"loss": loss, "grad_norm": optax.tree.norm(grads)}
-            return State(optax.apply_updates(state.params, updates), opt_state), info
-
-        return Algorithm(init, step)
+        optimiser = clipped_adam(self.learning_rate, self.max_grad_norm)
+        return gradient_algorithm(network.init, with_l2(loss, self.l2), optimiser)
 
     def batch(self, pairs: StepPairs) -> AirlBatch:
         return AirlBatch(pairs.expert, pairs.expert_log_prob, pairs.negative, pairs.negative_log_prob)

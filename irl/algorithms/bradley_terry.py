@@ -9,49 +9,39 @@ margins; (3) pairs may share packed rows, where every sequence is one step and i
 """
 
 from dataclasses import field
-from typing import NamedTuple
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Float
 
-from irl.algorithms.base import Algorithm, Info
+from irl.algorithms.base import Algorithm, Info, gradient_algorithm
 from irl.algorithms.optimiser import AdamW, Optimiser
 from irl.algorithms.pairs import PairAlgorithm, StepPairs
 from reward_models.losses import bradley_terry_loss, weighted_mean
 from reward_models.networks.base import Network, Params
 from reward_models.ranges import ShareBelowOne, Weight
 from reward_models.records import record
-from reward_models.types import Array, PackedPairBatch, PairBatch
+from reward_models.types import Array, Information, PackedPairBatch, PairBatch
 
 Pairs = PairBatch | PackedPairBatch
-
-
-class BradleyTerryState(NamedTuple):
-    params: Params
-    opt_state: optax.OptState
 
 
 @record
 class BradleyTerry(PairAlgorithm):
     """Batches are `PairBatch`es (row i of chosen and of rejected answer the same prompt) or `PackedPairBatch`es."""
 
+    information: ClassVar[Information] = "preferences"
+    """The highest level that pairs may have. A stage that builds pairs from less declares the level of its pairs."""
     optimiser: Optimiser = field(default_factory=AdamW)
     label_smoothing: ShareBelowOne = 0.0
     centering: Weight = 0.0
 
     def make(self, network: Network) -> Algorithm:
-        optimiser = self.optimiser.make()
-
-        def init(key: jax.Array) -> BradleyTerryState:
-            params = network.init(key)
-            return BradleyTerryState(params, optimiser.init(params))
-
-        def loss_fn(params: Params, batch: Pairs):
+        def loss(params: Params, batch: Pairs) -> tuple[Float[Array, ""], Info]:
             chosen, rejected, margin = pair_rewards(network, params, batch)
-            loss = bradley_terry_loss(
+            value = bradley_terry_loss(
                 chosen,
                 rejected,
                 margin=margin,
@@ -60,15 +50,9 @@ class BradleyTerry(PairAlgorithm):
                 weights=batch.weight,
             )
             accuracy = weighted_mean((chosen > rejected).astype(jnp.float32), batch.weight)
-            return loss, {"accuracy": accuracy, "margin": weighted_mean(chosen - rejected, batch.weight)}
+            return value, {"accuracy": accuracy, "margin": weighted_mean(chosen - rejected, batch.weight)}
 
-        def step(state: BradleyTerryState, batch: Pairs, key: jax.Array) -> tuple[BradleyTerryState, Info]:
-            (loss, info), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params, batch)
-            updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
-            info = {"loss": loss, "grad_norm": optax.tree.norm(grads), **info}
-            return BradleyTerryState(optax.apply_updates(state.params, updates), opt_state), info
-
-        return Algorithm(init, step)
+        return gradient_algorithm(network.init, loss, self.optimiser.make())
 
     def batch(self, pairs: StepPairs) -> PairBatch:
         return PairBatch(pairs.expert, pairs.negative, np.ones(len(pairs.expert.tokens), np.float32))

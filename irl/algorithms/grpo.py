@@ -15,7 +15,7 @@ Shao et al. 2024 (arXiv 2402.03300), eq. 3. Nothing in this file knows whether a
 """
 
 from dataclasses import field
-from typing import Annotated, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,14 +23,14 @@ import optax
 from annotated_types import Ge, Le
 from jaxtyping import Float, Int
 
-from irl.algorithms.base import Algorithm, Info
+from irl.algorithms.base import Algorithm, Info, apply_gradient
 from irl.algorithms.optimiser import AdamW, Optimiser
 from irl.algorithms.sft import next_token_loss
 from reward_models.networks.base import Params
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.ranges import CountOrZero, Size, Weight
 from reward_models.records import record
-from reward_models.types import Array, TraceBatch
+from reward_models.types import Array, Information, TraceBatch
 
 
 class GrpoBatch(NamedTuple):
@@ -53,6 +53,8 @@ class GrpoState(NamedTuple):
 class Grpo:
     """Settings of the update."""
 
+    information: ClassVar[Information] = "demonstrations"
+    """That of the likelihood term. The level of the reward is added by the stage that samples and scores."""
     optimiser: Optimiser = field(default_factory=lambda: AdamW(learning_rate=3e-4, weight_decay=0.0))
     samples_per_prompt: Annotated[int, Ge(2), Le(2**16)] = 8
     kl: Weight = 0.02
@@ -102,11 +104,9 @@ class Grpo:
             parts = in_parts((batch.traces, advantage), self.rows_at_once)
             (of_samples, sums), _ = jax.lax.scan(add, zero, parts)
             grads = jax.tree.map(jnp.add, grads, of_samples)
-            updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
-            params = optax.apply_updates(state.params, updates)
             info = {"loss": info["loss"] + sums["loss"], "kl": sums["kl"] / rows, "nll": info["nll"]}
             info |= {"reward": batch.reward.mean(), "grad_norm": optax.tree.norm(grads)}
-            return state._replace(params=params, opt_state=opt_state, step=state.step + 1), info
+            return apply_gradient(optimiser, state, grads)._replace(step=state.step + 1), info
 
         return Algorithm(init, step)
 

@@ -18,19 +18,19 @@ energy: it does not fade as the policy improves, and serves any policy. Differen
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, Int
 
-from irl.algorithms.base import Algorithm, Info
+from irl.algorithms.base import Algorithm, Info, gradient_algorithm, with_l2
+from irl.algorithms.optimiser import clipped_adam
 from reward_models.losses import weighted_mean
 from reward_models.networks.base import Network, Params
 from reward_models.ranges import Positive, Rate, Weight
 from reward_models.records import record
-from reward_models.types import Scores, TraceBatch
+from reward_models.types import Information, Scores, TraceBatch
 
 
 class MaxEntBatch(NamedTuple):
@@ -45,39 +45,22 @@ class MaxEntBatch(NamedTuple):
     """log-probability, in nats, of drawing the negative; +inf leaves a row out (not all of a group's)."""
 
 
-class State(NamedTuple):
-    params: Params
-    opt_state: optax.OptState
-
-
 @record
 class MaxEnt:
     """Settings of MaxEnt IRL."""
 
+    information: ClassVar[Information] = "demonstrations"
     learning_rate: Rate = 1e-3
     l2: Weight = 0.0
     """Adds l2/2 * |params|^2."""
     max_grad_norm: Positive = 1.0
 
     def make(self, network: Network) -> Algorithm:
-        optimizer = optax.chain(optax.clip_by_global_norm(self.max_grad_norm), optax.adam(self.learning_rate))
+        def loss(params: Params, batch: MaxEntBatch) -> tuple[Float[Array, ""], Info]:
+            return maxent_loss(network.apply, params, batch)
 
-        def init(key: jax.Array) -> State:
-            params = network.init(key)
-            return State(params, optimizer.init(params))
-
-        def objective(params: Params, batch: MaxEntBatch) -> tuple[Array, Info]:
-            loss, info = maxent_loss(network.apply, params, batch)
-            return loss + 0.5 * self.l2 * optax.tree.norm(params, squared=True), info
-
-        def step(state: State, batch: MaxEntBatch, key: jax.Array) -> tuple[State, Info]:
-            del key
-            (loss, info), grads = jax.value_and_grad(objective, has_aux=True)(state.params, batch)
-            updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-            info = info | {"loss": loss, "grad_norm": optax.tree.norm(grads)}
-            return State(optax.apply_updates(state.params, updates), opt_state), info
-
-        return Algorithm(init, step)
+        optimiser = clipped_adam(self.learning_rate, self.max_grad_norm)
+        return gradient_algorithm(network.init, with_l2(loss, self.l2), optimiser)
 
 
 def maxent_loss(

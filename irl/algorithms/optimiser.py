@@ -87,6 +87,11 @@ class Muon(_Scheduled):
         return _accumulated(self, optax.chain(optax.clip_by_global_norm(self.clip_norm), inner))
 
 
+def clipped_adam(learning_rate: float, max_norm: float) -> optax.GradientTransformation:
+    """Adam at a constant learning rate on gradients that are clipped by their global norm."""
+    return optax.chain(optax.clip_by_global_norm(max_norm), optax.adam(learning_rate))
+
+
 def _check_warmup(config: _Scheduled) -> None:
     warmup, total = config.warmup_steps, config.total_steps
     if warmup > total:

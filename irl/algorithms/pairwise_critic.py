@@ -14,13 +14,11 @@ network (for a soft advantage it is the log-likelihood); (3) the constant of a c
 from dataclasses import field
 from typing import ClassVar, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Float
 
-from irl.algorithms.base import Algorithm, Info
+from irl.algorithms.base import Algorithm, Info, gradient_algorithm
 from irl.algorithms.optimiser import AdamW, Optimiser
 from irl.algorithms.pairs import PairAlgorithm, StepPairs
 from reward_models.aggregation import sum_by_step
@@ -28,7 +26,7 @@ from reward_models.losses import bradley_terry_loss, weighted_mean
 from reward_models.networks.base import Network, Params
 from reward_models.ranges import Scale, ShareBelowOne, Weight
 from reward_models.records import record
-from reward_models.types import Array, TraceBatch
+from reward_models.types import Array, Information, TraceBatch
 
 
 class CriticBatch(NamedTuple):
@@ -40,15 +38,11 @@ class CriticBatch(NamedTuple):
     negative_weight: Float[Array, "batch steps"]
 
 
-class CriticState(NamedTuple):
-    params: Params
-    opt_state: optax.OptState
-
-
 @record
 class PairwiseCritic(PairAlgorithm):
     """Weights of the terms. A batch is a tuple of `CriticBatch`es, which may differ in width."""
 
+    information: ClassVar[Information] = "demonstrations"
     by_width: ClassVar[bool] = True
 
     optimiser: Optimiser = field(default_factory=AdamW)
@@ -58,24 +52,12 @@ class PairwiseCritic(PairAlgorithm):
     temperature: Scale = 1.0
 
     def make(self, network: Network) -> Algorithm:
-        optimiser = self.optimiser.make()
-
-        def init(key: jax.Array) -> CriticState:
-            params = network.init(key)
-            return CriticState(params, optimiser.init(params))
-
-        def loss_fn(params: Params, groups: tuple[CriticBatch, ...]):
+        def loss(params: Params, groups: tuple[CriticBatch, ...]) -> tuple[Float[Array, ""], Info]:
             parts = [self.loss(network, params, batch) for batch in groups]
             info = {f"{name}/{i}": value for i, (_, part) in enumerate(parts) for name, value in part.items()}
-            return sum(loss for loss, _ in parts) / len(parts), info
+            return sum(value for value, _ in parts) / len(parts), info
 
-        def step(state: CriticState, batch: tuple[CriticBatch, ...], key: jax.Array) -> tuple[CriticState, Info]:
-            (loss, info), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params, batch)
-            updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
-            info = {"loss": loss, "grad_norm": optax.tree.norm(grads), **info}
-            return CriticState(optax.apply_updates(state.params, updates), opt_state), info
-
-        return Algorithm(init, step)
+        return gradient_algorithm(network.init, loss, self.optimiser.make())
 
     def batch(self, pairs: StepPairs) -> CriticBatch:
         ones = np.ones((len(pairs.expert.tokens), 1), np.float32)

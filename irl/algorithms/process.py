@@ -9,60 +9,42 @@ a packed row; (2) `per_trace` gives every row the same say however many steps it
 """
 
 from dataclasses import field
-from typing import NamedTuple
+from typing import ClassVar
 
-import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Float
 
-from irl.algorithms.base import Algorithm, Info
+from irl.algorithms.base import Algorithm, Info, gradient_algorithm
 from irl.algorithms.optimiser import AdamW, Optimiser
 from reward_models.losses import per_trace, weighted_mean
 from reward_models.networks.base import Network, Params
 from reward_models.records import record
-from reward_models.types import Array, LabelledBatch
+from reward_models.types import Array, Information, LabelledBatch
 
 SMALLEST = 1e-6
 """1 - p is not taken for smaller than this: a step that is believed in so firmly still has a gradient."""
-
-
-class ProcessState(NamedTuple):
-    params: Params
-    opt_state: optax.OptState
 
 
 @record
 class Process:
     """Batches are `LabelledBatch`es; `outcome` is not looked at."""
 
+    information: ClassVar[Information] = "step labels"
     optimiser: Optimiser = field(default_factory=AdamW)
     per_trace: bool = False
 
     def make(self, network: Network) -> Algorithm:
-        optimiser = self.optimiser.make()
-
-        def init(key: jax.Array) -> ProcessState:
-            params = network.init(key)
-            return ProcessState(params, optimiser.init(params))
-
-        def loss_fn(params: Params, batch: LabelledBatch):
+        def loss(params: Params, batch: LabelledBatch) -> tuple[Float[Array, ""], Info]:
             log_prob = network.apply(params, batch.traces).step
             label = jnp.asarray(batch.step_label)
             known = batch.traces.step_mask & ~jnp.isnan(label)
             weights = per_trace(known) if self.per_trace else known.astype(jnp.float32)
             label = jnp.where(known, label, 0.0)
-            loss = weighted_mean(cross_entropy(log_prob, label), weights)
             right = (log_prob > jnp.log(0.5)) == (label > 0.5)
-            return loss, {"accuracy": weighted_mean(right.astype(jnp.float32), weights)}
+            info = {"accuracy": weighted_mean(right.astype(jnp.float32), weights)}
+            return weighted_mean(cross_entropy(log_prob, label), weights), info
 
-        def step(state: ProcessState, batch: LabelledBatch, key: jax.Array) -> tuple[ProcessState, Info]:
-            (loss, info), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params, batch)
-            updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
-            info = {"loss": loss, "grad_norm": optax.tree.norm(grads), **info}
-            return ProcessState(optax.apply_updates(state.params, updates), opt_state), info
-
-        return Algorithm(init, step)
+        return gradient_algorithm(network.init, loss, self.optimiser.make())
 
 
 def cross_entropy(

@@ -8,50 +8,35 @@ that reward models start from.
 """
 
 from dataclasses import field
-from typing import NamedTuple
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-import optax
+from jaxtyping import Float
 
-from irl.algorithms.base import Algorithm, Info
+from irl.algorithms.base import Algorithm, Info, gradient_algorithm
 from irl.algorithms.optimiser import AdamW, Optimiser
 from reward_models.networks.base import Params
 from reward_models.networks.decoder import Decoder, DecoderConfig
 from reward_models.records import record
-from reward_models.types import TraceBatch
-
-
-class SftState(NamedTuple):
-    params: Params
-    opt_state: optax.OptState
+from reward_models.types import Array, Information, TraceBatch
 
 
 @record
 class Sft:
     """Batches are `TraceBatch`es of demonstrations, packed or not. Information level: demonstrations."""
 
+    information: ClassVar[Information] = "demonstrations"
     optimiser: Optimiser = field(default_factory=AdamW)
 
     def make(self, network: DecoderConfig) -> Algorithm:
         functional = network.make()
-        optimiser = self.optimiser.make()
 
-        def init(key: jax.Array) -> SftState:
-            params = functional.init(key)
-            return SftState(params, optimiser.init(params))
+        def loss(params: Params, batch: TraceBatch) -> tuple[Float[Array, ""], Info]:
+            nll, accuracy = next_token_loss(functional.bind(params), batch)
+            return nll, {"token_accuracy": accuracy}
 
-        def loss_fn(params: Params, batch: TraceBatch):
-            loss, accuracy = next_token_loss(functional.bind(params), batch)
-            return loss, accuracy
-
-        def step(state: SftState, batch: TraceBatch, key: jax.Array) -> tuple[SftState, Info]:
-            (loss, accuracy), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params, batch)
-            updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
-            info = {"loss": loss, "token_accuracy": accuracy, "grad_norm": optax.tree.norm(grads)}
-            return SftState(optax.apply_updates(state.params, updates), opt_state), info
-
-        return Algorithm(init, step)
+        return gradient_algorithm(functional.init, loss, self.optimiser.make())
 
 
 def next_token_loss(decoder: Decoder, batch: TraceBatch):
