@@ -69,7 +69,7 @@ class Checkpoints:
 
     def latest(self) -> int | None:
         """The newest step, or None where nothing was saved."""
-        return max(self._steps(), default=None)
+        return max(self.steps(), default=None)
 
     def save(self, step: int, state: Any, extra: Any = None) -> None:
         """Write a checkpoint and wait until it is on disk; then the oldest goes if there are over `keep`.
@@ -98,18 +98,19 @@ class Checkpoints:
         `abstract_state` is a state of the same make, real or as `jax.eval_shape` gives it; arrays land on its
         shardings, or on the first device where it has none. Raises InputError if nothing is readable or fits.
         """
-        steps = self._steps() if step is None else [s for s in self._steps() if s == step]
+        steps = self.steps() if step is None else [s for s in self.steps() if s == step]
         for candidate in steps:
             damage = _damage(self._path(candidate))
             if damage is None:
                 return self._read(candidate, abstract_state)
             _say(f"warning: {self._path(candidate)}: {damage}; not used")
         wanted = "no checkpoint" if step is None else f"no checkpoint of step {step}"
-        here = f"there are {self._steps()}" if self._steps() else "there are none"
+        here = f"there are {self.steps()}" if self.steps() else "there are none"
         advice = "restore the folder from a copy, or start anew with --overwrite"
         raise InputError(f"{self.folder}: {wanted} that can be read ({here}); {advice}")
 
-    def _steps(self) -> list[int]:
+    def steps(self) -> list[int]:
+        """The steps of the checkpoints, the newest first."""
         self._manager.reload()
         return sorted(self._manager.all_steps(), reverse=True)
 

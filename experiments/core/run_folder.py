@@ -5,7 +5,7 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,7 +23,7 @@ from experiments.reporting.report_records import read_metrics_lines
 from irl.algorithms.base import Algorithm, State
 from irl.checkpoint import Checkpoints
 from irl.text.pipeline import Source
-from irl.train import Record, Schedule, train
+from irl.train import Evaluator, Record, Schedule, train
 from irl.types import InputError
 from reward_models.config_json import plain
 from reward_models.records import as_record, read_json
@@ -88,23 +88,30 @@ class RunFolder:
         start: State | None = None,
         observe: Callable[[Record], Record] = lambda record: record,
         mesh: jax.sharding.Mesh | None = None,
+        *,
+        key: str | None = None,
+        label: str | None = None,
+        evaluators: Sequence[Evaluator] = (),
+        evaluate_every: int | None = None,
     ) -> State:
-        """The training loop, with its checkpoints, metrics and progress bar under this name.
+        """The training loop, with checkpoints, metrics, random key and progress bar under this name.
 
         `observe` may add to what is recorded of a step, as `HostRollouts.recording` does. `mesh`: all devices unless
-        another is given.
+        another is given. `key` and `label` replace the name for the random key and for the progress bar.
         """
-        with self.progress(name, schedule.steps) as advance:
+        with self.progress(label or name, schedule.steps) as advance:
             return train(
                 algorithm,
                 source,
                 schedule,
-                self.key(name),
+                self.key(key or name),
                 checkpoints=self.checkpoints(name),
                 record=observe(partial(self.record, name)),
                 start=start,
                 mesh=mesh,
                 advance=advance,
+                evaluators=evaluators,
+                evaluate_every=evaluate_every,
             )
 
     def show(self, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -7,7 +7,6 @@ demonstrations, and never used by it.
 """
 
 from dataclasses import field
-from functools import partial
 
 import jax
 import numpy as np
@@ -21,7 +20,7 @@ from irl.evaluation.audit import cut_after_each_step
 from irl.policies.language_model import LanguageModel
 from irl.rewards.scoring import TextScorer
 from irl.text.pipeline import ArraySource
-from irl.train import Schedule, train
+from irl.train import Schedule
 from irl.types import InputError
 from reward_models.networks.critic import CriticConfig
 from reward_models.ranges import Rows, Size
@@ -59,17 +58,14 @@ class FitOutcomeModel:
             raise InputError(f"outcome_model: {domain} has no verifier to label samples with; set --outcome-model None")
         algorithm = self.algorithm.make(network.make())
         fresh = algorithm.init(workspace.key(name))
-        with workspace.progress("outcome model", self.schedule.steps) as advance:
-            state = train(
-                algorithm,
-                ArraySource(self._pairs(workspace, policy), self.batch_size, workspace.seed),
-                self.schedule,
-                workspace.key(name),
-                checkpoints=workspace.checkpoints(name),
-                record=partial(workspace.record, name),
-                start=fresh._replace(params=network.with_trunk(fresh.params, policy.params)),
-                advance=advance,
-            )
+        state = workspace.fit(
+            name,
+            algorithm,
+            ArraySource(self._pairs(workspace, policy), self.batch_size, workspace.seed),
+            self.schedule,
+            start=fresh._replace(params=network.with_trunk(fresh.params, policy.params)),
+            label="outcome model",
+        )
         return jax.device_get(state.params)
 
     def _pairs(self, workspace: Workspace, policy: LanguageModel) -> PairBatch:

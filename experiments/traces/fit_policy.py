@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import field
-from functools import partial
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from experiments.traces.demonstrations import Demonstrations, encode_traces, eno
 from irl.algorithms.sft import Sft
 from irl.policies.language_model import LanguageModel
 from irl.text.pipeline import ArraySource
-from irl.train import Schedule, train
+from irl.train import Schedule
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.ranges import Size, Tokens
 from reward_models.records import record
@@ -36,27 +35,23 @@ class FitPolicy:
         traces = self.demonstrations.traces(workspace, name)
         rows = enough_rows(workspace, encode_traces(workspace, traces), self.batch_size, self.row_length)
         packed = workspace.encoder.pack(rows, self.row_length, option=f"{name}.row_length")
-        checkpoints, start = workspace.checkpoints(name), time.perf_counter()
-        whole = checkpoints.latest() is None  # a part of the steps would be no measurement
-        with workspace.progress(f"{name}: likelihood of {len(traces)} traces", self.schedule.steps) as advance:
-            state = train(
-                self.algorithm.make(self.network),
-                ArraySource(
-                    packed,
-                    self.batch_size,
-                    workspace.seed,
-                    of=f"rows of {len(traces)} demonstrations",
-                    option=f"{name}.batch_size",
-                ),
-                self.schedule,
-                workspace.key(name),
-                checkpoints=checkpoints,
-                record=partial(workspace.record, name),
-                advance=advance,
-            )
+        whole, start = workspace.checkpoints(name).latest() is None, time.perf_counter()
+        state = workspace.fit(
+            name,
+            self.algorithm.make(self.network),
+            ArraySource(
+                packed,
+                self.batch_size,
+                workspace.seed,
+                of=f"rows of {len(traces)} demonstrations",
+                option=f"{name}.batch_size",
+            ),
+            self.schedule,
+            label=f"{name}: likelihood of {len(traces)} traces",
+        )
         tokens = int(self.schedule.steps * self.batch_size * np.mean((packed.segment > 0).sum(1)))
         note = "useful tokens, compilation and checkpoints included; bounded by matrix products of the feed-forward"
-        if whole:
+        if whole:  # a part of the steps is not a measurement
             workspace.measured(f"training, {name}", tokens, time.perf_counter() - start, note)
         spec = ScoreSpec("reward", "sum", "demonstrations")
         workspace.save_model(name, self.network, state.params, spec, trained_on=f"{len(traces)} expert traces")

@@ -11,9 +11,9 @@ No answer and no verifier is used, here or in choosing the checkpoint: the last 
 """
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import field, replace
-from functools import lru_cache, partial
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import jax
 import numpy as np
@@ -21,7 +21,7 @@ import numpy as np
 from experiments.core.workspace import Workspace
 from experiments.traces.demonstrations import Demonstrations, encode_steps, enough_rows
 from experiments.traces.negatives import Negatives, Pair
-from irl.algorithms.base import Batch
+from irl.algorithms.base import Batch, State
 from irl.algorithms.pairs import PairAlgorithm, StepPairs
 from irl.algorithms.pairwise_critic import PairwiseCritic
 from irl.algorithms.sft import Sft
@@ -29,7 +29,7 @@ from irl.policies.language_model import LanguageModel
 from irl.rewards.scoring import TextScorer
 from irl.text.encode import EncodedTrace, Encoder
 from irl.text.pipeline import ArraySource, Source, Together
-from irl.train import Schedule, check_evaluations, train
+from irl.train import Row, Schedule, check_evaluations
 from irl.types import InputError
 from reward_models.manifest import Windows
 from reward_models.networks.base import Network, NetworkConfig, Params
@@ -38,8 +38,30 @@ from reward_models.networks.ensemble import EnsembleConfig, stack_members
 from reward_models.ranges import Few, FewOrZero, Size, Tokens, Weight
 from reward_models.records import record
 
-Observe = Callable[[int, TextScorer], None]
-Evaluate = Callable[[int, Params], None]
+Observe = Callable[[int, TextScorer], Row | None]
+"""(step, reward) -> metrics of the reward after that step"""
+
+
+@dataclass
+class RewardEvaluator:
+    """Passes the reward in training to an observer: an `Evaluator`."""
+
+    observe: Observe
+    scorer: Callable[[Params], TextScorer]
+    before: int = 0
+    """Steps of the stages and members before."""
+    seconds: float = 0.0
+    """Spent in evaluations."""
+
+    def run(self, step: int, state: State) -> Iterable[Row]:
+        begun = time.perf_counter()
+        row = self.observe(self.before + step, self.scorer(jax.device_get(state.params)))
+        self.seconds += time.perf_counter() - begun
+        return [row] if row else []
+
+
+EvaluatorAfter = Callable[[int], RewardEvaluator]
+"""steps of the member before -> evaluator"""
 
 
 @record
@@ -67,7 +89,7 @@ class FitReward:
     """Windows of up to this many tokens are short."""
 
     evaluations: Few = 4
-    """How often reranking is measured during the likelihood phase of a member, for the report."""
+    """The number of evaluations in the likelihood phase of a member (reranking accuracy, for the report)."""
 
     def __post_init__(self):
         check_evaluations("FitReward", self.evaluations, self.warm_up_schedule)
@@ -75,7 +97,7 @@ class FitReward:
     def run(
         self, workspace: Workspace, policy: LanguageModel, name: str = "model", observe: Observe = lambda *_: None
     ) -> Params:
-        """Learn the reward, or read back a finished one. `observe(step, scorer)` may evaluate it on the way."""
+        """Learn the reward, or read back a finished one. `observe(step, scorer)` may evaluate it in training."""
         done = workspace.load_model(name)
         if done is not None:
             return done.params
@@ -107,18 +129,30 @@ class FitReward:
     ) -> Params:
         """The parameters of the next member after likelihood and rounds."""
         stage = f"reward-{len(before) + 1}"
+        each = self.warm_up_schedule.steps + self.rounds * self.round_schedule.steps
 
-        def evaluate(steps: int, params: Params) -> None:
-            each = self.warm_up_schedule.steps + self.rounds * self.round_schedule.steps
-            observe(len(before) * each + steps, _scorer(workspace, *self._together([*before, params])))
+        def evaluator(steps: int) -> RewardEvaluator:
+            """Of the mean of all members so far, after `steps` steps of this one."""
 
-        params = self._likelihood(workspace, rows, stage, evaluate)
+            def scorer(params: Params) -> TextScorer:
+                return _scorer(workspace, *self._together([*before, params]))
+
+            return RewardEvaluator(observe, scorer, len(before) * each + steps)
+
+        params = self._likelihood(workspace, rows, stage, evaluator(0))
         if self.rounds:
-            params = self._all_rounds(workspace, policy, params, traces, rows, stage, evaluate)
+            params = self._all_rounds(workspace, policy, params, traces, rows, stage, evaluator)
         return params
 
     def _all_rounds(
-        self, workspace: Workspace, policy: LanguageModel, params: Params, traces, rows, stage: str, evaluate: Evaluate
+        self,
+        workspace: Workspace,
+        policy: LanguageModel,
+        params: Params,
+        traces,
+        rows,
+        stage: str,
+        evaluator: Callable[[int], RewardEvaluator],
     ) -> Params:
         """The parameters after every round of negatives."""
         negatives = self.negatives
@@ -130,20 +164,21 @@ class FitReward:
             new = negatives.reset_pairs(workspace, policy, own_task, rows, number)
             new += negatives.end_pairs(workspace, policy, own_task, number)
             new += negatives.hard_pairs(workspace, scorer, pool, number)
-            params = self._round(workspace, params, old + new, number, stage)
+            evaluation = evaluator(self.warm_up_schedule.steps + number * self.round_schedule.steps)
+            params = self._round(workspace, params, old + new, number, stage, evaluation)
             old = old + new if negatives.replay else []
-            evaluate(self.warm_up_schedule.steps + (number + 1) * self.round_schedule.steps, params)
         return params
 
-    def _likelihood(self, workspace: Workspace, rows: Sequence[EncodedTrace], stage: str, evaluate: Evaluate) -> Params:
+    def _likelihood(
+        self, workspace: Workspace, rows: Sequence[EncodedTrace], stage: str, evaluator: RewardEvaluator
+    ) -> Params:
         """Parameters whose trunk has learned to write the demonstrated steps."""
         filling = enough_rows(workspace, rows, self.warm_up_rows, self.row_length)
         packed = workspace.encoder.pack(filling, self.row_length, option="reward.row_length")
-        steps, seconds = self.warm_up_schedule.steps, 0.0
-        algorithm = self.warm_up.make(self.network.decoder)
-        checkpoints = workspace.checkpoints(f"{stage}-likelihood")
-        whole = checkpoints.latest() is None  # a part of the steps would be no measurement
+        steps, name = self.warm_up_schedule.steps, f"{stage}-likelihood"
         fresh = self.network.make().init(workspace.key(f"{stage} critic"))
+        scorer = evaluator.scorer
+        evaluator = replace(evaluator, scorer=lambda trunk: scorer(self.network.with_trunk(fresh, trunk)))
         source = ArraySource(
             packed,
             self.warm_up_rows,
@@ -151,47 +186,50 @@ class FitReward:
             of=f"rows of {len(rows)} demonstrated steps",
             option="reward.warm_up_rows",
         )
-        for number in range(1, self.evaluations + 1):
-            part, begun = replace(self.warm_up_schedule, steps=steps * number // self.evaluations), time.perf_counter()
-            what = f"{stage}: likelihood of {len(rows)} steps {number}/{self.evaluations}"
-            with workspace.progress(what, part.steps) as advance:
-                state = train(
-                    algorithm,
-                    source,
-                    part,
-                    workspace.key(f"{stage} likelihood"),
-                    checkpoints=checkpoints,
-                    record=partial(workspace.record, f"{stage}-likelihood"),
-                    advance=advance,
-                )
-            seconds += time.perf_counter() - begun
-            params = self.network.with_trunk(fresh, jax.device_get(state.params))
-            evaluate(part.steps, params)
+        whole, begun = workspace.checkpoints(name).latest() is None, time.perf_counter()
+        state = workspace.fit(
+            name,
+            self.warm_up.make(self.network.decoder),
+            source,
+            self.warm_up_schedule,
+            key=f"{stage} likelihood",
+            label=f"{stage}: likelihood of {len(rows)} steps",
+            evaluators=[evaluator],
+            evaluate_every=self.warm_up_schedule.period(self.evaluations),
+        )
+        seconds = time.perf_counter() - begun - evaluator.seconds
         tokens = int(steps * self.warm_up_rows * np.mean((packed.segment > 0).sum(1)))
         note = "useful tokens, compilation and checkpoints included; bounded by matrix products of the feed-forward"
-        if whole:
+        if whole:  # a part of the steps is not a measurement
             workspace.measured("training, reward", tokens, seconds, note)
-        return params
+        return self.network.with_trunk(fresh, jax.device_get(state.params))
 
-    def _round(self, workspace: Workspace, params: Params, pairs: list[Pair], number: int, member: str) -> Params:
+    def _round(
+        self,
+        workspace: Workspace,
+        params: Params,
+        pairs: list[Pair],
+        number: int,
+        member: str,
+        evaluator: RewardEvaluator,
+    ) -> Params:
         """Train the critic on the pool for one round, from its parameters."""
         algorithm = self.critic.make(self.network.make())
         stage = f"{member}-round-{number + 1}"
         fresh = algorithm.init(workspace.key(stage))
         source = self._source(workspace, pairs, number)
         begun = time.perf_counter()
-        with workspace.progress(f"{stage}: {len(pairs)} negatives", self.round_schedule.steps) as advance:
-            state = train(
-                algorithm,
-                source,
-                self.round_schedule,
-                workspace.key(stage),
-                checkpoints=workspace.checkpoints(stage),
-                record=partial(workspace.record, stage),
-                start=fresh._replace(params=params),
-                advance=advance,
-            )
-        workspace.say(f"{stage}: {len(pairs)} negatives, {time.perf_counter() - begun:.0f} s")
+        state = workspace.fit(
+            stage,
+            algorithm,
+            source,
+            self.round_schedule,
+            fresh._replace(params=params),
+            label=f"{stage}: {len(pairs)} negatives",
+            evaluators=[evaluator],
+        )
+        seconds = time.perf_counter() - begun - evaluator.seconds
+        workspace.say(f"{stage}: {len(pairs)} negatives, {seconds:.0f} s")
         return jax.device_get(state.params)
 
     def _source(self, workspace: Workspace, pairs: list[Pair], number: int) -> Source:

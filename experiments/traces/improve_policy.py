@@ -1,9 +1,8 @@
 """Stage: train the policy on the learned reward (GRPO). No answer and no verifier is used in training."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import field, replace
-from functools import partial
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -24,10 +23,12 @@ from irl.policies.rollouts import newline_tokens, traces_of_samples
 from irl.rewards.scoring import TextScorer
 from irl.text.pipeline import ArraySource, Json
 from irl.text.tokenize import END
-from irl.train import Schedule, check_evaluations, train
+from irl.train import Row, Schedule, check_evaluations, evaluation_steps
 from reward_models.ranges import Few, PositiveShare, Rows, Size
 from reward_models.records import record
 from reward_models.types import ScoreSpec
+
+STAGE = "improved-policy"
 
 
 class Rollouts:
@@ -119,7 +120,7 @@ class ImprovePolicy:
     level: PositiveShare = 0.1
     """A trace that scores better than this share of demonstrations is as good as any."""
     evaluations: Few = 4
-    """How often pass@1 is measured on the way, for the report."""
+    """The number of evaluations in training (pass@1, for the report)."""
     samples: Rows = 32
     """Per test problem and evaluation."""
 
@@ -131,47 +132,78 @@ class ImprovePolicy:
         if saved is not None:
             return saved
         source = Rollouts(workspace, policy, scorer, self)
-        algorithm = self.algorithm.make(policy.config, policy.params)
-        checkpoints, begun = workspace.checkpoints("improved-policy"), time.perf_counter()
-        evaluations = [self._evaluate(workspace, policy, source, 0)]
-        for number in range(1, self.evaluations + 1):
-            part = replace(self.schedule, steps=self.schedule.steps * number // self.evaluations)
-            with workspace.progress(f"policy on the learned reward {number}/{self.evaluations}", part.steps) as advance:
-                state = train(
-                    algorithm,
-                    source,
-                    part,
-                    workspace.key("improvement"),
-                    checkpoints=checkpoints,
-                    record=partial(workspace.record, "improved-policy"),
-                    advance=advance,
-                )
-            evaluations.append(self._evaluate(workspace, policy._replace(params=state.params), source, part.steps))
-        workspace.say(f"policy training: {time.perf_counter() - begun:.0f} s with {self.evaluations} evaluations")
+        evaluator, begun = PolicyEvaluator(workspace, policy, source, self.samples), time.perf_counter()
+        evaluator.measure(0, policy)
+        every = self.schedule.period(self.evaluations)
+        state = workspace.fit(
+            STAGE,
+            self.algorithm.make(policy.config, policy.params),
+            source,
+            self.schedule,
+            key="improvement",
+            label="policy on the learned reward",
+            evaluators=[evaluator],
+            evaluate_every=every,
+        )
+        evaluations = evaluator.kept([0, *evaluation_steps(self.schedule.steps, every)])
+        seconds = time.perf_counter() - begun
+        workspace.say(f"policy training: {seconds:.0f} s with {len(evaluations)} evaluations")
         spec = ScoreSpec("reward", "sum", scorer.spec.information)
         about = "maximum likelihood on expert traces, then GRPO on the learned reward"
-        workspace.save_model("improved-policy", policy.config, jax.device_get(state.params), spec, trained_on=about)
+        workspace.save_model(STAGE, policy.config, jax.device_get(state.params), spec, trained_on=about)
         result = _result(evaluations, scorer.spec.information)
         workspace.write_json("improvement.json", result)
         return result
 
-    def _evaluate(self, workspace: Workspace, policy: LanguageModel, source: Rollouts, step: int) -> dict[str, Any]:
-        """Gold and proxy of the policy as it is, on test problems: to report, never to choose."""
-        name = f"improvement-look-{step}"  # also the seed of the samples: another name would change the results
+
+@dataclass(frozen=True)
+class PolicyEvaluator:
+    """Verdicts and learned rewards of the policy in training on test problems, for the report only: an `Evaluator`."""
+
+    workspace: Workspace
+    policy: LanguageModel
+    source: Rollouts
+    samples: int
+
+    def run(self, step: int, state: GrpoState) -> Iterable[Row]:
+        evaluation = self.measure(step, self.policy._replace(params=state.params))
+        gold = {} if evaluation["gold"] is None else {"gold": float(np.mean(evaluation["gold"]))}
+        yield {**gold, "proxy": evaluation["proxy"]}
+
+    def measure(self, step: int, policy: LanguageModel) -> dict[str, Any]:
+        """The evaluation of a step, which is kept in the run folder; a kept step is read back."""
+        workspace, name = self.workspace, _name(step)
         kept = workspace.read_stage(f"samples/{name}.json", PolicyEvaluation)
         if kept is not None:
             return kept
         problems = workspace.problems("test")
         pool = sample_texts(workspace, policy, problems, self.samples, name)
         prompts = [p.prompt for p, texts in zip(problems, pool.texts, strict=True) for _ in texts]
-        proxy = source.reward_of(prompts, [text for texts in pool.texts for text in texts])
+        proxy = self.source.reward_of(prompts, [text for texts in pool.texts for text in texts])
         verifies = workspace.environment.verifies()
         gold = verify_pool(workspace, problems, pool).mean(axis=1).tolist() if verifies else None
-        last = workspace.read_metric("improved-policy", "kl", step)
+        last = workspace.read_metric(STAGE, "kl", step)
         evaluation = {"step": step, "gold": gold, "proxy": float(proxy.mean())}
         evaluation |= {"proxy_std": float(proxy.std()), "kl": last if step else 0.0}
         workspace.write_json(f"samples/{name}.json", evaluation)
         return evaluation
+
+    def kept(self, steps: Sequence[int]) -> list[dict[str, Any]]:
+        """The kept evaluations of those steps. A lost one, whose checkpoint no longer exists, is left out and named."""
+        otherwise = "left out of the report"
+        found = {
+            step: self.workspace.read_stage(f"samples/{_name(step)}.json", PolicyEvaluation, otherwise=otherwise)
+            for step in steps
+        }
+        for step in (step for step, evaluation in found.items() if evaluation is None):
+            self.workspace.say(
+                f"warning: the evaluation of step {step} is lost and its checkpoint is gone; {otherwise}"
+            )
+        return [evaluation for evaluation in found.values() if evaluation is not None]
+
+
+def _name(step: int) -> str:
+    return f"improvement-look-{step}"  # the random key of the samples too: another name would change the results
 
 
 def _result(evaluations: list[dict[str, Any]], information: str) -> dict[str, Any]:

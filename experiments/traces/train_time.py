@@ -25,13 +25,14 @@ class RewardCurve:
     """Of each problem's samples; the best of k is exact over all subsets of them."""
     ks: tuple[int, ...] = (16, 64)
 
-    def observe(self, step: int, scorer: TextScorer) -> None:
-        """Measure and keep; a step that was measured before is not measured again."""
+    def observe(self, step: int, scorer: TextScorer) -> dict[str, float]:
+        """Mean accuracies after a step, which are kept in the run folder; a kept step is read back."""
         if not self.workspace.environment.verifies():
-            return
+            return {}
         name = f"train_time/reward-{step:06d}.json"
-        if self.workspace.read_stage(name, RewardEvaluation) is not None:
-            return
+        kept = self.workspace.read_stage(name, RewardEvaluation)
+        if kept is not None:
+            return {measure: interval[0] for measure, interval in kept["accuracy"].items()}
         n = min(self.samples, len(self.pool.texts[0]))
         texts = [row[:n] for row in self.pool.texts]
         part = TextSamples(texts, self.pool.log_prob[:, :n], self.pool.length[:, :n], self.pool.ended[:, :n])
@@ -43,6 +44,7 @@ class RewardCurve:
         self.workspace.write_json(name, {"step": step, "accuracy": accuracy})
         best = f"rerank@{min(self.ks[-1], n)}"
         self.workspace.say(f"reward after {step} steps: {best} {accuracy[best][0]:.3f} (measured to report only)")
+        return {measure: float(interval[0]) for measure, interval in accuracy.items()}
 
     def panel(self) -> list[dict[str, Any]]:
         """The report's train-time curve."""

@@ -103,7 +103,13 @@ def test_smoke_leaves_a_whole_run_folder(smoke):
     assert len(list((folder / "figures").glob("*.png"))) >= 3
     metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert {line["stage"] for line in metrics} == set(wanted)
-    assert all(np.isfinite(line["loss"]) for line in metrics)
+    evaluated = [line for line in metrics if "loss" not in line]
+    assert all(np.isfinite(line["loss"]) for line in metrics if line not in evaluated)
+    steps = [2, 4, 6, 8]  # of the likelihood, then the end of each round
+    expected = {("reward-1-likelihood", step): {"pass@1", "rerank@16"} for step in steps}
+    expected |= {(f"reward-1-round-{number}", 8): {"pass@1", "rerank@16"} for number in (1, 2)}
+    expected |= {("improved-policy", step): {"gold", "proxy"} for step in (2, 4)}
+    assert {(line["stage"], line["step"]): set(line) - {"stage", "step"} for line in evaluated} == expected
     page = Page((folder / "report.html").read_text())
     assert {"Smoke test", "Headline", "Test-time compute", "Search", "Throughput"} <= set(page.headings)
     assert [link for link in page.fetched if not link.startswith("#")] == []
@@ -220,7 +226,10 @@ def test_killed_at_five_random_moments_and_run_from_the_json_alone(smoke, enviro
 
 def last_metrics(folder):
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return {(line["stage"], line["step"]): line for line in lines}
+    metrics = {}
+    for line in lines:
+        metrics[line["stage"], line["step"]] = metrics.get((line["stage"], line["step"]), {}) | line
+    return metrics
 
 
 # ------------------------------------------------------------------------------------- every config
