@@ -17,7 +17,7 @@ their rows. It calls the evaluators again for the checkpoints that still exist, 
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,7 @@ Row = Mapping[str, float]
 Record = Callable[[int, Row], None]
 
 
+@runtime_checkable
 class Evaluator(Protocol):
     """Measures the state of a training on the way."""
 
