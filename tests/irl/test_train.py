@@ -13,7 +13,7 @@ from irl.algorithms.base import Algorithm
 from irl.checkpoint import Checkpoints
 from irl.sharding import make_mesh
 from irl.text.pipeline import ArraySource
-from irl.train import Schedule, train
+from irl.train import Schedule, evaluation_steps, train
 from irl.types import InputError
 
 OPTIMISER = optax.adam(1e-2)
@@ -301,3 +301,132 @@ def test_parameters_that_are_not_finite_are_not_saved(tmp_path):
     good, _ = run(tmp_path, Schedule(steps=2))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(good))
     assert good.step == 2
+
+
+# ----------------------------------------------------------------------------------------------------- evaluations
+
+
+class Kept:
+    """An evaluator that keeps its rows, as the stages of a run do; `stop_at` kills the training in an evaluation."""
+
+    def __init__(self, rows=None, stop_at=None):
+        self.rows = {} if rows is None else rows
+        self.measured, self.stop_at = [], stop_at
+
+    def run(self, step, state):
+        if step == self.stop_at:
+            raise KeyboardInterrupt
+        if step not in self.rows:
+            assert int(state.step) == step, "the state is that of the step"
+            assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(state)), "on its devices"
+            self.measured.append(step)
+            self.rows[step] = {"weight": float(state.params["w"][0])}
+        return [self.rows[step]]
+
+
+def weights(seen):
+    """What was recorded of evaluations; the last counts if a step was recorded twice."""
+    return {step: metrics["weight"] for step, metrics in seen.records if "weight" in metrics}
+
+
+@pytest.mark.parametrize(
+    "steps, every, expected",
+    [(12, 4, [4, 8, 12]), (12, 5, [5, 10, 12]), (12, None, [12]), (12, 12, [12]), (12, 30, [12]), (3, 1, [1, 2, 3])],
+)
+def test_evaluated_steps(steps, every, expected):
+    assert evaluation_steps(steps, every) == expected
+
+
+@pytest.mark.parametrize("steps, evaluations", [(12, 4), (12, 5), (7, 7), (7, 2), (1, 1), (100, 6), (1500, 4)])
+def test_a_period_gives_at_most_so_many_evaluations(steps, evaluations):
+    period = Schedule(steps=steps).period(evaluations)
+    assert len(evaluation_steps(steps, period)) <= evaluations
+    assert period == 1 or len(evaluation_steps(steps, period - 1)) > evaluations, "a shorter period gives more"
+
+
+@pytest.mark.parametrize("every", [1, 3, 5, None])
+def test_evaluations_change_nothing_and_are_recorded(undisturbed, every, tmp_path):
+    evaluator = Kept()
+    state, seen = run(tmp_path, evaluators=[evaluator], evaluate_every=every)
+    assert_identical(state, undisturbed[0])
+    steps = evaluation_steps(STEPS, every)
+    assert evaluator.measured == steps and list(weights(seen)) == steps
+    assert saved_steps(tmp_path) == [10, 12], "an evaluation saves nothing"
+    for step in steps:
+        first = next(metrics for number, metrics in seen.records if number == step)
+        assert first["step"] == step, "its own metrics come first, at every evaluated step"
+    assert weights(seen)[STEPS] == state.params["w"][0]
+
+
+def test_several_evaluators_are_called_in_order_without_compiling_again(tmp_path):
+    probe, calls = toy(), []
+
+    class Named(Kept):
+        def run(self, step, state):
+            calls.append((step, self.rows["name"]))
+            return []
+
+    run(tmp_path, Schedule(steps=4), probe, evaluators=[Named({"name": n}) for n in "ab"], evaluate_every=2)
+    assert calls == [(2, "a"), (2, "b"), (4, "a"), (4, "b")]
+    assert len(probe.traced) == 1
+
+
+KILLS = [(every, step) for every in (2, 3, 5) for step in evaluation_steps(STEPS, every)]
+
+
+@pytest.mark.parametrize("every, stop_at", KILLS)
+def test_killed_in_any_evaluation_it_ends_with_the_same_parameters_and_rows(undisturbed, every, stop_at, tmp_path):
+    expected = Kept()
+    _, whole = run(tmp_path / "whole", evaluators=[expected], evaluate_every=every)
+    killed = Kept(stop_at=stop_at)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed", evaluators=[killed], evaluate_every=every)
+    resumed = Kept(dict(killed.rows))
+    state, seen = run(tmp_path / "killed", evaluators=[resumed], evaluate_every=every)
+    assert_identical(state, undisturbed[0])
+    assert resumed.rows == expected.rows
+    assert {step: row["weight"] for step, row in expected.rows.items()} == weights(whole)
+    assert set(resumed.measured).isdisjoint(killed.measured), "a kept evaluation is not measured again"
+    done = stop_at // SCHEDULE.save_every * SCHEDULE.save_every if stop_at < STEPS else STEPS
+    assert seen.advances == [*([done] if done else []), *[1] * (STEPS - done)]
+
+
+def test_lost_rows_are_measured_again_from_checkpoints_that_exist(undisturbed, tmp_path):
+    """Checkpoints 8 and 10 exist: 4 is lost, 8 is restored for its evaluation, 10 resumes, 12 is reached."""
+    expected, folder = Kept(), shutil.copytree(undisturbed[1][10], tmp_path / "run")
+    run(tmp_path / "whole", evaluators=[expected], evaluate_every=2)
+    resumed = Kept()
+    state, _ = run(folder, evaluators=[resumed], evaluate_every=2)
+    assert_identical(state, undisturbed[0])
+    assert resumed.rows == {step: expected.rows[step] for step in (8, 10, 12)}
+
+
+def test_a_damaged_earlier_checkpoint_is_only_no_evaluation(undisturbed, tmp_path, capfd):
+    folder = shutil.copytree(undisturbed[1][10], tmp_path / "run")
+    (folder / "8" / "manifest.json").write_text("{")
+    resumed = Kept()
+    state, _ = run(folder, evaluators=[resumed], evaluate_every=2)
+    assert_identical(state, undisturbed[0])
+    assert list(resumed.rows) == [10, 12]
+    assert f"warning: {folder / '8'}: half-written or damaged" in capfd.readouterr().err
+
+
+def test_a_finished_training_is_evaluated_if_its_last_rows_are_missing(undisturbed, tmp_path):
+    folder = shutil.copytree(undisturbed[1][STEPS], tmp_path / "run")
+    probe, resumed = toy(), Kept()
+    _, seen = run(folder, algorithm=probe, evaluators=[resumed], evaluate_every=None)
+    assert probe.traced == [] and resumed.measured == [STEPS]
+    assert weights(seen) == {STEPS: undisturbed[0].params["w"][0]}
+
+
+def test_a_state_that_is_not_finite_is_not_evaluated(tmp_path):
+    evaluator = Kept()
+    with pytest.raises(InputError, match=r"^step 5: the loss is nan"):
+        run(
+            tmp_path,
+            Schedule(steps=12, save_every=12),
+            toy(spoil_loss(jnp.nan, 5)),
+            evaluators=[evaluator],
+            evaluate_every=1,
+        )
+    assert evaluator.measured == [1, 2, 3, 4]

@@ -16,12 +16,13 @@ from irl.algorithms.optimiser import AdamW
 from irl.algorithms.pairwise_critic import CriticBatch, PairwiseCritic
 from irl.algorithms.process import Process
 from irl.algorithms.sft import Sft
-from reward_models.networks.critic import CriticConfig
+from reward_models.aggregation import aggregate_steps, sum_by_step
+from reward_models.networks.base import Network
 from reward_models.networks.decoder import DecoderConfig
-from reward_models.types import LabelledBatch, PackedPairBatch, PairBatch, TraceBatch
+from reward_models.types import LabelledBatch, PackedPairBatch, PairBatch, Scores, TraceBatch
 
-ROWS, STEPS, WIDTH, SAMPLES = 8, 3, 10, 4
-DECODER = DecoderConfig(vocab_size=13, num_layers=2, dim=16, num_heads=2, num_kv_heads=1, head_dim=8, hidden_dim=24)
+ROWS, STEPS, WIDTH, SAMPLES = 8, 3, 10, 2
+DECODER = DecoderConfig(vocab_size=13, num_layers=1, dim=16, num_heads=2, num_kv_heads=1, head_dim=8, hidden_dim=24)
 OPTIMISER = AdamW(learning_rate=1e-2, warmup_steps=2, total_steps=20)
 
 
@@ -43,11 +44,21 @@ def drawn(init: Callable[[jax.Array], Any]) -> Any:
     return jax.tree.map(lambda leaf: jnp.asarray(0.3 * rng.standard_normal(leaf.shape), leaf.dtype), shapes)
 
 
-def critic(**options: Any) -> Any:
-    """A step critic whose first parameters depend on the key by a common factor."""
-    network = CriticConfig(decoder=DECODER, **options).make()
-    start = drawn(network.init)
-    return network._replace(init=lambda key: jax.tree.map(lambda leaf: leaf * (1 + jax.random.uniform(key)), start))
+def apply_table(params: Any, traces: TraceBatch) -> Scores:
+    """Token scores from the token and its position, at most 0: log-probabilities, as `Process` needs."""
+    hidden = jnp.tanh(params["embedding"][traces.tokens] + params["position"][traces.position])
+    token = jax.nn.log_sigmoid(hidden @ params["out"])
+    token = jnp.where(traces.response, token, 0.0)
+    step = sum_by_step(token, traces.step_id, traces.step_mask.shape[1])
+    return Scores(aggregate_steps(step, traces.step_mask, "sum"), step, token)
+
+
+def table_network() -> Network:
+    """A network that compiles in no time. Its first parameters depend on the key by a common factor."""
+    rng = np.random.default_rng(0)
+    shapes = {"embedding": (DECODER.vocab_size, 6), "position": (WIDTH, 6), "out": (6,)}
+    start = {name: jnp.asarray(rng.normal(size=shape), jnp.float32) for name, shape in shapes.items()}
+    return Network(lambda key: jax.tree.map(lambda x: x * (1 + jax.random.uniform(key)), start), apply_table)
 
 
 def traces(rng: np.random.Generator, rows: int = ROWS, prompts: int = ROWS) -> TraceBatch:
@@ -123,8 +134,8 @@ def _grpo_batch(seed: int) -> GrpoBatch:
     return GrpoBatch(traces(rng, ROWS, ROWS // SAMPLES), _floats(rng, ROWS), traces(rng))
 
 
-def _of(config: Any, **network: Any) -> Callable[[], Algorithm]:
-    return lambda: config.make(critic(**network))
+def _of(config: Any) -> Callable[[], Algorithm]:
+    return lambda: config.make(table_network())
 
 
 SFT = Sft(optimiser=OPTIMISER)
@@ -136,10 +147,10 @@ MAXENT = MaxEnt(learning_rate=1e-2, l2=1e-3)
 GRPO = Grpo(optimiser=OPTIMISER, samples_per_prompt=SAMPLES, rows_at_once=4)
 CASES = {
     "sft": Case(SFT, lambda: SFT.make(DECODER), lambda seed: traces(np.random.default_rng(seed))),
-    "bradley_terry": Case(PAIRS, _of(PAIRS, information="preferences"), _pairs),
-    "bradley_terry, packed": Case(PAIRS, _of(PAIRS, information="preferences"), _packed_pairs),
+    "bradley_terry": Case(PAIRS, _of(PAIRS), _pairs),
+    "bradley_terry, packed": Case(PAIRS, _of(PAIRS), _packed_pairs),
     "pairwise_critic": Case(CRITIC, _of(CRITIC), _critic_batches),
-    "process": Case(PROCESS, _of(PROCESS, information="step labels"), _labelled),
+    "process": Case(PROCESS, _of(PROCESS), _labelled),
     "airl": Case(AIRL, _of(AIRL), _airl_batch),
     "airl, by step": Case(AIRL_BY_STEP, _of(AIRL_BY_STEP), _airl_batch),
     "maxent": Case(MAXENT, _of(MAXENT), _maxent_batch, group=SAMPLES),

@@ -1,4 +1,4 @@
-"""Maximum likelihood: the loss by hand, eight traces learned by heart, one compilation, four devices."""
+"""Maximum likelihood: the loss by hand, eight traces learned by heart, one compilation."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,6 @@ import pytest
 from irl.algorithms.optimiser import AdamW
 from irl.algorithms.sft import Sft, next_token_loss
 from irl.domains.countdown.countdown import Countdown
-from irl.sharding import make_mesh, replicate, shard_batch
 from irl.text.encode import Encoder
 from irl.text.tokenize import number_tokenizer
 from reward_models.networks.decoder import Decoder, DecoderConfig
@@ -132,25 +131,3 @@ def test_a_tiny_model_learns_eight_traces_by_heart_and_compiles_once(learner):
     assert abs(losses[0] - np.log(ENCODER.vocab_size)) < 1, "at first every token is about as likely"
     assert losses[-1] < 0.02 and info["token_accuracy"] == 1
     assert traced == [batch.tokens.shape]
-
-
-def test_four_devices_learn_what_one_learns(learner):
-    """After three steps of Adam, which turn gradients into steps of 1e-2 whatever their size."""
-    step, first, _ = learner
-    batches, key = [batch_of(8, seed=seed) for seed in (3, 4, 5)], jax.random.key(1)
-
-    def train(place_state, place_batch):
-        state = place_state(first)
-        for batch in batches:
-            state, info = step(state, place_batch(batch), key)
-        return state.params, info
-
-    mesh = make_mesh()
-    assert mesh.devices.size == 4
-    one, info = train(lambda x: x, lambda x: x)
-    four, sharded_info = train(lambda x: replicate(mesh, x), lambda x: shard_batch(mesh, x))
-    assert all(len(leaf.sharding.device_set) == 4 for leaf in jax.tree.leaves(four))
-    moved = max(np.abs(a - b).max() for a, b in zip(*map(jax.tree.leaves, (one, first.params)), strict=True))
-    assert moved > 5e-3
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), four, one)
-    np.testing.assert_allclose(sharded_info["loss"], info["loss"], atol=1e-5)
