@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from irl.algorithms.base import Algorithm, Batch
 from reward_models.networks.base import Network
-from reward_models.types import Array, TraceBatch
+from reward_models.types import Array, Information, TraceBatch
 
 
 class StepPairs(NamedTuple):
@@ -27,6 +27,8 @@ class StepPairs(NamedTuple):
 class PairAlgorithm(ABC):
     """The config class of an algorithm on pairs of steps."""
 
+    information: ClassVar[Information]
+    """The highest level of supervision that its batches may hold."""
     needs_log_prob: ClassVar[bool] = False
     """Pairs without the policy's log-probability of both steps are left out."""
     by_width: ClassVar[bool] = False
