@@ -6,7 +6,7 @@ Expect: the expert's return (about -80; LOG.md). Without `absorbing` a reward th
 being done, whatever the expert shows. Obvious variations: --absorbing False; --imitator.reward-map gail_loss.
 """
 
-from experiments.control.arenas import PureJax
+from experiments.control.backends import PureJax
 from experiments.control.expert import TrainedExpert
 from experiments.control.imitate import Imitate
 from irl.control.adversarial import Discriminator

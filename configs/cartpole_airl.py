@@ -7,7 +7,7 @@ on the frozen reward is reported beside them. `head_scale` counts: rewards that 
 fallen cost one seed in ten its start. Obvious variations: --seeds 16; --retrain 0; --imitator.pay f.
 """
 
-from experiments.control.arenas import PureJax
+from experiments.control.backends import PureJax
 from experiments.control.expert import TrainedExpert
 from experiments.control.imitate import Imitate
 from irl.control.adversarial import Discriminator

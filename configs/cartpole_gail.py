@@ -6,7 +6,7 @@ Expect: all five at 500 (the expert's return) within 133,000 steps of the enviro
 Obvious variations: --seeds 16; --imitator.discriminator.gradient-penalty 1; --retrain 60.
 """
 
-from experiments.control.arenas import PureJax
+from experiments.control.backends import PureJax
 from experiments.control.expert import TrainedExpert
 from experiments.control.imitate import Imitate
 from irl.control.adversarial import Discriminator

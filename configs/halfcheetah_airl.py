@@ -9,7 +9,7 @@ Obvious variations: --environment.id Hopper-v5; --imitator.pay logit (collapses)
 """
 
 from configs.halfcheetah_gail import EXPERT, STEPS
-from experiments.control.arenas import OfGymnasium
+from experiments.control.backends import OfGymnasium
 from experiments.control.imitate import Imitate
 from irl.control.adversarial import Discriminator
 from irl.control.airl import TransitionAirl

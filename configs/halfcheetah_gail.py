@@ -11,7 +11,7 @@ The discriminator reads states and where they led, not actions: those of an expe
 policy's by their noise alone.
 """
 
-from experiments.control.arenas import OfGymnasium
+from experiments.control.backends import OfGymnasium
 from experiments.control.expert import TrainedExpert
 from experiments.control.imitate import Imitate
 from irl.control.adversarial import Discriminator

@@ -10,7 +10,7 @@ Obvious variations: --seeds 1; --environment.id Hopper-v5; --imitator.value-shar
 """
 
 from configs.halfcheetah_gail import EXPERT
-from experiments.control.arenas import OfGymnasium
+from experiments.control.backends import OfGymnasium
 from experiments.control.imitate import Imitate
 from irl.control.iq_learn import IqLearn
 from irl.control.off_policy import OffPolicy

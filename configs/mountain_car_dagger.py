@@ -6,7 +6,7 @@ Expect: the expert's return (LOG.md). The expert pushes the way it moves. Obviou
 --schedule.steps 5.
 """
 
-from experiments.control.arenas import PureJax
+from experiments.control.backends import PureJax
 from experiments.control.expert import PushingExpert
 from experiments.control.imitate import Imitate
 from irl.control.dagger import Dagger

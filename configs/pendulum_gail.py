@@ -5,7 +5,7 @@
 Expect: about what the expert earns (-150 to -120; LOG.md). Obvious variations: --imitator.reward-map gail; --seeds 16.
 """
 
-from experiments.control.arenas import PureJax
+from experiments.control.backends import PureJax
 from experiments.control.expert import TrainedExpert
 from experiments.control.imitate import Imitate
 from irl.control.adversarial import Discriminator

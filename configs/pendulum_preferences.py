@@ -6,7 +6,7 @@ Expect: LOG.md has what was reached; a learner on the true reward, with as many 
 Obvious variations: --comparisons.acquisition disagreement; --comparisons.comparisons 300; --retrain 61.
 """
 
-from experiments.control.arenas import PureJax
+from experiments.control.backends import PureJax
 from experiments.control.learn_from_comparisons import LearnFromComparisons
 from irl.control.ppo import Ppo
 from irl.control.preference_comparisons import PreferenceComparisons

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from configs.halfcheetah_gail import EXPERT
 from configs.halfcheetah_gail import config as halfcheetah
-from experiments.control.arenas import OfGymnasium
+from experiments.control.backends import OfGymnasium
 from irl.train import Schedule
 
 config = replace(

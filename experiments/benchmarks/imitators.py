@@ -116,7 +116,7 @@ def ours(name: str, demonstrations: Path, seed: int) -> dict[str, float]:
     """One training cold and one warm."""
     import jax
 
-    from experiments.control.arenas import InGraph
+    from experiments.control.backends import InGraph
     from experiments.control.expert import Demonstrated, Expert
     from experiments.control.imitate import agent_of, scene_of
     from irl.control.behavioural_cloning import BehaviouralCloning, train_epochs
@@ -124,20 +124,20 @@ def ours(name: str, demonstrations: Path, seed: int) -> dict[str, float]:
     from irl.control.trajectory_files import read_trajectories
 
     config = settings()[name]
-    arena = config.environment.arena()
+    backend = config.environment.backend()
     shown = Demonstrated(read_trajectories(demonstrations)[: DEMONSTRATIONS.get(name)], None)
     prepared = time.perf_counter()
-    learner = config.learner.make(arena.observation, arena.action)
-    cloning = BehaviouralCloning().make(learner, arena.action)
+    learner = config.learner.make(backend.observation, backend.action)
+    cloning = BehaviouralCloning().make(learner, backend.action)
     if name == "dagger":
-        steps = scene_of(config, arena, shown).demonstrations
+        steps = scene_of(config, backend, shown).demonstrations
         clone = train_epochs(cloning, cloning.init(jax.random.key(0)), steps, jax.random.key(1), epochs=2)[0].agent
         shown = shown._replace(expert=Expert(learner, jax.block_until_ready(clone)))
     preparation = time.perf_counter() - prepared
-    scene = scene_of(config, arena, shown)
+    scene = scene_of(config, backend, shown)
     agent = agent_of(config, scene)[0]
-    assert isinstance(scene.arena, InGraph)
-    environment = scene.arena.environment
+    assert isinstance(scene.backend, InGraph)
+    environment = scene.backend.environment
 
     def cloned(key: jax.Array):
         return train_epochs(cloning, cloning.init(key), scene.demonstrations, key, epochs=1)[0].agent

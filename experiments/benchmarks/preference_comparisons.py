@@ -134,7 +134,7 @@ def ours(options: Options, seed: int) -> dict[str, float]:
     import jax.numpy as jnp
 
     from configs.pendulum_preferences import config
-    from experiments.control.arenas import random_agent
+    from experiments.control.backends import random_agent
     from irl.control.gatherers import Synthetic
     from irl.control.in_graph import begin, collect, in_graph, returns
     from irl.control.preference_comparisons import learned_reward
@@ -143,7 +143,7 @@ def ours(options: Options, seed: int) -> dict[str, float]:
     assert isinstance(config.answers, Synthetic)
     answers = config.answers
     comparisons = replace(config.comparisons, rounds=options.rounds, comparisons=options.comparisons)
-    world = config.environment.arena().environment
+    world = config.environment.backend().environment
     learner = config.learner.make(world.observation, world.action)
     network = comparisons.network.make(world.observation, world.action)
     each = config.envs * config.time

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.control.arenas import Arena, Rounds, of_seed
+from experiments.control.backends import Backend, Rounds, of_seed
 from experiments.core.run_folder import RunFolder
 from irl.control.agent import Agent, AgentState
 from irl.control.dqn import Dqn
@@ -51,9 +51,9 @@ class DemonstrationFile:
     episodes: Rows | None = None
     """The first so many; None: all."""
 
-    def run(self, run: RunFolder, arena: Arena) -> Demonstrated:
+    def run(self, run: RunFolder, backend: Backend) -> Demonstrated:
         """InputError: no such file, or demonstrations of another environment."""
-        return _demonstrated(read_trajectories(self.path)[: self.episodes], arena, None)
+        return _demonstrated(read_trajectories(self.path)[: self.episodes], backend, None)
 
 
 @record
@@ -68,17 +68,17 @@ class TrainedExpert:
     greedy: bool = False
     """Demonstrated is what it thinks best, not what it does while it explores."""
 
-    def run(self, run: RunFolder, arena: Arena) -> Demonstrated:
+    def run(self, run: RunFolder, backend: Backend) -> Demonstrated:
         """Train, or read back what was demonstrated."""
-        agent = self.learner.make(arena.observation, arena.action)
+        agent = self.learner.make(backend.observation, backend.action)
         rounds = Rounds(self.envs, self.time, self.schedule)
-        state = of_seed(arena.train(run, "expert", agent, None, rounds, seeds=1), 0)
+        state = of_seed(backend.train(run, "expert", agent, None, rounds, seeds=1), 0)
         file = run.folder / "demonstrations.safetensors"
         if not file.exists():
             acting = _in_earnest(agent) if self.greedy else agent
-            made = arena.rollout(acting, state, run.key("demonstrations"), self.episodes)
-            save_trajectories(file, first_episodes(arena.name, made))
-        return _demonstrated(load_trajectories(file), arena, Expert(agent, state))
+            made = backend.rollout(acting, state, run.key("demonstrations"), self.episodes)
+            save_trajectories(file, first_episodes(backend.name, made))
+        return _demonstrated(load_trajectories(file), backend, Expert(agent, state))
 
 
 @record
@@ -87,13 +87,13 @@ class PushingExpert:
 
     episodes: Rows = 64
 
-    def run(self, run: RunFolder, arena: Arena) -> Demonstrated:
+    def run(self, run: RunFolder, backend: Backend) -> Demonstrated:
         """InputError: the environment's actions are not three, or its observations no position and velocity."""
-        if arena.action != Discrete(3) or arena.observation.width != 2:
-            spaces = f"{arena.observation}, {arena.action}"
-            raise InputError(f"PushingExpert: expected MountainCar, got {arena.name} with {spaces}")
-        made = arena.rollout(pushing_agent(), None, run.key("demonstrations"), self.episodes)
-        return _demonstrated(first_episodes(arena.name, made), arena, Expert(pushing_agent(), None))
+        if backend.action != Discrete(3) or backend.observation.width != 2:
+            spaces = f"{backend.observation}, {backend.action}"
+            raise InputError(f"PushingExpert: expected MountainCar, got {backend.name} with {spaces}")
+        made = backend.rollout(pushing_agent(), None, run.key("demonstrations"), self.episodes)
+        return _demonstrated(first_episodes(backend.name, made), backend, Expert(pushing_agent(), None))
 
 
 def pushing_agent() -> Agent:
@@ -134,6 +134,6 @@ def _in_earnest(agent: Agent) -> Agent:
     return agent._replace(act=act)
 
 
-def _demonstrated(trajectories: list[Trajectory], arena: Arena, expert: Expert | None) -> Demonstrated:
-    check_spaces(trajectories, arena.observation, arena.action)
+def _demonstrated(trajectories: list[Trajectory], backend: Backend, expert: Expert | None) -> Demonstrated:
+    check_spaces(trajectories, backend.observation, backend.action)
     return Demonstrated(trajectories, expert)

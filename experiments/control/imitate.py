@@ -1,7 +1,7 @@
 """`traceward run` of imitation in control: demonstrations teach a policy and a reward.
 
 Pure-JAX environments have all seeds trained side by side, rollouts and learning in one jit; Gymnasium's are stepped on
-the host (experiments/control/arenas.py). Reported: return of every seed beside the expert's and that of actions at
+the host (experiments/control/backends.py). Reported: return of every seed beside the expert's and that of actions at
 random, and, where a reward was learned, how it orders what other policies do (experiments/control/imitation_rows.py).
 The environment's own reward is never shown to an imitator: it is counted for the report alone.
 """
@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.control.arenas import Arena, OfGymnasium, PureJax, Rounds, of_seed
+from experiments.control.backends import Backend, OfGymnasium, PureJax, Rounds, of_seed
 from experiments.control.expert import Demonstrated, DemonstrationFile, PushingExpert, TrainedExpert
 from experiments.control.frame_strip import Record, reading
 from experiments.control.imitation_rows import (
@@ -92,7 +92,7 @@ class Imitate(Run):
 class Scene(NamedTuple):
     """Where and from what is imitated."""
 
-    arena: Arena
+    backend: Backend
     trajectories: list[Trajectory]
     """As the imitator sees them."""
     demonstrations: Transitions
@@ -101,7 +101,7 @@ class Scene(NamedTuple):
     """Observations of the environment as the imitator sees them, and `unread` back again."""
     unread: Callable[[Any], jax.Array]
     asked: Callable[[Any, jax.Array], jax.Array] | None
-    """(state of the expert, observations of the arena) -> its actions, where it can be asked"""
+    """(state of the expert, observations of the backend) -> its actions, where it can be asked"""
     expert: AgentState
     """Its state."""
 
@@ -109,14 +109,14 @@ class Scene(NamedTuple):
 def run_imitate(config: Imitate, folder: Path, command: str) -> Path:
     """Run, or go on with, an imitation; returns the report."""
     begun, run = time.perf_counter(), RunFolder(folder, 0)
-    world = config.environment.arena()
+    world = config.environment.backend()
     shown = config.expert.run(run, world)
     scene = scene_of(config, world, shown)
     agent, reward = agent_of(config, scene)
     states, seconds = _train(config, run, scene, agent)
-    arena, seeds = scene.arena, config.seeds
-    earned = arena.returns(agent, states, run.key("evaluation"), config.episodes, seeds)
-    headline = return_rows(type(config.imitator).__name__, arena, earned, shown.returns, run, config.episodes)
+    backend, seeds = scene.backend, config.seeds
+    earned = backend.returns(agent, states, run.key("evaluation"), config.episodes, seeds)
+    headline = return_rows(type(config.imitator).__name__, backend, earned, shown.returns, run, config.episodes)
     if reward is not None:
         headline += _reward_rows(config, run, scene, agent, states, reward)
     if reward is not None and config.retrain:
@@ -130,34 +130,34 @@ def run_imitate(config: Imitate, folder: Path, command: str) -> Path:
     return _finish(config, run, headline, frames, command, time.perf_counter() - begun)
 
 
-def scene_of(config: Imitate, world: Arena, shown: Demonstrated) -> Scene:
+def scene_of(config: Imitate, world: Backend, shown: Demonstrated) -> Scene:
     """The environment as the imitator sees it, and the demonstrations alike."""
-    arena, trajectories = world, shown.trajectories
+    backend, trajectories = world, shown.trajectories
     read = unread = lambda observations: observations
     if config.scale:
         moments = moments_of(world.observation, to_transitions(trajectories))
-        arena = world.in_units(moments)
+        backend = world.in_units(moments)
         read, unread = partial(scaled, world.observation, moments), partial(unscaled, world.observation, moments)
         trajectories = [replace(t, observations=np.asarray(read(t.observations))) for t in trajectories]
     if config.absorbing:
-        trajectories = [_absorbing(arena, t) for t in trajectories]
-        read, unread = _before_the_end(arena.observation, read, unread)
-        arena = arena.with_absorbing_end()
+        trajectories = [_absorbing(backend, t) for t in trajectories]
+        read, unread = _before_the_end(backend.observation, read, unread)
+        backend = backend.with_absorbing_end()
     demonstrations = jax.tree.map(jnp.asarray, to_transitions(trajectories))
-    scene = Scene(arena, trajectories, demonstrations, read, unread, None, None)
+    scene = Scene(backend, trajectories, demonstrations, read, unread, None, None)
     if shown.expert is None:
         return scene
     expert = shown.expert.agent
     return scene._replace(asked=lambda state, seen: expert.best(state, unread(seen)), expert=shown.expert.state)
 
 
-def _absorbing(arena: Arena, trajectory: Trajectory) -> Trajectory:
+def _absorbing(backend: Backend, trajectory: Trajectory) -> Trajectory:
     observations, actions = absorbing_trajectory(
-        arena.observation,
+        backend.observation,
         trajectory.observations,
         trajectory.actions,
         terminal=trajectory.terminal,
-        horizon=arena.horizon,
+        horizon=backend.horizon,
     )
     return replace(trajectory, observations=observations, actions=actions, terminal=False, rewards=None, infos=None)
 
@@ -171,7 +171,7 @@ def _before_the_end(space: Space, read: Callable, unread: Callable) -> tuple[Cal
 
 def agent_of(config: Imitate, scene: Scene) -> tuple[Agent, LearnedReward | None]:
     """The imitator as an agent, and the reward that it learns, if it does."""
-    observation, action = scene.arena.observation, scene.arena.action
+    observation, action = scene.backend.observation, scene.backend.action
     learner = config.learner.make(observation, action)
     shown = Shown(observation, action, scene.demonstrations, scene.asked, scene.expert)
     return config.imitator.imitate(learner, shown)
@@ -185,7 +185,7 @@ def _train(config: Imitate, run: RunFolder, scene: Scene, agent: Agent) -> tuple
         return states, time.perf_counter() - begun
     if config.warm_start:
         start = warm(config, run, scene, agent)
-    states = scene.arena.train(
+    states = scene.backend.train(
         run, "imitation", agent, scene.demonstrations, config.rounds(), config.seeds, start=start
     )
     return states, time.perf_counter() - begun
@@ -195,7 +195,7 @@ def cloned(
     config: Imitate, run: RunFolder, scene: Scene, agent: Agent, cloning: BehaviouralCloning, epochs: int
 ) -> AgentState:
     """States of the agent, cloned from the demonstrations, with an axis of seeds."""
-    algorithm = cloning.make(agent, scene.arena.action)
+    algorithm = cloning.make(agent, scene.backend.action)
     keys = jax.random.split(run.key("imitation"), config.seeds)
     fit = partial(train_epochs, algorithm, demonstrations=scene.demonstrations, epochs=epochs)
     states = [fit(algorithm.init(key), key=key)[0].agent for key in keys]
@@ -207,7 +207,7 @@ def warm(config: Imitate, run: RunFolder, scene: Scene, agent: Agent) -> AgentSt
     if not config.imitator.has_policy:
         name = type(config.imitator).__name__
         raise InputError(f"warm_start: {name} trains no policy of a learner, which has a clone; set warm_start 0")
-    learner = config.learner.make(scene.arena.observation, scene.arena.action)
+    learner = config.learner.make(scene.backend.observation, scene.backend.action)
     clones = cloned(config, run, scene, learner, BehaviouralCloning(), config.warm_start)
     fresh = jax.vmap(agent.init)(jax.random.split(run.key("warm start"), config.seeds))
     return warm_start(fresh, clones.params)
@@ -226,7 +226,7 @@ def _reward_rows(
 
     paid = [t for t in scene.trajectories if t.rewards is not None]
     return reward_rows(
-        scene.arena,
+        scene.backend,
         agent,
         states,
         reward,
@@ -241,13 +241,13 @@ def _reward_rows(
 
 def _retrained(config: Imitate, run: RunFolder, scene: Scene, states: AgentState, reward: LearnedReward) -> Row:
     """The return of fresh policies that were trained on the frozen rewards."""
-    arena = scene.arena
-    learner = config.learner.make(arena.observation, arena.action)
+    backend = scene.backend
+    learner = config.learner.make(backend.observation, backend.action)
     agent, begin = rewarded_by(learner, reward)
     start = jax.vmap(begin)(states, jax.random.split(run.key("retrain"), config.seeds))
     rounds = config.rounds()._replace(schedule=replace(config.schedule, steps=config.retrain))
-    trained = arena.train(run, "retraining", agent, None, rounds, config.seeds, start=start)
-    earned = arena.returns(agent, trained, run.key("retrain"), config.episodes, config.seeds)
+    trained = backend.train(run, "retraining", agent, None, rounds, config.seeds, start=start)
+    earned = backend.returns(agent, trained, run.key("retrain"), config.episodes, config.seeds)
     return retrained_row(earned)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.control.arenas import Arena, of_seed, random_agent
+from experiments.control.backends import Backend, of_seed, random_agent
 from experiments.control.reward_truth import of_rollout, of_trajectories, truth_rows
 from experiments.control.true_rewards import TrueReward
 from experiments.core.run_folder import RunFolder
@@ -21,10 +21,10 @@ DEMONSTRATIONS = "demonstrations"
 
 
 def return_rows(
-    name: str, arena: Arena, earned: np.ndarray, expert: np.ndarray | None, run: RunFolder, episodes: int
+    name: str, backend: Backend, earned: np.ndarray, expert: np.ndarray | None, run: RunFolder, episodes: int
 ) -> list[Row]:
     """Returns [seeds, episodes] beside the expert's, where they are known, and those of actions at random."""
-    chance = arena.returns(random_agent(arena.action), None, run.key("random"), episodes, 1, explore=True)[0]
+    chance = backend.returns(random_agent(backend.action), None, run.key("random"), episodes, 1, explore=True)[0]
     seeds = len(earned)
     rows = [result_row(f"{name}: return", earned, DEMONSTRATIONS, f"{seeds} seeds, {episodes} episodes each")]
     rows.append(
@@ -40,7 +40,7 @@ def return_rows(
 
 
 def reward_rows(
-    arena: Arena,
+    backend: Backend,
     agent: Agent,
     states: AgentState,
     reward: Callable[[AgentState, Transitions], jax.Array],
@@ -57,14 +57,14 @@ def reward_rows(
     `expert` are episodes with rewards, or none; `true` the environment's reward as a function, where it is known.
     """
     key = run.key("reward data")
-    shared = {"random actions": of_rollout(arena.rollout(random_agent(arena.action), None, key, envs))}
+    shared = {"random actions": of_rollout(backend.rollout(random_agent(backend.action), None, key, envs))}
     if expert:
         shared["the expert"] = of_trajectories(expert)
     of_steps = jax.jit(reward)
     learned, visited = [], []
     for seed in range(seeds):
         state = of_seed(states, seed)
-        own = of_rollout(arena.rollout(agent, state, jax.random.fold_in(key, seed), envs))
+        own = of_rollout(backend.rollout(agent, state, jax.random.fold_in(key, seed), envs))
         learned.append(partial(of_steps, state))
         visited.append({**shared, "its own policy": own})
     return truth_rows(learned, visited, min(discount, 0.999), DEMONSTRATIONS, true=true)

@@ -15,12 +15,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.control.arenas import InGraph, PureJax, Rounds, random_agent
+from experiments.control.backends import InGraph, PureJax, Rounds, random_agent
+from experiments.control.comparison_rows import PREFERENCES, TRUE, Row, correlation_rows, curves, return_rows
 from experiments.core.finish import finish_run
 from experiments.core.kinds import Run
 from experiments.core.run_folder import RunFolder
 from experiments.reporting.report import result_row
-from experiments.text_rewards.comparison_rows import PREFERENCES, TRUE, Row, correlation_rows, curves, return_rows
 from irl.control.agent import Agent
 from irl.control.gatherers import Gatherer, Synthetic, from_command_line, from_files
 from irl.control.in_graph import State as RunState
@@ -102,34 +102,34 @@ class LearnFromComparisons(Run):
 def run_learn_from_comparisons(config: LearnFromComparisons, folder: Path, command: str) -> Path:
     """Run, or go on with, preference comparisons; returns the report. Unanswered: somebody has to answer first."""
     begun, run = time.perf_counter(), RunFolder(folder, 0)
-    arena = config.environment.arena()
-    learner = config.learner.make(arena.observation, arena.action)
-    states = trained(config, run, arena, learner)
+    backend = config.environment.backend()
+    learner = config.learner.make(backend.observation, backend.action)
+    states = trained(config, run, backend, learner)
     seconds = time.perf_counter() - begun
     _save(run.folder / "rewards_and_policies.safetensors", states)
-    headline = _headline(config, run, arena, learner, states)
+    headline = _headline(config, run, backend, learner, states)
     steps = config.schedule.steps * config.envs * config.time * config.seeds
     if seconds > 1:
         run.measured("environment steps, all seeds", steps, seconds, "start-up and compilation included")
     return _finish(config, run, headline, command, time.perf_counter() - begun)
 
 
-def trained(config: LearnFromComparisons, run: RunFolder, arena: InGraph, learner: Agent) -> State:
+def trained(config: LearnFromComparisons, run: RunFolder, backend: InGraph, learner: Agent) -> State:
     """Rewards and policies, with an axis of seeds."""
     if isinstance(config.answers, Synthetic):
-        agent = config.comparisons.make(learner, arena.observation, arena.action, config.answers)
-        return arena.train(run, STAGE, agent, None, config.rounds(), config.seeds)
-    state = _asked(config, run, arena, learner, config.answers.gatherer(run.folder / "queries"))
+        agent = config.comparisons.make(learner, backend.observation, backend.action, config.answers)
+        return backend.train(run, STAGE, agent, None, config.rounds(), config.seeds)
+    state = _asked(config, run, backend, learner, config.answers.gatherer(run.folder / "queries"))
     return jax.tree.map(lambda leaf: leaf[None], state)
 
 
-def _asked(config: LearnFromComparisons, run: RunFolder, arena: InGraph, learner: Agent, gather: Gatherer) -> State:
+def _asked(config: LearnFromComparisons, run: RunFolder, backend: InGraph, learner: Agent, gather: Gatherer) -> State:
     """One training with answers from outside, saved after every round."""
-    agent = config.comparisons.make(learner, arena.observation, arena.action)
-    parts, counts = config.comparisons.parts(learner, arena.observation, arena.action), config.comparisons.counts()
+    agent = config.comparisons.make(learner, backend.observation, backend.action)
+    parts, counts = config.comparisons.parts(learner, backend.observation, backend.action), config.comparisons.counts()
     counts += (0,) * (config.schedule.steps - len(counts))
     checkpoints, key = run.checkpoints(STAGE), run.key(STAGE)
-    state = in_graph(arena.environment, agent, envs=config.envs, time=config.time).init(jax.random.fold_in(key, 0))
+    state = in_graph(backend.environment, agent, envs=config.envs, time=config.time).init(jax.random.fold_in(key, 0))
     if checkpoints.latest() is not None:
         state = checkpoints.restore(None, state).state
 
@@ -142,7 +142,7 @@ def _asked(config: LearnFromComparisons, run: RunFolder, arena: InGraph, learner
         run.record(STAGE, number, told | {"return, seed 0": told["return"]})
         checkpoints.save(number, RunState(state, lanes))
 
-    act = jax.jit(partial(collect, arena.environment, agent, time=config.time))
+    act = jax.jit(partial(collect, backend.environment, agent, time=config.time))
     return with_gatherer(parts, counts, gather, act, state.agent, state.lanes, key, save=save)[0]
 
 
@@ -154,29 +154,31 @@ def _save(file: Path, states: State) -> None:
     save_arrays(file, named)
 
 
-def _headline(config: LearnFromComparisons, run: RunFolder, arena: InGraph, learner: Agent, states: State) -> list[Row]:
+def _headline(
+    config: LearnFromComparisons, run: RunFolder, backend: InGraph, learner: Agent, states: State
+) -> list[Row]:
     """Every row of the report."""
-    network, seeds = config.comparisons.network.make(arena.observation, arena.action), config.seeds
+    network, seeds = config.comparisons.network.make(backend.observation, backend.action), config.seeds
 
     def earned(stage: str, policies: Any) -> np.ndarray:
-        return arena.returns(learner, policies, run.key(f"{stage}, evaluation"), config.episodes, seeds)
+        return backend.returns(learner, policies, run.key(f"{stage}, evaluation"), config.episodes, seeds)
 
     def paid(state: State, transitions: Transitions) -> jax.Array:
         return learned_reward(network, state, transitions)
 
     rows = return_rows(earned(STAGE, states.learner))
-    chance = arena.returns(random_agent(arena.action), None, run.key("random"), config.episodes, 1, explore=True)
+    chance = backend.returns(random_agent(backend.action), None, run.key("random"), config.episodes, 1, explore=True)
     rows.append(result_row("actions at random: return", chance[0], "none"))
     if config.truth:
-        policies = arena.train(run, TRUTH, learner, None, config.rounds(), seeds)
+        policies = backend.train(run, TRUTH, learner, None, config.rounds(), seeds)
         rows.append(result_row("the same learner on the true reward: return", earned(TRUTH, policies), TRUE))
-    rows += correlation_rows(arena.environment, learner, paid, states, run.key("steps"), seeds)
+    rows += correlation_rows(backend.environment, learner, paid, states, run.key("steps"), seeds)
     if config.retrain:
         fresh_learner = replace(config.learner, decay=min(config.learner.decay, config.retrain))
-        agent, begin = rewarded_by(fresh_learner.make(arena.observation, arena.action), paid)
+        agent, begin = rewarded_by(fresh_learner.make(backend.observation, backend.action), paid)
         frozen = states._replace(opt_state=None, learner=None)
         start = jax.vmap(begin)(frozen, jax.random.split(run.key(FRESH), seeds))
-        fresh = arena.train(run, FRESH, agent, None, config.rounds(config.retrain), seeds, start=start)
+        fresh = backend.train(run, FRESH, agent, None, config.rounds(config.retrain), seeds, start=start)
         rows.append(result_row("fresh policy on the frozen reward: return", earned(FRESH, fresh.learner), PREFERENCES))
     return [*rows, result_row("comparisons that were answered", np.asarray(states.data.known), PREFERENCES)]
 

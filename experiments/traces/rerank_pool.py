@@ -103,7 +103,8 @@ class RerankPool:
     def _without_verifier(self, workspace, problems, pool, scores, learned, scorer) -> dict[str, Any]:
         """What can be reported of a domain that cannot tell right from wrong: everything but accuracy."""
         entry, information = self._audit(workspace, problems, pool, learned, None, scorer), scorer.spec.information
-        whole = self._chosen_whole(workspace, problems, pool, learned, scorer)
+        chosen = self._best_with_beginnings(workspace, problems, pool, learned, scorer)
+        whole = np.array([best < learned.shape[1] for best, _ in chosen], float)
         demonstrated = entry["findings"]["source AUC"]
         rows = [
             ("ended", "samples that end within the limit on tokens", NONE, bootstrap_interval(pool.ended.mean(axis=1))),
@@ -130,28 +131,24 @@ class RerankPool:
             ],
         }
 
-    def _chosen_whole(self, workspace, problems, pool, learned, scorer) -> np.ndarray:
-        """Float[problems]: 1 where the best candidate is a whole sample, 0 where it is an added beginning."""
-        rng, split, chosen = workspace.rng("beginnings"), workspace.environment.split_steps, []
+    def _best_with_beginnings(self, workspace, problems, pool, learned, scorer) -> list[tuple[int, list[str]]]:
+        """For each problem: which of its samples and added beginnings scores highest, and the beginnings."""
+        rng, split, best = workspace.rng("beginnings"), workspace.environment.split_steps, []
         for problem, texts, scores in zip(problems, pool.texts, learned, strict=True):
             early = beginnings(texts, split, self.beginnings, rng)
             of_early = scorer([problem.prompt] * len(early), early).trace
-            chosen.append(int(np.argmax([*scores, *of_early])) < len(texts))
-        return np.array(chosen, float)
+            best.append((int(np.argmax([*scores, *of_early])), early))
+        return best
 
     def _with_beginnings(self, workspace, problems, pool, learned, correct, scorer) -> dict[str, Any]:
         """The headline row of the best of all samples and of beginnings of samples, which stop early."""
-        environment, rng = workspace.environment, workspace.rng("beginnings")
-        right = []
-        for problem, texts, scores, labels in zip(problems, pool.texts, learned, correct, strict=True):
-            early = beginnings(texts, environment.split_steps, self.beginnings, rng)
-            of_early = scorer([problem.prompt] * len(early), early).trace
-            best = int(np.argmax([*scores, *of_early]))
-            is_whole = best < len(texts)
-            right.append(labels[best] if is_whole else environment.verify(problem, early[best - len(texts)]).correct)
+        verify, samples, right = workspace.environment.verify, learned.shape[1], []
+        chosen = self._best_with_beginnings(workspace, problems, pool, learned, scorer)
+        for problem, labels, (best, early) in zip(problems, correct, chosen, strict=True):
+            right.append(labels[best] if best < samples else verify(problem, early[best - samples]).correct)
         mean, low, high = bootstrap_interval(np.array(right, float))
         return {
-            "name": f"rerank@{correct.shape[1]}, {self.beginnings} beginnings added",
+            "name": f"rerank@{samples}, {self.beginnings} beginnings added",
             **{"value": mean, "low": low, "high": high},
             "information": scorer.spec.information,
             "note": "learned reward, with candidates that stop early",

@@ -13,7 +13,7 @@ import safetensors.numpy
 
 import configs
 from configs import cartpole_gail
-from experiments.control.arenas import OfGymnasium, PureJax, on_host, over_seeds, random_agent
+from experiments.control.backends import OfGymnasium, PureJax, on_host, over_seeds, random_agent
 from experiments.control.expert import (
     Demonstrated,
     DemonstrationFile,
@@ -100,11 +100,11 @@ def test_demonstrations_of_ones_own(finished, tmp_path):
     assert {"BehaviouralCloning: return", "expert"} <= {row["name"] for row in report["headline"]}
 
 
-def some_demonstrations(arena) -> Demonstrated:
+def some_demonstrations(backend) -> Demonstrated:
     rng = np.random.default_rng(0)
-    seen = rng.normal(size=(41, *arena.observation.shape)).astype(np.float32)
-    box = rng.uniform(-1, 1, (40, *arena.action.shape)).astype(np.float32)
-    actions = rng.integers(0, 2, 40).astype(np.int32) if isinstance(arena.action, Discrete) else box
+    seen = rng.normal(size=(41, *backend.observation.shape)).astype(np.float32)
+    box = rng.uniform(-1, 1, (40, *backend.action.shape)).astype(np.float32)
+    actions = rng.integers(0, 2, 40).astype(np.int32) if isinstance(backend.action, Discrete) else box
     return Demonstrated([from_arrays(seen, actions, terminal=False)], None)
 
 
@@ -122,14 +122,14 @@ HOSTS = {name: config for name, config in CONFIGS.items() if isinstance(config.e
 
 def built(config):
     """Where, agent, reward and demonstrations; an expert to be asked is a policy that was never trained."""
-    arena = config.environment.arena()
-    shown = some_demonstrations(arena)
+    backend = config.environment.backend()
+    shown = some_demonstrations(backend)
     if isinstance(config.expert, PushingExpert):
         shown = shown._replace(expert=Expert(pushing_agent(), None))
     elif isinstance(config.imitator, Dagger):
-        expert = config.expert.learner.make(arena.observation, arena.action)
+        expert = config.expert.learner.make(backend.observation, backend.action)
         shown = shown._replace(expert=Expert(expert, expert.init(jax.random.key(0))))
-    scene = scene_of(config, arena, shown)
+    scene = scene_of(config, backend, shown)
     return scene, *agent_of(config, scene)
 
 
@@ -143,12 +143,12 @@ def test_every_config_in_one_program_can_be_stepped(config):
     """Traced, not compiled: the state keeps its shapes, losses and returns are scalars, a reward is one per step."""
     scene, agent, reward = built(config)
     if isinstance(config.imitator, BehaviouralCloning):
-        agent = config.imitator.make(agent, scene.arena.action)
+        agent = config.imitator.make(agent, scene.backend.action)
         state = jax.eval_shape(agent.init, jax.random.key(0))
         after, info = jax.eval_shape(agent.step, state, scene.demonstrations, jax.random.key(1))
         assert same_shapes(after, state) and "loss" in info
         return
-    algorithm = over_seeds(in_graph(scene.arena.environment, agent, envs=2, time=8), 3)
+    algorithm = over_seeds(in_graph(scene.backend.environment, agent, envs=2, time=8), 3)
     state = jax.eval_shape(algorithm.init, jax.random.key(0))
     after, info = jax.eval_shape(algorithm.step, state, scene.demonstrations, jax.random.key(1))
     assert same_shapes(after, state)
@@ -166,8 +166,8 @@ def test_every_config_on_the_host_can_be_stepped(config):
     pytest.importorskip("mujoco")
     scene, agent, reward = built(config)
     state = agent.init(jax.random.key(0))
-    rollout = scene.arena.rollout(agent, state, jax.random.key(0), 2, steps=2)
-    assert rollout.observation.shape == (2, 2, *scene.arena.observation.shape)
+    rollout = scene.backend.rollout(agent, state, jax.random.key(0), 2, steps=2)
+    assert rollout.observation.shape == (2, 2, *scene.backend.observation.shape)
     if isinstance(config.imitator, BehaviouralCloning):
         return
     after, info = jax.eval_shape(agent.step, state, ImitationBatch(rollout, scene.demonstrations), jax.random.key(1))
@@ -200,11 +200,11 @@ def test_a_run_on_the_host_ends_as_if_it_had_not_been_stopped(tmp_path):
 
 def test_demonstrations_that_end_are_filled_up_to_the_horizon():
     """A fallen pole: the imitator sees the absorbing state from then on, in the units of what was demonstrated."""
-    arena = OfGymnasium(id="CartPole-v1").arena()
+    backend = OfGymnasium(id="CartPole-v1").backend()
     seen = np.random.default_rng(0).normal(size=(11, 4)).astype(np.float32)
     shown = Demonstrated([from_arrays(seen, np.zeros(10, np.int32), terminal=True)], None)
-    scene = scene_of(ON_THE_HOST, arena, shown)
-    assert scene.arena.observation.shape == (5,) and scene.demonstrations.observation.shape == (500, 5)
+    scene = scene_of(ON_THE_HOST, backend, shown)
+    assert scene.backend.observation.shape == (5,) and scene.demonstrations.observation.shape == (500, 5)
     assert not scene.demonstrations.terminated.any()
     np.testing.assert_array_equal(scene.demonstrations.observation[10:, -1], 1)
     np.testing.assert_allclose(scene.demonstrations.observation[:10, :4].mean(0), 0, atol=0.5)
@@ -215,9 +215,9 @@ def test_dagger_asks_the_expert_in_units_of_its_own(finished, tmp_path):
     folder, _ = finished
     config = replace(shrunk(cartpole_gail.config), imitator=Dagger(updates=2, capacity=4000))
     (tmp_path / "run").mkdir()
-    arena = config.environment.arena()
-    shown = config.expert.run(RunFolder(tmp_path / "run", 0), arena)
-    scene = scene_of(config, arena, shown)
+    backend = config.environment.backend()
+    shown = config.expert.run(RunFolder(tmp_path / "run", 0), backend)
+    scene = scene_of(config, backend, shown)
     plain = to_transitions(shown.trajectories).observation[:50]
     expected = shown.expert.agent.best(shown.expert.state, plain)
     np.testing.assert_array_equal(scene.asked(scene.expert, scene.demonstrations.observation[:50]), expected)
@@ -231,11 +231,11 @@ def test_dagger_asks_the_expert_in_units_of_its_own(finished, tmp_path):
 def test_a_policy_that_begins_as_a_clone(tmp_path):
     """The learner inside the game begins with the cloned policy; its discriminator is fresh."""
     config = replace(shrunk(cartpole_gail.config), warm_start=1, seeds=2)
-    arena = config.environment.arena()
-    scene = scene_of(config, arena, some_demonstrations(arena))
+    backend = config.environment.backend()
+    scene = scene_of(config, backend, some_demonstrations(backend))
     agent, _ = agent_of(config, scene)
     begun = warm(config, RunFolder(tmp_path, 0), scene, agent)
-    learner = config.learner.make(scene.arena.observation, scene.arena.action)
+    learner = config.learner.make(scene.backend.observation, scene.backend.action)
     clones = cloned(config, RunFolder(tmp_path, 0), scene, learner, BehaviouralCloning(), 1)
     jax.tree.map(np.testing.assert_array_equal, begun.learner.params, clones.params)
     fresh = jax.vmap(learner.init)(jax.random.split(jax.random.key(0), 2)).params
@@ -252,10 +252,10 @@ def test_episodes_without_end_are_refused():
 def test_the_expert_of_mountain_car(tmp_path):
     """It is at the goal long before the horizon, and no other environment's expert."""
     run = RunFolder(tmp_path, 0)
-    shown = PushingExpert(episodes=20).run(run, PureJax(id="seals/MountainCar-v0").arena())
+    shown = PushingExpert(episodes=20).run(run, PureJax(id="seals/MountainCar-v0").backend())
     assert -130 < shown.returns.mean() < -80 and shown.returns.min() > -200
     with pytest.raises(InputError, match="PushingExpert: expected MountainCar, got CartPole-v1 with Box"):
-        PushingExpert().run(run, PureJax(id="CartPole-v1").arena())
+        PushingExpert().run(run, PureJax(id="CartPole-v1").backend())
 
 
 def test_random_actions_are_inside_their_bounds():

@@ -11,7 +11,7 @@ import pytest
 import safetensors.numpy
 
 from configs import pendulum_preferences
-from experiments.control.arenas import over_seeds
+from experiments.control.backends import over_seeds
 from experiments.control.learn_from_comparisons import (
     AnswerFiles,
     AnswersAtPrompt,
@@ -156,7 +156,7 @@ def test_bad_settings(changes, told):
 def test_pendulum_fits_the_loop():
     """Traced, not compiled: the state keeps its shapes; losses and returns are scalars."""
     config = pendulum_preferences.config
-    world = config.environment.arena().environment
+    world = config.environment.backend().environment
     learner = config.learner.make(world.observation, world.action)
     agent = config.comparisons.make(learner, world.observation, world.action, config.answers)
     algorithm = over_seeds(in_graph(world, agent, envs=config.envs, time=config.time), config.seeds)

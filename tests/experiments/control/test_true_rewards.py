@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.control.arenas import random_agent
+from experiments.control.backends import random_agent
 from experiments.control.true_rewards import TRUE_REWARDS
 from irl.control.environments.gymnax_env import jax_environment
 from irl.control.in_graph import begin, collect

@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic.dataclasses import is_pydantic_dataclass
 
 import configs
-from experiments.control.arenas import OfGymnasium
+from experiments.control.backends import OfGymnasium
 from experiments.control.expert import DemonstrationFile
 from experiments.core.exchange import candidates
 from experiments.core.kinds import kinds_of_run

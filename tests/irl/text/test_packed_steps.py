@@ -45,7 +45,8 @@ def test_loss_and_gradient_are_those_of_one_trace_a_row():
         alone = LabelledRows([trace], [labels])
         parts.append(grad(params, PackedSteps(lambda epoch, a=alone: a, rows=1, length=128, seed=0).next()))
     total = jax.tree.map(lambda *leaves: sum(leaves), *parts)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), grad(params, packed), total)
+    # Sums in another order: up to 1.5e-5 apart in float32, depending on the processor; gradients are of size .01 to 1.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=5e-5), grad(params, packed), total)
 
 
 def test_epochs_are_drawn_anew_and_resume_bit_for_bit():

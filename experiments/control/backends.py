@@ -45,7 +45,7 @@ class Rounds(NamedTuple):
     schedule: Schedule
 
 
-class Arena(Protocol):
+class Backend(Protocol):
     """States of agents have a leading axis of seeds."""
 
     @property
@@ -62,11 +62,11 @@ class Arena(Protocol):
         """Steps after which an episode is over at the latest."""
         ...
 
-    def in_units(self, moments: Moments) -> "Arena":
+    def in_units(self, moments: Moments) -> "Backend":
         """With observations less the mean, by the standard deviation."""
         ...
 
-    def with_absorbing_end(self) -> "Arena":
+    def with_absorbing_end(self) -> "Backend":
         """With episodes that stay in an absorbing state until the horizon, once their task is over."""
         ...
 
@@ -103,7 +103,7 @@ class PureJax:
     id: Name = "seals/CartPole-v0"
     """Of classic control, a fixed-horizon variant (seals/CartPole-v0, seals/MountainCar-v0), gymnax, or brax/NAME."""
 
-    def arena(self) -> "InGraph":
+    def backend(self) -> "InGraph":
         return InGraph(jax_environment(self.id))
 
 
@@ -121,14 +121,14 @@ class OfGymnasium:
     max_episode_steps: Count | None = None
     """Another time limit than the registered one."""
 
-    def arena(self) -> "OnHost":
+    def backend(self) -> "OnHost":
         limit = {} if self.max_episode_steps is None else {"max_episode_steps": self.max_episode_steps}
         return on_host(partial(create, self.id, **limit), workers=self.workers, overlap=self.overlap)
 
 
 @dataclass(frozen=True)
 class InGraph:
-    """An `Arena` of a pure-JAX environment."""
+    """An `Backend` of a pure-JAX environment."""
 
     environment: Environment
 
@@ -180,7 +180,7 @@ class InGraph:
 
 @dataclass(frozen=True)
 class OnHost:
-    """An `Arena` of environments that Python steps."""
+    """An `Backend` of environments that Python steps."""
 
     make: Make
     name: str

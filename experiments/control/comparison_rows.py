@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from experiments.control.arenas import random_agent
+from experiments.control.backends import random_agent
 from experiments.core.run_folder import RunFolder
 from experiments.reporting.report import read_metrics, result_row
 from irl.control.agent import Agent
