@@ -131,12 +131,10 @@ def test_no_two_classes_that_a_config_can_name_share_a_name():
 
 HINGE = '''"""A hinge on pairs of steps."""
 
-import jax
 import jax.numpy as jnp
 import optax
 
-from irl.algorithms.base import Algorithm
-from irl.algorithms.bradley_terry import BradleyTerryState
+from irl.algorithms.base import gradient_algorithm
 from irl.algorithms.pairs import PairAlgorithm
 from reward_models.ranges import Rate
 from reward_models.records import record
@@ -147,23 +145,11 @@ class Hinge(PairAlgorithm):
     learning_rate: Rate = 1e-3
 
     def make(self, network):
-        optimiser = optax.sgd(self.learning_rate)
-
         def loss(params, pairs):
             expert, negative = (network.apply(params, side).trace for side in (pairs.expert, pairs.negative))
-            return jnp.mean(jnp.maximum(1 - expert + negative, 0))
+            return jnp.mean(jnp.maximum(1 - expert + negative, 0)), {}
 
-        def init(key):
-            params = network.init(key)
-            return BradleyTerryState(params, optimiser.init(params))
-
-        def step(state, pairs, key):
-            value, grads = jax.value_and_grad(loss)(state.params, pairs)
-            updates, moments = optimiser.update(grads, state.opt_state, state.params)
-            info = {"loss": value, "grad_norm": optax.tree.norm(grads)}
-            return BradleyTerryState(optax.apply_updates(state.params, updates), moments), info
-
-        return Algorithm(init, step)
+        return gradient_algorithm(network.init, loss, optax.sgd(self.learning_rate))
 
     def batch(self, pairs):
         return pairs
@@ -255,7 +241,7 @@ def test_a_class_with_the_name_of_another_is_refused(refused):
 
 def test_a_class_that_is_not_a_record_is_refused(refused):
     plain = HINGE.replace("@record", "@dataclass(frozen=True)").replace(
-        "import jax\n", "from dataclasses import dataclass\nimport jax\n", 1
+        "import optax\n", "from dataclasses import dataclass\nimport optax\n", 1
     )
     told = refused(plain + CONFIG.format(source=""))
     assert "Hinge in " in told and "decorate the class with reward_models.records.record" in told
