@@ -40,7 +40,7 @@ from irl.text.packed_pairs import PackedPairs
 from irl.text.tokenize import BEGIN, END, PAD, prose_tokenizer
 from irl.train import Schedule, train
 from irl.types import InputError, Preference
-from reward_models.hugging_face import save_hugging_face
+from reward_models.folders.hugging_face import save_hugging_face
 from reward_models.networks.base import Params
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead

@@ -16,7 +16,7 @@ import numpy as np
 import tyro
 
 from experiments.core.memory import keep_freed_memory
-from reward_models.hugging_face import load_hugging_face
+from reward_models.folders.hugging_face import load_hugging_face
 from reward_models.networks.heads import HeadedDecoderConfig
 from reward_models.scoring import make_score_fn
 from reward_models.types import TraceBatch

@@ -28,16 +28,16 @@ from irl.text.encode import Encoder
 from irl.text.tokenize import parse_tokenizer
 from irl.text.windows import HasStates
 from irl.types import Candidates, InputError
-from reward_models.checkpoint_folder import TOKENIZER, load_folder
-from reward_models.hugging_face import load_hugging_face
-from reward_models.hugging_face_config import architecture_of
-from reward_models.manifest import Manifest
+from reward_models.folders.hugging_face import load_hugging_face
+from reward_models.folders.hugging_face_config import architecture_of
+from reward_models.folders.manifest import Manifest
+from reward_models.folders.native import TOKENIZER, load_folder
+from reward_models.folders.tensor_file import check_params
 from reward_models.networks.base import NetworkConfig
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.heads import HeadedDecoderConfig, StepEnds, VocabularyHead
 from reward_models.records import read_json
 from reward_models.registry import classes, import_all
-from reward_models.tensor_file import check_params
 
 PROBLEMS_AT_ONCE = 64
 _IN_WORDS = "--step-tokens '+,-', and --step-marker where a word such as 'ки' stands behind every step"

@@ -48,9 +48,9 @@ from irl.control.trajectories import Trajectory, to_transitions
 from irl.control.types import Transitions
 from irl.train import Schedule
 from irl.types import InputError
+from reward_models.folders.tensor_file import save_arrays
 from reward_models.ranges import CountOrZero, Few, Rows, Size
 from reward_models.records import record
-from reward_models.tensor_file import save_arrays
 
 
 @record

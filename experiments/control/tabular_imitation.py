@@ -50,9 +50,9 @@ from irl.control.tabular_demonstrations import Trajectories, empirical_transitio
 from irl.control.tabular_rewards import LinearReward, MlpReward, TabularReward
 from irl.evaluation.reward_distance import Dynamics, epic_distance, minimal, starc_distance
 from irl.types import InputError
+from reward_models.folders.tensor_file import save_arrays
 from reward_models.ranges import Count, Few, Positive, Rows, Size
 from reward_models.records import record
-from reward_models.tensor_file import save_arrays
 
 Row = dict[str, Any]
 INFORMATION = "demonstrations"

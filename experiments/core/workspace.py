@@ -10,8 +10,8 @@ from irl.domains.files import TraceText
 from irl.text.encode import Encoder
 from irl.text.windows import HasStates
 from irl.types import Problem
-from reward_models.checkpoint_folder import ModelFolder, load_folder, save_folder
-from reward_models.manifest import MANIFEST, Provenance, TextRules, Windows, is_older
+from reward_models.folders.manifest import MANIFEST, Provenance, TextRules, Windows, is_older
+from reward_models.folders.native import ModelFolder, load_folder, save_folder
 from reward_models.networks.base import Params
 from reward_models.records import InputError
 from reward_models.types import ScoreSpec

@@ -16,10 +16,10 @@ import safetensors
 from experiments.core.overlap import Overlap, sentences
 from irl.evaluation.audit import TRUNCATION, Finding, truncation_warnings
 from irl.types import InputError
-from reward_models.checkpoint_folder import CARD, CONFIG, TOKENIZER, WEIGHTS, read_config
-from reward_models.hugging_face_config import architecture_of
-from reward_models.hugging_face_config import read_config as read_hugging_face
-from reward_models.manifest import MANIFEST
+from reward_models.folders.hugging_face_config import architecture_of
+from reward_models.folders.hugging_face_config import read_config as read_hugging_face
+from reward_models.folders.manifest import MANIFEST
+from reward_models.folders.native import CARD, CONFIG, TOKENIZER, WEIGHTS, read_config
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.records import read_json
 
@@ -152,7 +152,7 @@ def usage(has_domain: bool) -> str:
             "print(scores.trace, scores.steps)"
         )
     return (
-        "from reward_models.checkpoint_folder import load_folder\n"
+        "from reward_models.folders.native import load_folder\n"
         'model = load_folder("model")\n'
         "scores = model.network.make().apply(model.params, traces)  # a TraceBatch of tokenizer.json's ids\n"
         "print(scores.trace, scores.step)"

@@ -19,12 +19,12 @@ from irl.algorithms.frozen_base import FrozenBaseState, with_frozen_base
 from irl.rewards.conversations import ConversationEncoder, ConversationScorer, has_chat_template, read_tokenizer
 from irl.text.chat import load_chat_template
 from irl.types import InputError
-from reward_models.hugging_face import load_hugging_face
-from reward_models.hugging_face_tensors import json_object
+from reward_models.folders.hugging_face import load_hugging_face
+from reward_models.folders.hugging_face_tensors import json_object
+from reward_models.folders.peft import CONFIG, load_peft
 from reward_models.networks.base import Network, Params
 from reward_models.networks.heads import HeadedDecoderConfig, MLPHead, StepEnds
 from reward_models.networks.low_rank import TARGETS, LowRankConfig, Target
-from reward_models.peft import CONFIG, load_peft
 from reward_models.ranges import Distinct, Positive, Size
 from reward_models.records import record
 

@@ -33,14 +33,14 @@ from irl.text.tokenize import parse_tokenizer
 from irl.text.windows import StepWindow, encode_windows
 from irl.train import Schedule
 from irl.types import InputError
-from reward_models.checkpoint_folder import TOKENIZER, load_folder, save_folder
-from reward_models.manifest import MANIFEST, Provenance, is_older
+from reward_models.folders.manifest import MANIFEST, Provenance, is_older
+from reward_models.folders.native import TOKENIZER, load_folder, save_folder
+from reward_models.folders.tensor_file import check_params
 from reward_models.networks.base import Params
 from reward_models.networks.decoder import DecoderConfig, RopeScaling
 from reward_models.networks.regret import RegretConfig
 from reward_models.ranges import Size, Tokens
 from reward_models.records import as_part, parse_json, record
-from reward_models.tensor_file import check_params
 
 _CLASSES: dict[str, type] = {c.__name__: c for c in (RegretConfig, DecoderConfig, RopeScaling)}
 

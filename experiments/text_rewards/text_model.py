@@ -17,13 +17,13 @@ from irl.text.chat import ChatTemplate, load_chat_template
 from irl.text.encode import EncodedTrace
 from irl.text.tokenize import END, PAD, prose_tokenizer
 from irl.types import InputError
-from reward_models.hugging_face import load_hugging_face, save_hugging_face
-from reward_models.hugging_face_config import write_config
+from reward_models.folders.hugging_face import load_hugging_face, save_hugging_face
+from reward_models.folders.hugging_face_config import write_config
+from reward_models.folders.peft import save_peft
 from reward_models.networks.base import Params
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.heads import HeadedDecoderConfig
 from reward_models.networks.low_rank import LowRankConfig
-from reward_models.peft import save_peft
 from reward_models.ranges import Name, Tokens
 from reward_models.records import record
 

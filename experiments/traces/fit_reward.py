@@ -31,7 +31,7 @@ from irl.text.encode import EncodedTrace, Encoder
 from irl.text.pipeline import ArraySource, Source, Together
 from irl.train import Row, Schedule, check_evaluations
 from irl.types import InputError
-from reward_models.manifest import Windows
+from reward_models.folders.manifest import Windows
 from reward_models.networks.base import Network, NetworkConfig, Params
 from reward_models.networks.decoder import DecoderNetwork
 from reward_models.networks.ensemble import EnsembleConfig, stack_members

@@ -15,7 +15,7 @@ from irl.domains.bigbench_mistake.claims import claims
 from irl.domains.gsm8k.equations import equation_windows, equations
 from irl.text.tokenize import END, character_tokenizer, number_tokenizer
 from irl.text.windows import StepWindow
-from reward_models.manifest import Windows
+from reward_models.folders.manifest import Windows
 
 
 class Reading(NamedTuple):

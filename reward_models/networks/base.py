@@ -1,7 +1,7 @@
 """The contract of every network, and the bridge from flax.nnx modules to it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, NamedTuple
 
 import jax
@@ -73,3 +73,18 @@ def functional(make: Callable[[nnx.Rngs], nnx.Module]) -> Functional:
 def parameter_count(params: Params) -> int:
     """Number of scalars in a params pytree."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def flatten(tree: Params, prefix: str = "") -> dict[str, Any]:
+    """Nested dict -> {"a.b.c": leaf}. Integer keys (lists of modules) become digits and come back as such."""
+    if not isinstance(tree, Mapping):
+        return {prefix: tree}
+    if not tree:
+        raise ValueError(f"nothing under {prefix or 'the root'!r}; leave the empty dict out")
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        index = isinstance(key, int) and key >= 0
+        if not index and not (isinstance(key, str) and key and "." not in key and not key.isdigit()):
+            raise ValueError(f"key {key!r} under {prefix!r}: expected a name without dots, or an index")
+        flat |= flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat

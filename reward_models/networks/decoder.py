@@ -4,7 +4,7 @@ One block (RMSNorm, rotary embeddings, grouped-query attention, SwiGLU), stacked
 `lax.scan`, so compile time does not grow with depth. Touvron et al. 2023 (arXiv 2302.13971), grouped-query
 attention: Ainslie et al. 2023 (arXiv 2305.13245), rotary embeddings: Su et al. 2021 (arXiv 2104.09864),
 sliding windows: Jiang et al. 2023 (arXiv 2310.06825). The fields of `DecoderConfig` span Llama, Mistral, Qwen2 and
-Qwen3; `reward_models.hugging_face` reads and writes their checkpoints.
+Qwen3; `reward_models.folders.hugging_face` reads and writes their checkpoints.
 """
 
 from collections.abc import Callable

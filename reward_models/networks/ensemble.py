@@ -21,13 +21,12 @@ from annotated_types import Ge, Le
 from jaxtyping import Array, Float
 
 from reward_models.aggregation import aggregate_steps
-from reward_models.networks.base import Network, NetworkConfig, Params
+from reward_models.networks.base import Network, NetworkConfig, Params, flatten
 from reward_models.networks.critic import CriticConfig, step_ends
 from reward_models.networks.decoder import DecoderNetwork
 from reward_models.networks.heads import HeadedDecoderConfig
 from reward_models.networks.low_rank import LowRankConfig
 from reward_models.records import record
-from reward_models.tensor_file import flatten
 from reward_models.types import Scores, TraceBatch
 
 Reduction = Literal["mean", "min", "pessimistic"]

@@ -25,10 +25,9 @@ import jax.numpy as jnp
 from annotated_types import Ge, Gt, Le
 from jaxtyping import Float
 
-from reward_models.networks.base import Network, NetworkConfig, Params
+from reward_models.networks.base import Network, NetworkConfig, Params, flatten
 from reward_models.networks.decoder import DecoderNetwork
 from reward_models.records import record
-from reward_models.tensor_file import flatten
 from reward_models.types import Array, Scores, TraceBatch
 
 Target = Literal["query", "key", "value", "output", "gate", "up", "down"]

@@ -19,9 +19,10 @@ from experiments.text_rewards.fit_claims import load_claims
 from irl.domains.claims import EQUATIONS
 from irl.rewards.questions import Answer, Question
 from irl.text.tokenize import number_tokenizer
-from reward_models.checkpoint_folder import load_folder, save_folder
-from reward_models.hugging_face import save_hugging_face
-from reward_models.manifest import Provenance
+from reward_models.folders.hugging_face import save_hugging_face
+from reward_models.folders.manifest import Provenance
+from reward_models.folders.native import load_folder, save_folder
+from reward_models.folders.peft import save_peft
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderConfig, RopeScaling
 from reward_models.networks.ensemble import EnsembleConfig
@@ -29,7 +30,6 @@ from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearH
 from reward_models.networks.low_rank import LowRankConfig
 from reward_models.networks.regret import RegretConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
-from reward_models.peft import save_peft
 from reward_models.types import ScoreSpec
 from tests.fuzz.cases import Case, Target
 from tests.fuzz.trees import damage_folder, flip_bit

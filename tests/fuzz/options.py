@@ -15,7 +15,7 @@ from experiments.cli import main as traceward
 from experiments.commands.run import load_config, override
 from experiments.core.kinds import kinds_of_run
 from irl.text.tokenize import number_tokenizer
-from reward_models.manifest import Provenance
+from reward_models.folders.manifest import Provenance
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
 from tests.fuzz import mutate
 from tests.fuzz.cases import Case, Target

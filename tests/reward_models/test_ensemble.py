@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from reward_models.aggregation import aggregate_steps, sum_by_step
-from reward_models.checkpoint_folder import load_folder, save_folder
-from reward_models.manifest import Provenance
+from reward_models.folders.manifest import Provenance
+from reward_models.folders.native import load_folder, save_folder
+from reward_models.folders.tensor_file import flatten
 from reward_models.networks.base import Network
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderConfig
@@ -17,7 +18,6 @@ from reward_models.networks.low_rank import LowRankConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
 from reward_models.records import InputError
 from reward_models.scoring import make_score_fn
-from reward_models.tensor_file import flatten
 from reward_models.types import Scores, ScoreSpec, TraceBatch
 
 DECODER = DecoderConfig(vocab_size=23, num_layers=1, dim=8, num_heads=1, num_kv_heads=1, head_dim=8, hidden_dim=8)

@@ -7,15 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from reward_models.checkpoint_folder import load_folder, save_folder
-from reward_models.manifest import Provenance
+from reward_models.folders.manifest import Provenance
+from reward_models.folders.native import load_folder, save_folder
+from reward_models.folders.tensor_file import flatten
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead, MLPHead, StepEnds, VocabularyHead
 from reward_models.networks.low_rank import TARGETS, LowRankConfig, SummedKernel, merge
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
 from reward_models.records import InputError
-from reward_models.tensor_file import flatten
 from reward_models.types import TraceBatch
 
 DECODER = DecoderConfig(vocab_size=13, num_layers=2, dim=8, num_heads=2, num_kv_heads=1, head_dim=4, hidden_dim=12)

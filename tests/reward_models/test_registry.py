@@ -5,9 +5,9 @@ import sys
 import numpy as np
 import pytest
 
-from reward_models.checkpoint_folder import load_folder, save_folder
 from reward_models.config_json import LISTED, UnknownClass, decode, encode
-from reward_models.manifest import Provenance
+from reward_models.folders.manifest import Provenance
+from reward_models.folders.native import load_folder, save_folder
 from reward_models.records import RECORDS, InputError, record
 from reward_models.registry import REGISTERED, check_registered, defined_in, forget, import_all
 from reward_models.types import ScoreSpec

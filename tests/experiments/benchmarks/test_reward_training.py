@@ -20,7 +20,7 @@ from experiments.benchmarks.reward_training import (
 )
 from irl.text.encode import Encoder
 from irl.types import InputError
-from reward_models.hugging_face import load_hugging_face
+from reward_models.folders.hugging_face import load_hugging_face
 
 WORDS = "the a cat dog sat ran on under near mat log it was not very happy today".split()
 

@@ -23,7 +23,7 @@ from irl.domains.countdown.countdown import Countdown
 from irl.text.encode import Encoder
 from irl.text.tokenize import number_tokenizer
 from irl.types import InputError, Step, Trace
-from reward_models.checkpoint_folder import encoding_of
+from reward_models.folders.native import encoding_of
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
 from reward_models.types import ScoreSpec

@@ -23,9 +23,9 @@ from irl.domains.claims import EQUATIONS
 from irl.domains.countdown.countdown import Countdown
 from irl.text.encode import Encoder
 from irl.text.tokenize import number_tokenizer
-from reward_models.checkpoint_folder import save_folder
-from reward_models.hugging_face import save_hugging_face
-from reward_models.manifest import Provenance
+from reward_models.folders.hugging_face import save_hugging_face
+from reward_models.folders.manifest import Provenance
+from reward_models.folders.native import save_folder
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead, MLPHead, StepEnds

@@ -22,9 +22,10 @@ from irl.rewards.questions import question_of
 from irl.text.encode import Encoder
 from irl.text.tokenize import END, PAD, number_tokenizer, prose_tokenizer
 from irl.types import Candidate, Candidates, InputError
-from reward_models.checkpoint_folder import save_folder
-from reward_models.hugging_face import save_hugging_face
-from reward_models.manifest import Provenance, digest_of, digest_of_file
+from reward_models.folders.hugging_face import save_hugging_face
+from reward_models.folders.manifest import Provenance, digest_of, digest_of_file
+from reward_models.folders.native import save_folder
+from reward_models.folders.peft import save_peft
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.ensemble import EnsembleConfig
@@ -32,7 +33,6 @@ from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearH
 from reward_models.networks.low_rank import LowRankConfig
 from reward_models.networks.regret import RegretConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
-from reward_models.peft import save_peft
 
 pytestmark = pytest.mark.usefixtures("careless_compilation")
 

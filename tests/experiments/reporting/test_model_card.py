@@ -12,9 +12,9 @@ from irl.domains.countdown.countdown import Countdown
 from irl.evaluation.audit import Finding
 from irl.text.tokenize import number_tokenizer
 from irl.types import InputError
-from reward_models.checkpoint_folder import load_folder, save_folder
-from reward_models.hugging_face import save_hugging_face
-from reward_models.manifest import Provenance
+from reward_models.folders.hugging_face import save_hugging_face
+from reward_models.folders.manifest import Provenance
+from reward_models.folders.native import load_folder, save_folder
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.heads import HeadedDecoderConfig, LinearHead, StepEnds
 from reward_models.networks.soft_advantage import SoftAdvantageConfig

@@ -23,12 +23,12 @@ from irl.rewards.questions import Answer, Question
 from irl.text.tokenize import END, PAD, prose_tokenizer
 from irl.train import Schedule
 from irl.types import InputError
-from reward_models.hugging_face import load_hugging_face, save_hugging_face
+from reward_models.folders.hugging_face import load_hugging_face, save_hugging_face
+from reward_models.folders.peft import load_peft, save_peft
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead
 from reward_models.networks.low_rank import LowRankConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
-from reward_models.peft import load_peft, save_peft
 
 TINY = DecoderConfig(vocab_size=320, num_layers=1, dim=16, num_heads=2, num_kv_heads=1, head_dim=8, hidden_dim=32)
 QUESTIONS = [Question(f"{n}", f"Name {n}", (), (Answer(0, f"one {n * n}"), Answer(1, "two"))) for n in range(3)]

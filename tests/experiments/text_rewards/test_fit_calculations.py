@@ -12,7 +12,7 @@ from irl.algorithms.optimiser import Muon
 from irl.algorithms.sft import Sft
 from irl.train import Schedule
 from irl.types import InputError
-from reward_models.checkpoint_folder import load_folder
+from reward_models.folders.native import load_folder
 from reward_models.networks.decoder import DecoderConfig, RopeScaling
 from reward_models.networks.regret import RegretConfig
 

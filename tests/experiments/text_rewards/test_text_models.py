@@ -29,7 +29,7 @@ from irl.domains.bigbench_mistake import dyck
 from irl.text.tokenize import END, PAD, prose_tokenizer
 from irl.train import Schedule
 from irl.types import InputError
-from reward_models.hugging_face import load_hugging_face, save_hugging_face
+from reward_models.folders.hugging_face import load_hugging_face, save_hugging_face
 from reward_models.networks.decoder import DecoderConfig
 
 pytestmark = pytest.mark.usefixtures("careless_compilation")

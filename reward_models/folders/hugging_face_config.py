@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from reward_models import config_json
-from reward_models.hugging_face_record import HuggingFaceConfig, Llama3Rope, Origin, Ours, Rope
+from reward_models.folders.hugging_face_record import HuggingFaceConfig, Llama3Rope, Origin, Ours, Rope
 from reward_models.networks.decoder import DecoderConfig, RopeScaling
 from reward_models.networks.heads import (
     HeadedDecoderConfig,

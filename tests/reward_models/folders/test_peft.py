@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from reward_models.checkpoint_folder import ModelFolderError
-from reward_models.hugging_face import load_hugging_face, save_hugging_face
+from reward_models.folders.hugging_face import load_hugging_face, save_hugging_face
+from reward_models.folders.native import ModelFolderError
+from reward_models.folders.peft import load_peft, save_peft
+from reward_models.folders.tensor_file import flatten
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.heads import (
@@ -30,8 +32,6 @@ from reward_models.networks.heads import (
 )
 from reward_models.networks.low_rank import TARGETS, LowRankConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
-from reward_models.peft import load_peft, save_peft
-from reward_models.tensor_file import flatten
 from reward_models.types import TraceBatch
 
 PAD, EOS, VOCAB = 0, 2, 11

@@ -15,10 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors
 
-from reward_models import tensor_file
-from reward_models.checkpoint_folder import ModelFolderError
-from reward_models.hugging_face_config import HuggingFaceNetwork
-from reward_models.networks.base import Params
+from reward_models.folders import tensor_file
+from reward_models.folders.hugging_face_config import HuggingFaceNetwork
+from reward_models.folders.native import ModelFolderError
+from reward_models.networks.base import Params, flatten
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.records import InputError, as_part, read_json, record
 
@@ -116,7 +116,7 @@ def read_params(network: HuggingFaceNetwork, folder: Path, dtype: str) -> Params
 
 
 def _assemble(network: HuggingFaceNetwork, tensors: Mapping[str, StoredTensor], folder: Path, dtype: str) -> Params:
-    shapes = tensor_file.flatten(_shapes(network))
+    shapes = flatten(_shapes(network))
     names = {ours: their_names(ours, network) for ours in shapes}
     _check_names(tensors, {theirs for own in names.values() for theirs in own}, network, folder)
     for ours, shape in shapes.items():
@@ -232,7 +232,7 @@ def their_tensors(network: HuggingFaceNetwork, params: Params, dtype: str) -> di
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, np.float32), params)
     tensor_file.check_params(shapes, _shapes(network))
     tensors = {}
-    for name, leaf in tensor_file.flatten(params).items():
+    for name, leaf in flatten(params).items():
         names = their_names(name, network)
         array = np.asarray(leaf).astype(jnp.dtype(dtype))
         if not np.isfinite(array).all():

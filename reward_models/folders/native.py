@@ -25,8 +25,9 @@ import jax
 import numpy as np
 import safetensors
 
-from reward_models import config_json, tensor_file
-from reward_models.manifest import (
+from reward_models import config_json
+from reward_models.folders import tensor_file
+from reward_models.folders.manifest import (
     MANIFEST,
     Manifest,
     Provenance,

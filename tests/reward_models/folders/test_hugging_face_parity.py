@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from reward_models.hugging_face import load_hugging_face, save_hugging_face
+from reward_models.folders.hugging_face import load_hugging_face, save_hugging_face
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.types import TraceBatch
 

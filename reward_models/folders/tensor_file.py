@@ -12,7 +12,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from reward_models.networks.base import Params
+from reward_models.networks.base import Params, flatten
 
 READABLE = ("F32", "BF16", "F16", "I32", "I16", "I8", "U32", "U16", "U8", "BOOL")
 """Types that jax keeps as they are; 64-bit numbers and types that numpy lacks, such as F8_E4M3, are refused."""
@@ -63,21 +63,6 @@ def check_params(params: Params, expected: Params) -> None:
         found, needed = (f"{jnp.dtype(x.dtype).name}{list(x.shape)}" for x in (have[name], want[name]))
         if found != needed:
             raise ValueError(f"tensor {name!r}: expected {needed}, found {found}; use the config of its training")
-
-
-def flatten(tree: Params, prefix: str = "") -> dict[str, Any]:
-    """Nested dict -> {"a.b.c": leaf}. Integer keys (lists of modules) become digits and come back as such."""
-    if not isinstance(tree, Mapping):
-        return {prefix: tree}
-    if not tree:
-        raise ValueError(f"nothing under {prefix or 'the root'!r}; leave the empty dict out")
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        index = isinstance(key, int) and key >= 0
-        if not index and not (isinstance(key, str) and key and "." not in key and not key.isdigit()):
-            raise ValueError(f"key {key!r} under {prefix!r}: expected a name without dots, or an index")
-        flat |= flatten(value, f"{prefix}.{key}" if prefix else str(key))
-    return flat
 
 
 def _unflatten(tensors: Mapping[str, np.ndarray]) -> Params:

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from reward_models.checkpoint_folder import ModelFolderError
-from reward_models.hugging_face import load_hugging_face, save_hugging_face
+from reward_models.folders.hugging_face import load_hugging_face, save_hugging_face
+from reward_models.folders.native import ModelFolderError
+from reward_models.folders.tensor_file import flatten
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderConfig, RopeScaling
 from reward_models.networks.heads import (
@@ -23,7 +24,6 @@ from reward_models.networks.heads import (
     StepEnds,
     VocabularyHead,
 )
-from reward_models.tensor_file import flatten
 
 LLAMA = DecoderConfig(
     vocab_size=11, num_layers=2, dim=8, num_heads=2, num_kv_heads=1, head_dim=4, hidden_dim=12, context_length=64

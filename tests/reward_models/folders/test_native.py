@@ -14,9 +14,9 @@ import pytest
 import safetensors.numpy
 from annotated_types import Ge
 
-from reward_models import checkpoint_folder
-from reward_models.checkpoint_folder import ModelFolderError, encoding_of, load_folder, save_folder
-from reward_models.manifest import Provenance, digest_of, digest_of_file
+from reward_models.folders import native
+from reward_models.folders.manifest import Provenance, digest_of, digest_of_file
+from reward_models.folders.native import ModelFolderError, encoding_of, load_folder, save_folder
 from reward_models.records import record
 from reward_models.types import ScoreSpec
 
@@ -134,7 +134,7 @@ def test_a_kill_leaves_the_earlier_model(folder, monkeypatch, killed_in):
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(Path, killed_in, kill)
-        patched.setattr(checkpoint_folder.shutil, "rmtree", lambda *a, **k: None)  # a kill cleans nothing up
+        patched.setattr(native.shutil, "rmtree", lambda *a, **k: None)  # a kill cleans nothing up
         save(folder, params=weights(2.0))
     assert float(load_folder(folder, classes=CLASSES).params["trunk"]["kernel"].sum()) == 15.0
     save(folder, params=weights(2.0))
@@ -150,7 +150,7 @@ def test_a_full_disk_leaves_the_earlier_model(folder, monkeypatch):
         monkeypatch.context() as patched,
         pytest.raises(ModelFolderError, match=r"not saved: .*No space left"),
     ):
-        patched.setattr(checkpoint_folder.os, "fsync", full)
+        patched.setattr(native.os, "fsync", full)
         save(folder, params=weights(2.0))
     assert float(load_folder(folder, classes=CLASSES).params["trunk"]["kernel"].sum()) == 15.0
     assert [f.name for f in folder.parent.iterdir()] == ["model"]
@@ -185,7 +185,7 @@ def test_what_cannot_come_back_is_not_saved(folder, changes, message):
     assert [f.name for f in folder.parent.iterdir()] == ["model"]
 
 
-@pytest.mark.parametrize("name", checkpoint_folder.FILES)
+@pytest.mark.parametrize("name", native.FILES)
 def test_missing_and_damaged_files_are_named(folder, name):
     content = (folder / name).read_bytes()
     (folder / name).write_bytes(b"\xff" + content[: len(content) // 2])
@@ -310,7 +310,7 @@ def test_manifests_that_are_none(folder, text, message):
 @pytest.mark.parametrize("seed", range(3))
 def test_every_bit_flip_is_found(folder, seed):
     """100 of 100, uniform over the bits of all files that are read."""
-    rng, files = np.random.default_rng(seed), [folder / name for name in checkpoint_folder.FILES]
+    rng, files = np.random.default_rng(seed), [folder / name for name in native.FILES]
     contents = [file.read_bytes() for file in files]
     bits = np.cumsum([8 * len(content) for content in contents])
     for bit in rng.integers(bits[-1], size=100):
@@ -345,7 +345,7 @@ def test_permissions_are_those_of_any_new_file(tmp_path, umask):
     finally:
         os.umask(before)
     modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "model").iterdir()}
-    assert modes == dict.fromkeys(checkpoint_folder.FILES, 0o666 & ~umask)
+    assert modes == dict.fromkeys(native.FILES, 0o666 & ~umask)
 
 
 @pytest.mark.parametrize("kind", ["F8_E4M3", "F8_E5M2", "F64", "I64", "I4", "F4", "C64"])

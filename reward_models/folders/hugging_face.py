@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reward_models.checkpoint_folder import ModelFolderError, folder_errors, new_folder
-from reward_models.hugging_face_config import HuggingFaceNetwork, read_config, write_config
-from reward_models.hugging_face_tensors import CONFIG, json_object, read_params, their_tensors, write_shards
+from reward_models.folders.hugging_face_config import HuggingFaceNetwork, read_config, write_config
+from reward_models.folders.hugging_face_tensors import CONFIG, json_object, read_params, their_tensors, write_shards
+from reward_models.folders.native import ModelFolderError, folder_errors, new_folder
 from reward_models.networks.base import Params
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderConfig

@@ -21,16 +21,10 @@ import jax
 import numpy as np
 import safetensors
 
-from reward_models import tensor_file
-from reward_models.checkpoint_folder import ModelFolderError, folder_errors, new_folder
-from reward_models.hugging_face_tensors import StoredTensor, joined, json_object, their_names
-from reward_models.networks.base import Params
-from reward_models.networks.critic import CriticConfig
-from reward_models.networks.decoder import DecoderConfig, DecoderNetwork
-from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead, StepEnds, from_critic
-from reward_models.networks.low_rank import LowRankConfig
-from reward_models.networks.soft_advantage import SoftAdvantageConfig
-from reward_models.peft_config import (
+from reward_models.folders import tensor_file
+from reward_models.folders.hugging_face_tensors import StoredTensor, joined, json_object, their_names
+from reward_models.folders.native import ModelFolderError, folder_errors, new_folder
+from reward_models.folders.peft_config import (
     HEAD,
     AdapterConfig,
     Plain,
@@ -39,6 +33,12 @@ from reward_models.peft_config import (
     read_fields,
     write_config,
 )
+from reward_models.networks.base import Params, flatten
+from reward_models.networks.critic import CriticConfig
+from reward_models.networks.decoder import DecoderConfig, DecoderNetwork
+from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead, StepEnds, from_critic
+from reward_models.networks.low_rank import LowRankConfig
+from reward_models.networks.soft_advantage import SoftAdvantageConfig
 from reward_models.records import InputError
 from reward_models.types import Information
 
@@ -167,7 +167,7 @@ def _places(ours: str, network: DecoderNetwork) -> tuple[str, list[str]]:
 
 def _read(network: LowRankConfig, tensors: Mapping[str, StoredTensor], folder: Path) -> Params:
     """{"adapters", "head"} in float32."""
-    shapes = {ours: leaf.shape for ours, leaf in tensor_file.flatten(_own_shapes(network)).items()}
+    shapes = {ours: leaf.shape for ours, leaf in flatten(_own_shapes(network)).items()}
     places = {ours: _places(ours, network.network) for ours in shapes}
     expected = {name for _, names in places.values() for name in names}
     for name in sorted(expected - tensors.keys()):
@@ -208,7 +208,7 @@ def _exported(network: LowRankConfig, own: Params, base: Params | None) -> tuple
 
 def _written_tensors(network: LowRankConfig, own: Params) -> dict[str, np.ndarray]:
     tensors = {}
-    for ours, leaf in tensor_file.flatten(own).items():
+    for ours, leaf in flatten(own).items():
         kernel, names = _places(ours, network.network)
         array = np.asarray(leaf, np.float32)
         if not np.isfinite(array).all():

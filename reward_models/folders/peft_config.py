@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Gt, Le
 
-from reward_models.hugging_face_tensors import BLOCK
+from reward_models.folders.hugging_face_tensors import BLOCK
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderNetwork
 from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead, MLPHead, StepEnds, VocabularyHead

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from reward_models.hugging_face_config import read_config
+from reward_models.folders.hugging_face_config import read_config
 from reward_models.networks.decoder import DecoderConfig, RopeScaling
 from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead, StepEnds
 from reward_models.records import InputError
