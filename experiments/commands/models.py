@@ -11,8 +11,8 @@ from typing import Any, Literal, NamedTuple
 
 from experiments.commands.candidate_files import is_hugging_face, load_answers, load_conversations
 from experiments.text_rewards.adapters import base_of, holds_adapters, load_adapters
-from experiments.text_rewards.fit_claims import holds_claims, load_claims, without_claims
 from irl.domains.base import ReadsTexts
+from irl.rewards.claims import holds_claims, load_claims, without_claims
 from irl.rewards.questions import MAX_TOKENS, AnswerScorer, Question
 from irl.types import InputError
 

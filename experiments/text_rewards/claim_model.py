@@ -15,13 +15,14 @@ from experiments.commands.truncation import truncation_finding
 from experiments.core.kinds import Run
 from experiments.core.run_folder import RunFolder
 from experiments.reporting.step_report import finish_steps
-from experiments.text_rewards.fit_claims import ClaimScorer, FitClaims
+from experiments.text_rewards.fit_claims import FitClaims
 from experiments.text_rewards.mistake_data import MistakeTraces
 from experiments.text_rewards.step_evaluation import Row, Scored, Steps, aggregate, location_rows, oracle_row
 from irl.domains.bigbench_mistake.claims import claims, holds
 from irl.domains.claims import MISTAKES
 from irl.evaluation.audit import Finding
 from irl.evaluation.benchmarks.processbench import NO_ERROR
+from irl.rewards.claims import ClaimScorer
 from irl.text.windows import StepWindow
 from irl.types import LabelledSteps
 from reward_models.ranges import Rows, Seeds

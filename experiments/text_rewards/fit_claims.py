@@ -1,48 +1,28 @@
-"""Stage: a soft Q-function of claims, and the step score it gives: the lowest regret of a token.
+"""Stage: a soft Q-function of claims (irl/rewards/claims.py).
 
-Claims are those of irl/domains/claims.py. True claims are all that it learns from. A step is as good as its worst
-claim; one that claims nothing scores 0. The folder that is left is read again by `load_claims`.
+It learns from true claims alone. `load_claims` reads the folder that is saved.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import field, replace
-from pathlib import Path
 
 import jax
-import numpy as np
 
 from experiments.core.run_folder import RunFolder
 from irl.algorithms.optimiser import Muon
 from irl.algorithms.sft import Sft
-from irl.domains.claims import READINGS, Reading
-from irl.rewards.questions import (
-    MAX_TOKENS,
-    Answer,
-    AnswerScores,
-    Question,
-    answer_names,
-    require_length,
-    require_text,
-    scatter,
-    split_parts,
-)
-from irl.rewards.scoring import TextScorer, TextScores, check_finite
+from irl.domains.claims import Reading
+from irl.rewards.claims import ClaimScorer
 from irl.text.encode import EncodedTrace, Encoder
 from irl.text.packed_steps import PackedTexts
-from irl.text.tokenize import parse_tokenizer
 from irl.text.windows import StepWindow, encode_windows
 from irl.train import Schedule
-from irl.types import InputError
-from reward_models.folders.manifest import MANIFEST, Provenance, is_older
-from reward_models.folders.native import TOKENIZER, load_folder, save_folder
-from reward_models.folders.tensor_file import check_params
-from reward_models.networks.base import Params
-from reward_models.networks.decoder import DecoderConfig, RopeScaling
+from reward_models.folders.manifest import Provenance, is_older
+from reward_models.folders.native import save_folder
+from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.regret import RegretConfig
 from reward_models.ranges import Size, Tokens
-from reward_models.records import as_part, parse_json, record
-
-_CLASSES: dict[str, type] = {c.__name__: c for c in (RegretConfig, DecoderConfig, RopeScaling)}
+from reward_models.records import record
 
 
 @record
@@ -60,7 +40,7 @@ class FitClaims:
 
     def fit(
         self, folder: RunFolder, name: str, reading: Reading, draw: Callable[[int], list[StepWindow]], trained_on: str
-    ) -> "ClaimScorer":
+    ) -> ClaimScorer:
         """Learn from the claims that `draw(epoch)` gives; those of more than `length` tokens are left out."""
         tokenizer = reading.tokenizer()
         encoder = Encoder(tokenizer, reading.longest, 1)
@@ -85,111 +65,3 @@ class FitClaims:
                 manifest=Provenance(seed=folder.seed, windows=reading.name, trained_on=trained_on),
             )
         return ClaimScorer(network, params, reading, encoder)
-
-
-class ClaimScorer:
-    """Scores of steps by what they claim; equal claims are scored once."""
-
-    def __init__(
-        self,
-        network: RegretConfig,
-        params: Params,
-        reading: Reading,
-        encoder: Encoder,
-        max_tokens: int = MAX_TOKENS,
-    ):
-        self._scorer = TextScorer(network.make(), params, encoder, lambda text: (text,))
-        self._encoder = encoder
-        self.reading = reading
-        self.max_tokens = max_tokens
-        self.spec = network.make().spec
-
-    def answers(self, questions: Sequence[Question]) -> AnswerScores:
-        """An entry per answer, in order: its steps (paragraphs or lines) by their claims, and their minimum.
-
-        Answers that are empty or too long have a reason instead of a score.
-        """
-        asked = [(question.prompt, answer) for question in questions for answer in question.answers]
-        reasons = [self._reason(prompt, answer) for prompt, answer in asked]
-        traces = [
-            (prompt, tuple(part.strip("\n") for part in answer.parts or split_parts(answer.text)))
-            for (prompt, answer), reason in zip(asked, reasons, strict=True)
-            if not reason
-        ]
-        found = self(traces)
-        trace, steps = np.array([row.min() for row in found]), [row.tolist() for row in found]
-        names = answer_names(questions)
-        check_finite([name for name, reason in zip(names, reasons, strict=True) if not reason], steps)
-        return scatter(reasons, TextScores(trace, steps, [s for _, s in traces]))
-
-    def _reason(self, prompt: str, answer: Answer) -> str:
-        try:
-            require_text(answer)
-            require_length(prompt + answer.text, self.max_tokens)
-        except InputError as error:
-            return str(error)
-        return ""
-
-    def __call__(self, traces: Iterable[tuple[str, Sequence[str]]]) -> list[np.ndarray]:
-        """Step scores (nats, at most 0) of traces given as problems and step texts."""
-        number: dict[StepWindow, int] = {}
-        index = [
-            [[number.setdefault(claim, len(number)) for claim in step] for step in self.reading.read(problem, steps)]
-            for problem, steps in traces
-        ]
-        scores = self._scores(encode_windows(self._encoder, list(number))) if number else np.zeros(0)
-        return [np.array([min((float(scores[i]) for i in step), default=0.0) for step in trace]) for trace in index]
-
-    def _scores(self, rows: Sequence[EncodedTrace]) -> np.ndarray:
-        """One score a row, 0 for those that are too long."""
-        fits = [self._encoder.fits(row) for row in rows]
-        out = np.zeros(len(rows))
-        out[fits] = self._scorer.score_rows([row for row, fit in zip(rows, fits, strict=True) if fit])[:, 0]
-        return out
-
-
-@record
-class _Windows:
-    windows: str
-
-
-def holds_claims(folder: Path) -> bool:
-    """Whether a folder is one that `FitClaims` left; what is wrong with any other folder, its loader reports."""
-    try:
-        manifest = as_part(_Windows, parse_json((folder / MANIFEST).read_bytes(), MANIFEST), MANIFEST)
-    except (OSError, InputError):
-        return False
-    return manifest.windows in READINGS
-
-
-def load_claims(folder: Path, max_tokens: int = MAX_TOKENS) -> ClaimScorer:
-    """The score that a folder holds. ModelFolderError or InputError name what is wrong with it."""
-    model = load_folder(folder, classes=_CLASSES)
-    network, reading = model.network, READINGS.get(model.manifest.windows)
-    if reading is None:
-        expected = f"one of {', '.join(READINGS)}"
-        raise InputError(f"{folder}/{MANIFEST}: windows: expected {expected}, got {model.manifest.windows!r}")
-    if not isinstance(network, RegretConfig):
-        raise InputError(f"{folder}/config.json: network: expected RegretConfig, got {type(network).__name__}")
-    try:
-        check_params(model.params, jax.eval_shape(network.make().init, jax.random.key(0)))
-    except ValueError as error:
-        raise InputError(f"{folder}/model.safetensors: {error}") from error
-    tokenizer = parse_tokenizer(model.tokenizer_json, str(folder / TOKENIZER), network.decoder.vocab_size)
-    encoder = Encoder(tokenizer, reading.longest, 1)
-    return ClaimScorer(network, model.params, reading, encoder, max_tokens)
-
-
-def without_claims(reading: Reading, questions: Iterable[Question], file: Path) -> str:
-    """What is to be said of answers in which nothing is read. InputError where that is all of them."""
-    count = [0, 0]
-    for question in questions:
-        for answer in question.answers:
-            steps = answer.parts or split_parts(answer.text)
-            count[any(reading.read(question.prompt, [step.strip("\n") for step in steps]))] += 1
-    silent, claiming = count
-    if silent and not claiming:
-        told = f"none of its {silent} candidates {reading.wanted}"
-        raise InputError(f"{file}: {told}, and this model reads nothing else; take the process model beside it")
-    told = f"{silent} of {silent + claiming} candidates {reading.lack} and score 0, as if all were right"
-    return told if silent else ""

@@ -22,7 +22,6 @@ from experiments.core.overlap import Overlap, file_labels, refuse_repeated_files
 from experiments.core.run_folder import RunFolder
 from experiments.reporting.step_report import finish_steps
 from experiments.text_rewards.fit_calculations import FitCalculations
-from experiments.text_rewards.fit_claims import ClaimScorer
 from experiments.text_rewards.fit_trunk import FitTrunk
 from experiments.text_rewards.mistake_data import MistakeTraces
 from experiments.text_rewards.step_candidates import Pool, SolutionCandidates
@@ -44,6 +43,7 @@ from irl.algorithms.process import Process
 from irl.data.gsm8k import without_calculations
 from irl.evaluation.audit import Finding
 from irl.evaluation.benchmarks.processbench import NO_ERROR
+from irl.rewards.claims import ClaimScorer
 from irl.rewards.conversations import ConversationScorer
 from irl.rewards.questions import Question, steps_answer
 from irl.text.packed_steps import LabelledRows, PackedSteps

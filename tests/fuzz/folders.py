@@ -15,8 +15,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from experiments.cli import main as traceward
 from experiments.commands.candidate_files import load_conversations, load_scorer
 from experiments.text_rewards.adapters import load_adapters
-from experiments.text_rewards.fit_claims import load_claims
 from irl.domains.claims import EQUATIONS
+from irl.rewards.claims import load_claims
 from irl.rewards.questions import Answer, Question
 from irl.text.tokenize import number_tokenizer
 from reward_models.folders.hugging_face import save_hugging_face

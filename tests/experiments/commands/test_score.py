@@ -18,9 +18,9 @@ import experiments.commands.models
 import experiments.commands.score
 from experiments.cli import main
 from experiments.core.workspace import Workspace
-from experiments.text_rewards.fit_claims import ClaimScorer
 from irl.domains.claims import EQUATIONS
 from irl.domains.countdown.countdown import Countdown
+from irl.rewards.claims import ClaimScorer
 from irl.text.encode import Encoder
 from irl.text.tokenize import number_tokenizer
 from reward_models.folders.hugging_face import save_hugging_face

@@ -14,10 +14,10 @@ from experiments.commands.models import ModelOptions, open_model
 from experiments.core.workspace import Workspace
 from experiments.reporting.model_card import write_model_card
 from experiments.text_rewards.adapters import holds_adapters, load_adapters
-from experiments.text_rewards.fit_claims import holds_claims, load_claims
 from irl.domains.claims import EQUATIONS
 from irl.domains.countdown.countdown import Countdown
 from irl.evaluation.audit import Finding
+from irl.rewards.claims import holds_claims, load_claims
 from irl.rewards.questions import question_of
 from irl.text.encode import Encoder
 from irl.text.tokenize import END, PAD, number_tokenizer, prose_tokenizer

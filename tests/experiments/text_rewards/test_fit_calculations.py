@@ -7,9 +7,9 @@ import pytest
 
 from experiments.core.run_folder import RunFolder
 from experiments.text_rewards.fit_calculations import FitCalculations
-from experiments.text_rewards.fit_claims import holds_claims, load_claims
 from irl.algorithms.optimiser import Muon
 from irl.algorithms.sft import Sft
+from irl.rewards.claims import holds_claims, load_claims
 from irl.train import Schedule
 from irl.types import InputError
 from reward_models.folders.native import load_folder
