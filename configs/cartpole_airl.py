@@ -10,9 +10,9 @@ fallen cost one seed in ten its start. Obvious variations: --seeds 16; --retrain
 from experiments.control.backends import PureJax
 from experiments.control.expert import TrainedExpert
 from experiments.control.imitate import Imitate
-from irl.control.adversarial import Discriminator
-from irl.control.airl import TransitionAirl
-from irl.control.ppo import Ppo
+from irl.control.algorithms.adversarial import Discriminator
+from irl.control.algorithms.airl import TransitionAirl
+from irl.control.learners.ppo import Ppo
 from irl.control.rewards import RewardMlp, ShapedReward
 
 config = Imitate(

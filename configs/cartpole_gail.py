@@ -9,9 +9,9 @@ Obvious variations: --seeds 16; --imitator.discriminator.gradient-penalty 1; --r
 from experiments.control.backends import PureJax
 from experiments.control.expert import TrainedExpert
 from experiments.control.imitate import Imitate
-from irl.control.adversarial import Discriminator
-from irl.control.gail import Gail
-from irl.control.ppo import Ppo
+from irl.control.algorithms.adversarial import Discriminator
+from irl.control.algorithms.gail import Gail
+from irl.control.learners.ppo import Ppo
 from irl.control.rewards import RewardMlp
 
 config = Imitate(

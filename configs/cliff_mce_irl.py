@@ -10,7 +10,7 @@ Obvious variations: --demonstrations 1000; --world.wind 0; --world.discount 1; -
 """
 
 from experiments.control.tabular_imitation import TabularImitation
-from irl.control.environments.cliff_world import CliffWorld
+from irl.control.tabular.cliff_world import CliffWorld
 
 config = TabularImitation(
     title="MCE-IRL and MaxEnt IRL on CliffWorld",

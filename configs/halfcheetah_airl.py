@@ -11,9 +11,9 @@ Obvious variations: --environment.id Hopper-v5; --imitator.pay logit (collapses)
 from configs.halfcheetah_gail import EXPERT, STEPS
 from experiments.control.backends import OfGymnasium
 from experiments.control.imitate import Imitate
-from irl.control.adversarial import Discriminator
-from irl.control.airl import TransitionAirl
-from irl.control.ppo import Ppo
+from irl.control.algorithms.adversarial import Discriminator
+from irl.control.algorithms.airl import TransitionAirl
+from irl.control.learners.ppo import Ppo
 from irl.control.rewards import RewardMlp, ShapedReward
 from irl.train import Schedule
 

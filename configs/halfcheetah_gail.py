@@ -14,12 +14,12 @@ policy's by their noise alone.
 from experiments.control.backends import OfGymnasium
 from experiments.control.expert import TrainedExpert
 from experiments.control.imitate import Imitate
-from irl.control.adversarial import Discriminator
-from irl.control.gail import Gail
-from irl.control.off_policy import OffPolicy
-from irl.control.ppo import Ppo
+from irl.control.algorithms.adversarial import Discriminator
+from irl.control.algorithms.gail import Gail
+from irl.control.learners.off_policy import OffPolicy
+from irl.control.learners.ppo import Ppo
+from irl.control.learners.sac import Sac
 from irl.control.rewards import RewardMlp
-from irl.control.sac import Sac
 from irl.train import Schedule
 
 STEPS = 100

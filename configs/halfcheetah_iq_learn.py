@@ -12,9 +12,9 @@ Obvious variations: --seeds 1; --environment.id Hopper-v5; --imitator.value-shar
 from configs.halfcheetah_gail import EXPERT
 from experiments.control.backends import OfGymnasium
 from experiments.control.imitate import Imitate
-from irl.control.iq_learn import IqLearn
-from irl.control.off_policy import OffPolicy
-from irl.control.sac import Sac
+from irl.control.algorithms.iq_learn import IqLearn
+from irl.control.learners.off_policy import OffPolicy
+from irl.control.learners.sac import Sac
 from irl.train import Schedule
 
 STEPS = 625

@@ -8,8 +8,8 @@ Expect: .98 of the expert (LOG.md, three seeds). Obvious variations: --expert.ep
 from dataclasses import replace
 
 from configs.hopper_gail import config as hopper
-from irl.control.behavioural_cloning import BehaviouralCloning
-from irl.control.ppo import Ppo
+from irl.control.algorithms.behavioural_cloning import BehaviouralCloning
+from irl.control.learners.ppo import Ppo
 from irl.train import Schedule
 
 config = replace(

@@ -9,7 +9,7 @@ Expect: the expert's return (LOG.md). The expert pushes the way it moves. Obviou
 from experiments.control.backends import PureJax
 from experiments.control.expert import PushingExpert
 from experiments.control.imitate import Imitate
-from irl.control.dagger import Dagger
+from irl.control.algorithms.dagger import Dagger
 from irl.train import Schedule
 
 config = Imitate(

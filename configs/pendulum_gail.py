@@ -8,11 +8,11 @@ Expect: about what the expert earns (-150 to -120; LOG.md). Obvious variations: 
 from experiments.control.backends import PureJax
 from experiments.control.expert import TrainedExpert
 from experiments.control.imitate import Imitate
-from irl.control.adversarial import Discriminator
-from irl.control.gail import Gail
-from irl.control.off_policy import OffPolicy
+from irl.control.algorithms.adversarial import Discriminator
+from irl.control.algorithms.gail import Gail
+from irl.control.learners.off_policy import OffPolicy
+from irl.control.learners.sac import Sac
 from irl.control.rewards import RewardMlp
-from irl.control.sac import Sac
 from irl.train import Schedule
 
 SAC = Sac(training=OffPolicy(batch=128, updates=16))

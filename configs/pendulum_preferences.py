@@ -8,8 +8,8 @@ Obvious variations: --comparisons.acquisition disagreement; --comparisons.compar
 
 from experiments.control.backends import PureJax
 from experiments.control.learn_from_comparisons import LearnFromComparisons
-from irl.control.ppo import Ppo
-from irl.control.preference_comparisons import PreferenceComparisons
+from irl.control.algorithms.preference_comparisons import PreferenceComparisons
+from irl.control.learners.ppo import Ppo
 
 config = LearnFromComparisons(
     title="Preference comparisons on Pendulum-v1",

@@ -8,7 +8,7 @@ Obvious variations: --world.seed 1; --world.states 100; --one-hot True; --demons
 """
 
 from experiments.control.tabular_imitation import TabularImitation
-from irl.control.environments.random_mdp import RandomMdp
+from irl.control.tabular.random_mdp import RandomMdp
 
 config = TabularImitation(
     title="MCE-IRL in a random world",

@@ -20,19 +20,19 @@ import numpy as np
 
 from experiments.core.compilation_cache import keep_compiled_programs
 from irl.algorithms.base import Algorithm, State
-from irl.control.adversarial import Discriminator
 from irl.control.agent import Agent
-from irl.control.airl import TransitionAirl
+from irl.control.algorithms.adversarial import Discriminator
+from irl.control.algorithms.airl import TransitionAirl
+from irl.control.algorithms.gail import Gail
 from irl.control.environments.scaled import moments_of, scaled, scaled_environment, scaled_space
 from irl.control.environments.seals import seals_cartpole
-from irl.control.gail import Gail
-from irl.control.in_graph import in_graph, returns
+from irl.control.learners.ppo import Ppo
 from irl.control.moments import Moments
-from irl.control.ppo import Ppo
 from irl.control.rewards import RewardMlp, ShapedReward
+from irl.control.rollout.in_graph import in_graph, returns
 from irl.control.spaces import Space
-from irl.control.trajectories import to_transitions
-from irl.control.trajectory_files import read_trajectories
+from irl.control.trajectories.files import read_trajectories
+from irl.control.trajectories.trajectory import to_transitions
 from irl.control.types import Transitions
 
 LIGHT = {"xla_backend_optimization_level": 1}

@@ -90,11 +90,11 @@ def _compare(peer: Path, place: Path, name: str, seeds: tuple[int, ...]) -> None
 def settings() -> dict[str, Any]:
     """Ours: as many samples or steps as the peer takes."""
     from experiments.control.imitate import Imitate
-    from irl.control.behavioural_cloning import BehaviouralCloning
-    from irl.control.dagger import Dagger
-    from irl.control.density import Density
-    from irl.control.ppo import Ppo
-    from irl.control.sqil import Sqil
+    from irl.control.algorithms.behavioural_cloning import BehaviouralCloning
+    from irl.control.algorithms.dagger import Dagger
+    from irl.control.algorithms.density import Density
+    from irl.control.algorithms.sqil import Sqil
+    from irl.control.learners.ppo import Ppo
     from irl.train import Schedule
 
     base = Imitate(title="beside imitation", scale=False, seeds=1)
@@ -119,9 +119,9 @@ def ours(name: str, demonstrations: Path, seed: int) -> dict[str, float]:
     from experiments.control.backends import InGraph
     from experiments.control.expert import Demonstrated, Expert
     from experiments.control.imitate import agent_of, scene_of
-    from irl.control.behavioural_cloning import BehaviouralCloning, train_epochs
-    from irl.control.in_graph import in_graph, returns
-    from irl.control.trajectory_files import read_trajectories
+    from irl.control.algorithms.behavioural_cloning import BehaviouralCloning, train_epochs
+    from irl.control.rollout.in_graph import in_graph, returns
+    from irl.control.trajectories.files import read_trajectories
 
     config = settings()[name]
     backend = config.environment.backend()

@@ -81,10 +81,10 @@ def ours(tables: Path, seed: int) -> dict[str, Any]:
     import jax.numpy as jnp
     import numpy as np
 
-    from irl.control.full_batch import minimise
-    from irl.control.mce_irl import MceIrl
-    from irl.control.tabular import TabularMdp, occupancy, soft_value_iteration
-    from irl.control.tabular_rewards import LinearReward, MlpReward, TabularReward
+    from irl.control.tabular.full_batch import minimise
+    from irl.control.tabular.mce_irl import MceIrl
+    from irl.control.tabular.mdp import TabularMdp, occupancy, soft_value_iteration
+    from irl.control.tabular.rewards import LinearReward, MlpReward, TabularReward
 
     with jax.enable_x64(True), np.load(tables) as given:
         read = {name: jnp.asarray(given[name], jnp.float64) for name in given.files}

@@ -135,10 +135,10 @@ def ours(options: Options, seed: int) -> dict[str, float]:
 
     from configs.pendulum_preferences import config
     from experiments.control.backends import random_agent
-    from irl.control.gatherers import Synthetic
-    from irl.control.in_graph import begin, collect, in_graph, returns
-    from irl.control.preference_comparisons import learned_reward
-    from irl.control.rewarded import rewarded
+    from irl.control.algorithms.annotators import Synthetic
+    from irl.control.algorithms.preference_comparisons import learned_reward
+    from irl.control.learners.reward_override import rewarded
+    from irl.control.rollout.in_graph import begin, collect, in_graph, returns
 
     assert isinstance(config.answers, Synthetic)
     answers = config.answers
@@ -191,7 +191,7 @@ def _from_peers_starts(world, learner, policy):
     import jax.numpy as jnp
     import numpy as np
 
-    from irl.control.in_graph import clipped
+    from irl.control.rollout.in_graph import clipped
 
     high = np.array([np.pi, 1.0])
     generators = [np.random.Generator(np.random.PCG64(np.random.SeedSequence(12345 + i))) for i in range(8)]

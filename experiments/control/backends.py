@@ -17,17 +17,17 @@ from jaxtyping import Float
 from experiments.control.frame_strip import Record, of_gymnasium, of_pure_jax
 from experiments.core.run_folder import RunFolder
 from irl.algorithms.base import Algorithm, Info, State
-from irl.control import in_graph
 from irl.control.agent import Agent, AgentState
 from irl.control.environments.absorbing import absorbing
 from irl.control.environments.base import Environment
 from irl.control.environments.gymnasium_env import Make, create, name_of
 from irl.control.environments.gymnax_env import jax_environment
-from irl.control.environments.lanes import Lanes
 from irl.control.environments.scaled import scaled_environment
-from irl.control.environments.shown import AbsorbingEnd, Scaled
-from irl.control.host import HostRollouts, host_returns
+from irl.control.environments.wrappers import AbsorbingEnd, Scaled
 from irl.control.moments import Moments
+from irl.control.rollout import in_graph
+from irl.control.rollout.host import HostRollouts, host_returns
+from irl.control.rollout.vector_environment import Lanes
 from irl.control.spaces import Space
 from irl.control.types import Rollout, Transitions
 from irl.sharding import make_mesh

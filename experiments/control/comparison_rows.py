@@ -16,9 +16,9 @@ from experiments.control.backends import random_agent
 from experiments.core.run_folder import RunFolder
 from experiments.reporting.report import read_metrics, result_row
 from irl.control.agent import Agent
+from irl.control.algorithms.preference_comparisons import State
 from irl.control.environments.base import Environment
-from irl.control.in_graph import begin, collect
-from irl.control.preference_comparisons import State
+from irl.control.rollout.in_graph import begin, collect
 from irl.control.types import Transitions
 from irl.evaluation.metrics import spearman
 

@@ -10,12 +10,12 @@ import numpy as np
 from experiments.control.backends import Backend, Rounds, of_seed
 from experiments.core.run_folder import RunFolder
 from irl.control.agent import Agent, AgentState
-from irl.control.dqn import Dqn
-from irl.control.ppo import Ppo
-from irl.control.sac import Sac
+from irl.control.learners.dqn import Dqn
+from irl.control.learners.ppo import Ppo
+from irl.control.learners.sac import Sac
 from irl.control.spaces import Discrete
-from irl.control.trajectories import Trajectory, check_spaces, from_steps
-from irl.control.trajectory_files import load_trajectories, read_trajectories, save_trajectories
+from irl.control.trajectories.files import load_trajectories, read_trajectories, save_trajectories
+from irl.control.trajectories.trajectory import Trajectory, check_spaces, from_steps
 from irl.control.types import Rollout
 from irl.train import Schedule
 from irl.types import InputError
@@ -45,7 +45,7 @@ class Demonstrated(NamedTuple):
 
 @record
 class DemonstrationFile:
-    """Trajectories in any format that is read (irl/control/trajectory_files.py)."""
+    """Trajectories in any format that is read (irl/control/trajectories/files.py)."""
 
     path: Name
     episodes: Rows | None = None

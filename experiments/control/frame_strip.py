@@ -22,8 +22,8 @@ from experiments.core.run_folder import RunFolder
 from irl.control.agent import Agent, AgentState
 from irl.control.environments.base import Environment
 from irl.control.environments.gymnasium_env import Make, bridge, create
-from irl.control.environments.lanes import Lane
-from irl.control.in_graph import begin, collect
+from irl.control.rollout.in_graph import begin, collect
+from irl.control.rollout.vector_environment import Lane
 from irl.types import InputError
 
 Frame = UInt8[np.ndarray, "height width 3"]

@@ -32,19 +32,19 @@ from experiments.control.true_rewards import TRUE_REWARDS
 from experiments.core.finish import finish_run
 from experiments.core.kinds import Run
 from experiments.core.run_folder import RunFolder
-from irl.control import adversarial, dagger
 from irl.control.agent import Agent, AgentState
-from irl.control.behavioural_cloning import BehaviouralCloning, train_epochs, warm_start
-from irl.control.dqn import Dqn
+from irl.control.algorithms import adversarial, dagger
+from irl.control.algorithms.base import Imitator, LearnedReward, Shown
+from irl.control.algorithms.behavioural_cloning import BehaviouralCloning, train_epochs, warm_start
+from irl.control.algorithms.gail import Gail
 from irl.control.environments.absorbing import absorbing_trajectory
 from irl.control.environments.scaled import moments_of, scaled, unscaled
-from irl.control.gail import Gail
-from irl.control.imitator import Imitator, LearnedReward, Shown
-from irl.control.ppo import Ppo
-from irl.control.rewarded import rewarded_by
-from irl.control.sac import Sac
+from irl.control.learners.dqn import Dqn
+from irl.control.learners.ppo import Ppo
+from irl.control.learners.reward_override import rewarded_by
+from irl.control.learners.sac import Sac
 from irl.control.spaces import Discrete, Space
-from irl.control.trajectories import Trajectory, to_transitions
+from irl.control.trajectories.trajectory import Trajectory, to_transitions
 from irl.control.types import Transitions
 from irl.train import Schedule
 from irl.types import InputError

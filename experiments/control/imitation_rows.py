@@ -13,7 +13,7 @@ from experiments.control.true_rewards import TrueReward
 from experiments.core.run_folder import RunFolder
 from experiments.reporting.report import read_metrics, result_row
 from irl.control.agent import Agent, AgentState
-from irl.control.trajectories import Trajectory
+from irl.control.trajectories.trajectory import Trajectory
 from irl.control.types import Transitions
 
 Row = dict[str, Any]

@@ -22,12 +22,12 @@ from experiments.core.kinds import Run
 from experiments.core.run_folder import RunFolder
 from experiments.reporting.report import result_row
 from irl.control.agent import Agent
-from irl.control.gatherers import Gatherer, Synthetic, from_command_line, from_files
-from irl.control.in_graph import State as RunState
-from irl.control.in_graph import collect, in_graph
-from irl.control.ppo import Ppo
-from irl.control.preference_comparisons import PreferenceComparisons, State, learned_reward, with_gatherer
-from irl.control.rewarded import rewarded_by
+from irl.control.algorithms.annotators import Gatherer, Synthetic, from_command_line, from_files
+from irl.control.algorithms.preference_comparisons import PreferenceComparisons, State, learned_reward, with_gatherer
+from irl.control.learners.ppo import Ppo
+from irl.control.learners.reward_override import rewarded_by
+from irl.control.rollout.in_graph import State as RunState
+from irl.control.rollout.in_graph import collect, in_graph
 from irl.control.types import Transitions
 from irl.train import Schedule
 from irl.types import InputError

@@ -26,7 +26,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from experiments.reporting.report import result_row
-from irl.control.trajectories import Trajectory, to_transitions
+from irl.control.trajectories.trajectory import Trajectory, to_transitions
 from irl.control.types import Rollout, Transitions
 from irl.evaluation.metrics import spearman
 from irl.evaluation.reward_distance import epic_findings, marginals, starc_findings

@@ -30,12 +30,12 @@ from experiments.core.kinds import Run
 from experiments.core.run_folder import RunFolder
 from experiments.reporting.report import result_row
 from irl.algorithms.base import Algorithm
-from irl.control.environments.cliff_world import CliffWorld
-from irl.control.environments.random_mdp import RandomMdp
-from irl.control.full_batch import Fitted, minimise
-from irl.control.maxent_irl import MaxEntIrl
-from irl.control.mce_irl import MceIrl
-from irl.control.tabular import (
+from irl.control.tabular.cliff_world import CliffWorld
+from irl.control.tabular.demonstrations import Trajectories, empirical_transitions, length, sample
+from irl.control.tabular.full_batch import Fitted, minimise
+from irl.control.tabular.maxent_irl import MaxEntIrl
+from irl.control.tabular.mce_irl import MceIrl
+from irl.control.tabular.mdp import (
     TabularMdp,
     TabularWorld,
     check,
@@ -46,8 +46,8 @@ from irl.control.tabular import (
     transition_occupancy,
     transition_reward,
 )
-from irl.control.tabular_demonstrations import Trajectories, empirical_transitions, length, sample
-from irl.control.tabular_rewards import LinearReward, MlpReward, TabularReward
+from irl.control.tabular.random_mdp import RandomMdp
+from irl.control.tabular.rewards import LinearReward, MlpReward, TabularReward
 from irl.evaluation.reward_distance import Dynamics, epic_distance, minimal, starc_distance
 from irl.types import InputError
 from reward_models.folders.tensor_file import save_arrays

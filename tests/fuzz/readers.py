@@ -16,9 +16,9 @@ import pyarrow
 import pyarrow.parquet
 import zstandard
 
-from irl.control.imitation_format import write_imitation
-from irl.control.trajectories import Trajectory
-from irl.control.trajectory_files import read_trajectories, save_trajectories
+from irl.control.trajectories.files import read_trajectories, save_trajectories
+from irl.control.trajectories.imitation_format import write_imitation
+from irl.control.trajectories.trajectory import Trajectory
 from irl.data import FORMATS, read_records
 from irl.data.formats import read_candidates, read_traces
 from irl.domains.countdown.countdown import Countdown

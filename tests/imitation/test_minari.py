@@ -6,7 +6,7 @@ import pytest
 from gymnasium import spaces
 from minari.data_collector import EpisodeBuffer
 
-from irl.control.trajectory_files import read_trajectories
+from irl.control.trajectories.files import read_trajectories
 
 BOX = spaces.Box(-1, 1, (2,), np.float32)
 GOAL = spaces.Dict({"where": BOX, "goal": spaces.Discrete(3), "pair": spaces.Tuple((BOX, spaces.MultiBinary(2)))})

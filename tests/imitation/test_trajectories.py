@@ -12,10 +12,10 @@ from imitation.data.types import TrajectoryWithRew
 from imitation.data.wrappers import RolloutInfoWrapper
 from imitation.util.util import make_vec_env
 
-from irl.control.imitation_format import write_imitation
 from irl.control.spaces import Box, Discrete
-from irl.control.trajectories import check_spaces, to_transitions
-from irl.control.trajectory_files import read_trajectories
+from irl.control.trajectories.files import read_trajectories
+from irl.control.trajectories.imitation_format import write_imitation
+from irl.control.trajectories.trajectory import check_spaces, to_transitions
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ import gymnasium
 import numpy as np
 from jaxtyping import Float, Int
 
-from irl.control.trajectories import Trajectory
+from irl.control.trajectories.trajectory import Trajectory
 from irl.domains import modchain
 from irl.domains.countdown.countdown import TARGET, Countdown, parse_prompt, render_trace
 from irl.domains.countdown.solver import Number, Operation, State, combine, format_number, insert, remove

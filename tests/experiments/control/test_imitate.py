@@ -25,18 +25,18 @@ from experiments.control.expert import (
 from experiments.control.imitate import Imitate, agent_of, cloned, run_imitate, scene_of, warm
 from experiments.core.run_folder import RunFolder
 from irl.control.agent import ImitationBatch
-from irl.control.behavioural_cloning import BehaviouralCloning
-from irl.control.dagger import Dagger
-from irl.control.density import Density
+from irl.control.algorithms.behavioural_cloning import BehaviouralCloning
+from irl.control.algorithms.dagger import Dagger
+from irl.control.algorithms.density import Density
+from irl.control.algorithms.gail import Gail
+from irl.control.algorithms.iq_learn import IqLearn
+from irl.control.algorithms.sqil import Sqil
 from irl.control.environments.gymnax_env import jax_environment
-from irl.control.gail import Gail
-from irl.control.in_graph import in_graph
-from irl.control.iq_learn import IqLearn
-from irl.control.ppo import Ppo
+from irl.control.learners.ppo import Ppo
+from irl.control.rollout.in_graph import in_graph
 from irl.control.spaces import Discrete
-from irl.control.sqil import Sqil
-from irl.control.trajectories import from_arrays, to_transitions
-from irl.control.trajectory_files import load_trajectories
+from irl.control.trajectories.files import load_trajectories
+from irl.control.trajectories.trajectory import from_arrays, to_transitions
 from irl.train import Schedule
 from irl.types import InputError
 

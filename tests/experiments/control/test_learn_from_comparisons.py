@@ -19,11 +19,11 @@ from experiments.control.learn_from_comparisons import (
     run_learn_from_comparisons,
 )
 from experiments.core.run_folder import RunFolder
-from irl.control.gatherers import QueryFolder, Unanswered
-from irl.control.in_graph import in_graph
-from irl.control.ppo import Ppo
-from irl.control.preference_comparisons import PreferenceComparisons
+from irl.control.algorithms.annotators import QueryFolder, Unanswered
+from irl.control.algorithms.preference_comparisons import PreferenceComparisons
+from irl.control.learners.ppo import Ppo
 from irl.control.rewards import RewardMlp
+from irl.control.rollout.in_graph import in_graph
 from irl.train import Schedule
 from irl.types import InputError
 

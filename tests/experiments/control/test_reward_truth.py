@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from experiments.control.reward_truth import Visited, of_rollout, of_trajectories, potentials, truth_rows
-from irl.control.trajectories import Trajectory
+from irl.control.trajectories.trajectory import Trajectory
 from irl.control.types import Rollout, Transitions
 from irl.types import InputError
 

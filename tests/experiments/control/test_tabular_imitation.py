@@ -9,10 +9,10 @@ import safetensors.numpy
 
 from configs import cliff_mce_irl, random_mdp_mce_irl
 from experiments.control.tabular_imitation import run_tabular_imitation
-from irl.control.environments.cliff_world import CliffWorld
-from irl.control.environments.random_mdp import RandomMdp
-from irl.control.maxent_irl import MaxEntIrl
-from irl.control.mce_irl import MceIrl
+from irl.control.tabular.cliff_world import CliffWorld
+from irl.control.tabular.maxent_irl import MaxEntIrl
+from irl.control.tabular.mce_irl import MceIrl
+from irl.control.tabular.random_mdp import RandomMdp
 from irl.types import InputError
 
 CLIFF = replace(

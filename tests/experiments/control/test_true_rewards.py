@@ -7,7 +7,7 @@ import pytest
 from experiments.control.backends import random_agent
 from experiments.control.true_rewards import TRUE_REWARDS
 from irl.control.environments.gymnax_env import jax_environment
-from irl.control.in_graph import begin, collect
+from irl.control.rollout.in_graph import begin, collect
 from irl.control.types import Transitions
 
 pytest.importorskip("gymnax")

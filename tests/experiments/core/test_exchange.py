@@ -19,8 +19,8 @@ from irl.algorithms.bradley_terry import BradleyTerry
 from irl.algorithms.optimiser import AdamW, Muon, Optimiser
 from irl.algorithms.pairs import PairAlgorithm
 from irl.algorithms.pairwise_critic import PairwiseCritic
-from irl.control.gail import Gail
-from irl.control.sac import Sac
+from irl.control.algorithms.gail import Gail
+from irl.control.learners.sac import Sac
 from irl.domains.modchain import ModChain
 from irl.types import InputError
 from reward_models.networks.critic import CriticConfig

@@ -24,9 +24,9 @@ from experiments.text_rewards.step_candidates import SolutionCandidates
 from experiments.text_rewards.step_data import PlantedErrors, StepFiles
 from irl.algorithms.airl import LEVELS, Airl
 from irl.algorithms.maxent import MaxEnt
-from irl.control.fragments import ACQUISITIONS
-from irl.control.gail import Gail
-from irl.control.preference_comparisons import SCHEDULES, PreferenceComparisons
+from irl.control.algorithms.fragments import ACQUISITIONS
+from irl.control.algorithms.gail import Gail
+from irl.control.algorithms.preference_comparisons import SCHEDULES, PreferenceComparisons
 from irl.domains.countdown.countdown import Countdown
 from irl.domains.files import TraceFiles
 from irl.domains.gsm8k.calculations import KINDS, Kind

@@ -1,0 +1,1 @@
+"""Imitation, inverse reinforcement learning and preference learning on control tasks."""

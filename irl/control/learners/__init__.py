@@ -1,0 +1,1 @@
+"""Reinforcement learning: PPO, DQN, soft Q-learning and SAC."""

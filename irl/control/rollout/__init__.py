@@ -1,0 +1,1 @@
+"""Rollouts: in a compiled program, on the host, and recorded as demonstrations."""

@@ -1,0 +1,1 @@
+"""Tabular Markov decision processes, exact planning and inverse reinforcement learning."""

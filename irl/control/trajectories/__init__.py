@@ -1,0 +1,1 @@
+"""Demonstrations as arrays, and the file formats that they are stored in."""
