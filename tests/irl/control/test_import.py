@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
-ABSENT = "torch imitation transformers matplotlib pandas seaborn gymnax brax minari pyarrow datasets tyro pygame".split()
+ABSENT = "torch imitation transformers matplotlib pandas gymnax brax minari pyarrow datasets tyro pygame".split()
 IMPORT = f"""
 import importlib, pkgutil, sys, time
 start = time.perf_counter()

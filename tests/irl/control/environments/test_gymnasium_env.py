@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from irl.control.environments import lanes as lanes_module
 from irl.control.environments.gymnasium_env import bridge, create
+from irl.control.rollout import vector_environment as lanes_module
 from irl.control.rollout.vector_environment import Lanes, episode_seed
 from irl.control.spaces import Box, Discrete
 from irl.types import InputError
