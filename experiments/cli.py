@@ -1,9 +1,10 @@
-"""The command `traceward`: run, score, rerank, evaluate, report.
+"""The command `traceward`: run, score, rerank, evaluate, ratings, report.
 
 The imports of this file are few: until `main` has installed its signal handlers, Ctrl-C ends in a traceback.
 """
 
 import errno
+import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -15,10 +16,13 @@ USAGE = """usage: traceward COMMAND ...
   run CONFIG [--a.b value ...]   train and evaluate by a config: a name in configs/, a .py or a run's config.json
   score                          write the scores of every answer of a file, whatever its format
   rerank                         choose the best candidate of each problem of a file
-  evaluate                       accuracy of reranking against the number of candidates, beside baselines
+  evaluate                       accuracy of reranking, or the metrics of a benchmark, beside baselines
+  ratings FILE                   rate systems by pairwise comparisons
   report FOLDER                  write report.html of a run folder again
 
 `traceward COMMAND --help` lists the options of a command."""
+
+COMMANDS = ("run", "score", "rerank", "evaluate", "ratings", "report")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -64,20 +68,9 @@ def _dispatch(arguments: list[str]) -> int:
         print(USAGE)
         return 0 if arguments else 2
     command, rest = arguments[0], arguments[1:]
-    match command:  # imported here, so that --help does not wait for JAX
-        case "run":
-            from experiments.commands.run import main as run
-        case "score":
-            from experiments.commands.score import main as run
-        case "rerank":
-            from experiments.commands.rerank import main as run
-        case "evaluate":
-            from experiments.commands.evaluate import main as run
-        case "report":
-            from experiments.commands.report import main as run
-        case _:
-            known = "run, score, rerank, evaluate, report"
-            from reward_models.records import InputError
+    if command not in COMMANDS:
+        from reward_models.records import InputError
 
-            raise InputError(f"unknown command {command!r}; expected one of {known}")
-    return run(rest)
+        raise InputError(f"unknown command {command!r}; expected one of {', '.join(COMMANDS)}")
+    module = importlib.import_module(f"experiments.commands.{command}")  # here, so that --help does not wait for JAX
+    return module.main(rest)

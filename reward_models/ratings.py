@@ -1,4 +1,4 @@
-"""Ratings of many players from pairwise results and from places in contests; win rates by category.
+"""Ratings of many players from pairwise results; win rates by category.
 
 Players are models, annotators' favourites, reward models: whatever meets in pairs. Ratings are on the Elo scale
 (400 points are odds of 10 to 1) with a given mean; only their differences mean anything. Numpy float64, on the host.
@@ -8,12 +8,12 @@ Players are models, annotators' favourites, reward models: whatever meets in pai
     rating          mean + 400 / ln 10 (t - average t)
 
 Bradley & Terry 1952; Davidson 1970. Both are softmax regressions, concave, solved by Newton's method. Intervals:
-the sandwich H^-1 G H^-1 (Huber 1967; White 1982), right also where the model is not; or a bootstrap. Both treat games
-as independent: results of one prompt or one annotator that move together need wider ones.
+the sandwich H^-1 G H^-1 (Huber 1967; White 1982), right also where the model is not. It treats games as independent:
+results of one prompt or one annotator that move together need wider ones.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -125,23 +125,6 @@ def fit_davidson(games: Games, *, ridge: float = 0.0, mean: float = 1000.0, leve
         _check_separation(lines)
         _check_tie_separation(lines)
     return _fit(lines, np.array([[0.5, 0.0], [-0.5, 0.0], [0.0, 1.0]]), share, ridge, mean, level)
-
-
-def bootstrap_ratings(
-    games: Games, fit: Callable[[Games], Ratings], *, resamples: int = 200, seed: int = 0, level: float = 0.95
-) -> Ratings:
-    """`fit(games)` with percentile intervals and covariance of a bootstrap over games.
-
-    The Bayesian bootstrap (Rubin 1981): a game counts not 0, 1, 2... times but as much as an exponential draw.
-    It agrees with Efron's for many games, and no resample loses the one win that keeps a rating finite.
-    ValueError: fewer than 2 resamples.
-    """
-    if resamples < 2:
-        raise ValueError(f"resamples: expected at least 2, got {resamples}")
-    best, rng = fit(games), np.random.default_rng(seed)
-    draws = np.array([fit(games._replace(repeats=rng.gamma(games.repeats))).rating for _ in range(resamples)])
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return best._replace(low=low, high=high, covariance=np.cov(draws.T))
 
 
 def rating_difference(ratings: Ratings, first: str, second: str, *, level: float = 0.95) -> Interval:

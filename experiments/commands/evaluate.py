@@ -9,29 +9,33 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from experiments.commands.benchmark import BenchmarkOptions, evaluate_benchmark
 from experiments.commands.candidate_files import Skipped, questions, say, scored
-from experiments.commands.models import ModelOptions, open_model
+from experiments.commands.models import open_model
 from experiments.traces.rerank_pool import powers_of_two
 from irl.evaluation.estimators import best_of_k, bootstrap_interval, majority_at_k, pass_at_k
 from irl.types import InputError, Problem
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(ModelOptions):
-    """Best of k by the learned reward, majority of k and pass@k, from the whole pool of candidates.
+class Options(BenchmarkOptions):
+    """Best of k by the learned reward, majority of k and pass@k from the whole pool of --candidates; or a --benchmark.
 
     Candidates that cannot be scored are chosen last and listed on standard error. Votes need a model of a domain that
-    reads answers; the column of the majority is left out for other models.
+    reads answers; the column of the majority is left out for other models. A benchmark reads FILES and prints its own
+    metrics, of the model and of baselines, over the rows whose answers all have a score; the others are listed.
     """
 
-    candidates: Path
+    candidates: Path | None = None
     """JSON lines with "correct" on every candidate and equally many candidates per problem."""
-    strict: bool = False
-    """Stop with exit code 2 at the first candidate that cannot be scored."""
 
 
 def main(arguments: Sequence[str]) -> int:
     options = tyro.cli(Options, args=list(arguments), prog="traceward evaluate")
+    if options.benchmark is not None:
+        return evaluate_benchmark(options)
+    if options.candidates is None:
+        raise InputError("evaluate: expected --candidates FILE, or --benchmark NAME FILE ...")
     model, path = open_model(options), options.candidates
     remark = model.remark(questions(path), path) if path.is_file() else ""
     skipped = Skipped(path, options.strict)

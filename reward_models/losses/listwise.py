@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from reward_models.losses.reduction import Number, kept, weighted_mean
+from reward_models.losses.reduction import kept, weighted_mean
 
 
 def plackett_luce_loss(
@@ -44,28 +44,3 @@ def _log_sum_of_the_rest(ranked, present):
     """log sum_{l >= k} exp r_l over present items; absent ones get a score whose exp is 0 beside any other."""
     absent = jnp.asarray(jnp.finfo(ranked.dtype).min / 4, ranked.dtype)
     return jax.lax.cumlogsumexp(jnp.where(present, ranked, absent), axis=ranked.ndim - 1, reverse=True)
-
-
-def listwise_softmax_loss(
-    scores: Float[Array, "*lists items"],
-    targets: Float[Array, "*lists items"],
-    *,
-    temperature: Number = 1.0,
-    mask: Bool[Array, "*lists items"] | None = None,
-    weights: Float[Array, "*lists"] | Bool[Array, "*lists"] | None = None,
-) -> Float[Array, ""]:
-    """Cross-entropy between the softmax of rewards that are known and the softmax of scores.
-
-        L = - sum_i softmax(targets / temperature)_i log softmax(scores)_i
-
-    Cao et al. 2007 (ListNet), eq. 4 at top one; on implicit rewards it is InfoNCA of Chen et al. 2024
-    (arXiv 2402.05369). A list of fewer than two items says nothing and weighs nothing.
-    """
-    present = jnp.ones(scores.shape, bool) if mask is None else mask
-    lists = (present.sum(-1) > 1).astype(scores.dtype)
-    lists = lists if weights is None else lists * weights.astype(scores.dtype)
-    present &= (lists != 0)[..., None]
-    absent = jnp.finfo(scores.dtype).min / 4
-    log_p = jax.nn.log_softmax(jnp.where(present, scores, absent), axis=-1)
-    target = jax.nn.softmax(jnp.where(present, targets / temperature, absent), axis=-1)
-    return weighted_mean(-jnp.sum(jnp.where(present, target * log_p, 0), axis=-1), lists)

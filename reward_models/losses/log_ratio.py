@@ -91,7 +91,7 @@ def nca_loss(
         L = - sum_i [softmax(targets / temperature)_i log sigmoid(R_i) + 1/K log sigmoid(-R_i)]
 
     Chen et al. 2024 (arXiv 2402.05369), algorithm NCA. Targets [0, -inf] make the pair form. A row without
-    responses weighs nothing. Its relative, InfoNCA, is `listwise_softmax_loss` on implicit rewards.
+    responses weighs nothing.
     """
     present = jnp.ones(rewards.shape, bool) if mask is None else mask
     rows = present.any(-1).astype(rewards.dtype)

@@ -1,28 +1,9 @@
-"""One item, one label: scores that should equal a number, or be the logit of "good"."""
+"""One item, one label: scores that are the logit of "good"."""
 
 import optax
 from jaxtyping import Array, Float
 
 from reward_models.losses.reduction import Number, Weights, kept, kept_like, weighted_mean
-
-
-def squared_error_loss(
-    predictions: Float[Array, "..."], targets: Float[Array, "..."], *, weights: Weights = None
-) -> Float[Array, ""]:
-    """Mean of (prediction - target)^2."""
-    return weighted_mean((kept(predictions, weights) - kept(targets, weights)) ** 2, weights)
-
-
-def huber_loss(
-    predictions: Float[Array, "..."],
-    targets: Float[Array, "..."],
-    *,
-    delta: Number = 1.0,
-    weights: Weights = None,
-) -> Float[Array, ""]:
-    """Mean of e^2/2 for errors |e| <= delta, and of delta (|e| - delta/2) beyond. Huber 1964."""
-    losses = optax.huber_loss(kept(predictions, weights), kept(targets, weights), delta=delta)
-    return weighted_mean(losses, weights)
 
 
 def outcome_loss(

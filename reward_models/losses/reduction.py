@@ -17,6 +17,13 @@ def weighted_mean(values: Float[Array, "..."], weights: Weights = None) -> Float
     return jnp.sum(weights * kept(values, weights)) / jnp.where(total == 0, 1, total)
 
 
+def per_trace(weights: Float[Array, "batch steps"] | Bool[Array, "batch steps"]) -> Float[Array, "batch steps"]:
+    """Weights that sum to 1 over the steps of every trace that has any."""
+    weights = weights.astype(jnp.promote_types(weights.dtype, jnp.float32))
+    total = weights.sum(-1, keepdims=True)
+    return weights / jnp.where(total == 0, 1, total)
+
+
 def kept(values: Array, weights: Weights) -> Array:
     """Zeros in place of what has no weight, so that not even a NaN there leaks into a gradient."""
     return values if weights is None else jnp.where(weights == 0, 0, values)

@@ -19,6 +19,11 @@ def test_weighted_mean():
     assert weighted_mean(values, jnp.zeros(3)) == 0
 
 
+def test_weights_per_trace():
+    weights = losses.per_trace(jnp.array([[True, True, False], [False] * 3, [True] * 3]))
+    np.testing.assert_allclose(weights, [[0.5, 0.5, 0], [0, 0, 0], [1 / 3] * 3], rtol=1e-6)
+
+
 def test_discriminator_by_hand():
     # sigmoid(log 3) = 3/4: the expert costs -log 3/4, the policy, taken for an expert, -log 1/4.
     loss = discriminator_loss(jnp.array([LOG3]), jnp.array([LOG3]))
@@ -64,19 +69,9 @@ CONTRACT = {
         s, jnp.zeros(2), margin=s, soft_labels=jnp.clip(s, 0, 1), centering=0.1, weights=w
     ),
     "bradley_terry_rejected": lambda s, w: losses.bradley_terry_loss(jnp.zeros(2), s, label_smoothing=0.1, weights=w),
-    "thurstone": lambda s, w: losses.thurstone_loss(s, jnp.zeros(2), label_smoothing=0.1, weights=w),
-    "general": lambda s, w: losses.general_preference_loss(vectors(s), vectors(s)[:, ::-1] * 0.1, weights=w),
     "davidson": lambda s, w: losses.davidson_loss(s, -s, OUTCOMES, weights=w),
-    "rao_kupper": lambda s, w: losses.rao_kupper_loss(s, -s, OUTCOMES, log_threshold=0.5, weights=w),
     "plackett_luce": lambda s, w: losses.plackett_luce_loss(vectors(s), weights=w),
-    "listwise": lambda s, w: losses.listwise_softmax_loss(vectors(s), vectors(s), weights=w),
-    "squared_error": lambda s, w: losses.squared_error_loss(s, 0.5 * s, weights=w),
-    "huber": lambda s, w: losses.huber_loss(s, 0.5 * s, weights=w),
     "outcome": lambda s, w: losses.outcome_loss(s, jnp.clip(s, 0, 1), positive_weight=2.0, weights=w),
-    "process": lambda s, w: losses.process_loss(s[:, None], TARGETS[:, None], weights=w[:, None]),
-    "first_error": lambda s, w: losses.first_error_loss(
-        s[:, None], jnp.array([0, losses.NO_ERROR]), jnp.ones((2, 1), bool), weights=w
-    ),
     "dpo": lambda s, w: losses.dpo_loss(s, -s, margin=0.1, weights=w),
     "kto": lambda s, w: losses.kto_loss(s, TARGETS > 0, weights=w),
     "nca": lambda s, w: losses.nca_loss(vectors(s), vectors(s), weights=w),

@@ -8,7 +8,6 @@ from scipy.optimize import minimize
 
 from reward_models.ratings import (
     ELO,
-    bootstrap_ratings,
     category_win_rates,
     fit_bradley_terry,
     fit_davidson,
@@ -115,15 +114,13 @@ def test_intervals_cover(fit, log_tie):
     assert 0.93 <= np.mean(held) <= 0.97
 
 
-def test_bootstrap_agrees_with_the_sandwich():
-    games = simulate(np.random.default_rng(5), 600, LOG_TIE)
-    sandwich, bootstrap = fit_davidson(games), bootstrap_ratings(games, fit_davidson, resamples=300)
-    np.testing.assert_array_equal(bootstrap.rating, sandwich.rating)
-    np.testing.assert_allclose(bootstrap.high - bootstrap.low, sandwich.high - sandwich.low, rtol=0.2)
-    pair = rating_difference(bootstrap, "a", "f"), rating_difference(sandwich, "a", "f")
-    assert np.isclose(pair[0].high - pair[0].low, pair[1].high - pair[1].low, rtol=0.2)
-    again = bootstrap_ratings(games, fit_davidson, resamples=2)
-    np.testing.assert_array_equal(again.low, bootstrap_ratings(games, fit_davidson, resamples=2).low)
+def test_difference_of_two_players_by_hand():
+    """With 30 wins of 40: ELO log 3, and z ELO / sqrt(n p (1 - p)) on either side."""
+    ratings = fit_bradley_terry(make_games("aa", "bb", [1, 0], repeats=[30, 10]))
+    value, low, high = rating_difference(ratings, "a", "b")
+    assert np.isclose(value, ELO * math.log(3))
+    half = 1.959964 * ELO / math.sqrt(40 * 0.75 * 0.25)
+    np.testing.assert_allclose([value - low, high - value], half, rtol=1e-5)
 
 
 def test_counts_are_repeated_games_and_sides_do_not_matter():
@@ -188,8 +185,6 @@ def test_bad_options():
     games = make_games("ab", "ba", [1, 1])
     with pytest.raises(ValueError, match="level: expected a number between 0 and 1, got 95"):
         fit_bradley_terry(games, level=95)
-    with pytest.raises(ValueError, match="resamples: expected at least 2, got 1"):
-        bootstrap_ratings(games, fit_bradley_terry, resamples=1)
     with pytest.raises(ValueError, match="category: 1 for 2 games"):
         category_win_rates(games, ["maths"])
 

@@ -14,32 +14,16 @@ Differences:
 2. Intervals: traces are resampled inside their task.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 from jaxtyping import Shaped
 
 from irl.evaluation.audit import Finding
-from irl.evaluation.benchmarks.processbench import NO_ERROR, check_locations
+from irl.evaluation.benchmarks.base import Scored, benchmark
+from irl.evaluation.benchmarks.processbench import NO_ERROR, check_locations, labels, locations
 from irl.evaluation.resampling import Ids, Weights, findings, weighted_mean
+from irl.types import LabelledSteps
 
 Traces = Shaped[np.ndarray, " traces"]
-
-
-class TaskScore(NamedTuple):
-    """Shares of 1 with intervals; each counts the traces it is over."""
-
-    accuracy: Finding
-    mistake_accuracy: Finding
-    no_mistake_accuracy: Finding
-    answer_f1: Finding | None
-    """None where `answer_right` was not given."""
-
-
-class BigBenchMistake(NamedTuple):
-    tasks: dict[str, TaskScore]
-    accuracy: Finding
-    """Plain mean of the tasks' accuracies."""
 
 
 def location(mistake_index: int | None) -> int:
@@ -55,8 +39,10 @@ def bigbench_mistake(
     *,
     resamples: int = 2000,
     seed: int = 0,
-) -> BigBenchMistake:
-    """Scores of every task. `answer_right` says whether each trace's answer equals its target.
+) -> dict[str, Finding]:
+    """Of every task "TASK accuracy", "TASK mistake_accuracy", "TASK no_mistake_accuracy", "TASK answer_f1"; and "mean".
+
+    `answer_right` says whether each trace's answer equals its target; without it there is no answer_f1.
 
     ValueError: unequal lengths, locations below -1, answers other than 0 and 1.
     """
@@ -79,14 +65,15 @@ def bigbench_mistake(
 
     sizes = {f"{name} {part}": int((rows & of).sum()) for name, rows in rows_of.items() for part, of in parts.items()}
     sizes |= {f"{name} answer_f1": int(rows.sum()) for name, rows in rows_of.items()}
-    problem = np.arange(len(label))
-    found = findings(statistics, problem, strata=names, num_problems=sizes, resamples=resamples, seed=seed)
+    return findings(statistics, np.arange(len(label)), strata=names, num_problems=sizes, resamples=resamples, seed=seed)
 
-    def score(name: str) -> TaskScore:
-        accuracy, mistake, no_mistake = (found[f"{name} {part}"] for part in parts)
-        return TaskScore(accuracy, mistake, no_mistake, found.get(f"{name} answer_f1"))
 
-    return BigBenchMistake({name: score(name) for name in order}, found["mean"])
+@benchmark("bigbench_mistake", LabelledSteps, uses_steps=True)
+def bigbench_mistake_metrics(scored: Scored) -> dict[str, Finding]:
+    """BIG-Bench-Mistake of the scores of a model."""
+    right = [each.correct for each in scored.records]
+    known = None if None in right else np.array(right, int)
+    return bigbench_mistake(locations(scored), labels(scored), scored.split, known, resamples=scored.resamples)
 
 
 def weighted_f1(predicted: Traces, truth: Traces, weights: Weights | None = None) -> float:

@@ -25,7 +25,10 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from irl.evaluation.audit import Finding
+from irl.evaluation.benchmarks.base import Scored, benchmark
+from irl.evaluation.benchmarks.processbench import step_thresholds
 from irl.evaluation.resampling import Ids, Weights, findings
+from irl.types import InputError, LabelledSteps
 
 DIMENSIONS: dict[str, tuple[str, ...]] = {
     "simplicity": ("redundency", "circular"),
@@ -37,23 +40,6 @@ CLASSES = tuple(name for inside in DIMENSIONS.values() for name in inside)
 CORRECT = "correct"
 ALL_RIGHT = "multi_solutions"
 Steps = Sequence[Bool[np.ndarray, " _"]]
-
-
-class PRMBench(NamedTuple):
-    """Shares of 1 with intervals over solutions."""
-
-    overall: Finding
-    """PRM-Score."""
-    dimensions: dict[str, Finding]
-    classes: dict[str, Finding]
-    """PRM-Score of each class; F1 for multi_solutions."""
-    f1: Finding
-    f1_negative: Finding
-    right_step_accuracy: Finding
-    wrong_step_accuracy: Finding
-    step_accuracy: Finding
-    first_error_accuracy: Finding
-    """Share of solutions with errors whose first wrong step is rejected."""
 
 
 class _Counts(NamedTuple):
@@ -79,41 +65,44 @@ class _Totals(NamedTuple):
     first_found: float
 
 
-def wrong_steps(error_steps: Sequence[int], num_steps: int) -> Bool[np.ndarray, " steps"]:
-    """Which steps are wrong, from the data set's `error_steps`, which count from 1. ValueError: no such step."""
-    outside = [step for step in error_steps if not 1 <= step <= num_steps]
-    if outside:
-        raise ValueError(f"error_steps: {outside[0]} is none of 1..{num_steps}; the data set counts steps from 1")
-    return np.isin(np.arange(1, num_steps + 1), list(error_steps))
+def prmbench(
+    accepted: Steps, wrong: Steps, classification: Ids, *, resamples: int = 2000, seed: int = 0
+) -> dict[str, Finding]:
+    """PRM-Score "overall", of every dimension and of every class, with its parts and accuracies over all classes.
 
+    Per solution: the steps the model accepts, the steps that are wrong, and the class of its error. In
+    "first_error_accuracy" a solution with errors counts where its first wrong step is rejected.
 
-def prmbench(accepted: Steps, wrong: Steps, classification: Ids, *, resamples: int = 2000, seed: int = 0) -> PRMBench:
-    """Per solution: the steps the model accepts, the steps that are wrong, and the class of its error.
-
-    ValueError: unequal numbers of solutions or steps, no solution outside the class `correct`, an unknown class.
+    ValueError: unequal numbers of solutions or steps. InputError: no solution outside the class `correct`, an unknown
+    class.
     """
     names = np.asarray(classification)
     counts = _count(accepted, wrong, names)
     present = [name for name in CLASSES if (names == name).any()]
     counted = names != CORRECT
     if not counted.any():
-        raise ValueError("classification: every solution is 'correct'; PRM-Score is over the other classes")
+        raise InputError("classification: every solution is 'correct'; PRM-Score is over the other classes")
 
     def statistics(w: Weights) -> dict[str, float]:
         scores = {name: _class_score(name, counts.total(w, names == name)) for name in present}
-        return scores | _dimension_scores(scores) | _overall(counts.total(w, counted))
+        return _overall(counts.total(w, counted)) | _dimension_scores(scores) | scores
 
     sizes = {name: int((names == name).sum()) for name in present}
     sizes |= {name: sum(sizes.get(part, 0) for part in inside) for name, inside in DIMENSIONS.items()}
     sizes |= dict.fromkeys(_overall(counts.total(np.ones(len(names)), counted)), int(counted.sum()))
     sizes["first_error_accuracy"] = int(counts.erroneous[counted].sum())
     problem = np.arange(len(names))
-    found = findings(statistics, problem, strata=names, num_problems=sizes, resamples=resamples, seed=seed)
-    return PRMBench(
-        dimensions={name: found[name] for name in DIMENSIONS if name in found},
-        classes={name: found[name] for name in present},
-        **{name: found[name] for name in PRMBench._fields if name not in ("dimensions", "classes")},
-    )
+    return findings(statistics, problem, strata=names, num_problems=sizes, resamples=resamples, seed=seed)
+
+
+@benchmark("prmbench", LabelledSteps, uses_steps=True)
+def prmbench_metrics(scored: Scored) -> dict[str, Finding]:
+    """PRMBench of the scores of a model."""
+    known = [[label for label in each.labels if label is not None] for each in scored.records]
+    wrong = [np.array(labels) < 0.5 for labels in known]
+    limits = step_thresholds(scored)
+    accepted = [steps[: len(bad)] >= limit for steps, bad, limit in zip(scored.steps, wrong, limits, strict=True)]
+    return prmbench(accepted, wrong, [each.subset for each in scored.records], resamples=scored.resamples)
 
 
 def f1_score(hits: float, false: float, missed: float) -> float:
@@ -151,7 +140,7 @@ def _count(accepted: Steps, wrong: Steps, names: np.ndarray) -> _Counts:
     rows = []
     for number, (yes, bad, name) in enumerate(zip(accepted, wrong, names, strict=True)):
         if name not in (*CLASSES, CORRECT):
-            raise ValueError(f"solution {number}: unknown class {str(name)!r}; known: {', '.join((*CLASSES, CORRECT))}")
+            raise InputError(f"solution {number}: unknown class {str(name)!r}; known: {', '.join((*CLASSES, CORRECT))}")
         if yes.shape != bad.shape or not len(yes):
             raise ValueError(f"solution {number}: {len(yes)} steps accepted or not, {len(bad)} labelled")
         found = bad.any() and not yes[bad.argmax()]

@@ -12,35 +12,23 @@ of greatest F1 on GSM8K; `fit_threshold` finds it, on any labelled traces. Diffe
 1. F1 is 0 where both accuracies are 0 (0/0 there), and NaN for a split without one of the kinds.
 2. The threshold is the middle of the best interval, so that it carries over to new traces.
 3. Intervals: solutions are resampled inside their split.
+4. `traceward evaluate` cross-fits the threshold inside each split, or takes a given one.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Float, Int, Shaped
 
 from irl.evaluation.audit import Finding
+from irl.evaluation.benchmarks.base import Scored, benchmark
 from irl.evaluation.resampling import Ids, Weights, findings, weighted_mean
+from irl.types import InputError, LabelledSteps
 
 NO_ERROR = -1
-SPLITS = ("gsm8k", "math", "olympiadbench", "omnimath")
 AVERAGE = "average F1"
 Steps = Shaped[np.ndarray, " _"]
 Index = Shaped[np.ndarray, " traces"]
-
-
-class SplitScore(NamedTuple):
-    """Shares of 1 with intervals; each counts the solutions it is over."""
-
-    acc_error: Finding
-    acc_correct: Finding
-    f1: Finding
-
-
-class ProcessBench(NamedTuple):
-    splits: dict[str, SplitScore]
-    average_f1: Finding
 
 
 def first_error(step_scores: Sequence[Steps], threshold: float) -> Int[np.ndarray, " traces"]:
@@ -48,8 +36,11 @@ def first_error(step_scores: Sequence[Steps], threshold: float) -> Int[np.ndarra
     return np.array([_first(row, threshold) for row in _checked_steps(step_scores)], int)
 
 
-def processbench(predicted: Index, label: Index, split: Ids, *, resamples: int = 2000, seed: int = 0) -> ProcessBench:
-    """Accuracies and F1 of every split and the mean F1. ValueError: unequal lengths, indices below -1."""
+def processbench(
+    predicted: Index, label: Index, split: Ids, *, resamples: int = 2000, seed: int = 0
+) -> dict[str, Finding]:
+    """Of every split "SPLIT error", "SPLIT correct" and "SPLIT F1", each over its own solutions; and "average F1".
+    ValueError: unequal lengths, indices below -1."""
     predicted, label = check_locations(predicted, label)
     names = np.asarray(split)
     if names.shape != label.shape:
@@ -69,11 +60,47 @@ def processbench(predicted: Index, label: Index, split: Ids, *, resamples: int =
     for name, (bad, good) in kinds.items():
         sizes = int(bad.sum()), int(good.sum())
         counts |= {f"{name} error": sizes[0], f"{name} correct": sizes[1], f"{name} F1": sum(sizes)}
-    found = findings(
+    return findings(
         statistics, np.arange(len(label)), strata=names, num_problems=counts, resamples=resamples, seed=seed
     )
-    splits = {name: SplitScore(*(found[f"{name} {what}"] for what in ("error", "correct", "F1"))) for name in order}
-    return ProcessBench(splits, found[AVERAGE])
+
+
+@benchmark("processbench", LabelledSteps, uses_steps=True)
+def processbench_metrics(scored: Scored) -> dict[str, Finding]:
+    """ProcessBench of the scores of a model."""
+    return processbench(locations(scored), labels(scored), scored.split, resamples=scored.resamples)
+
+
+def labels(scored: Scored) -> Index:
+    """The first wrong step of each record, -1 for none."""
+    return np.array([NO_ERROR if each.first_error is None else each.first_error for each in scored.records])
+
+
+def locations(scored: Scored) -> Index:
+    """The first step of each record below its threshold, -1 for none."""
+    return np.array(
+        [_first(row, threshold) for row, threshold in zip(scored.steps, step_thresholds(scored), strict=True)]
+    )
+
+
+def step_thresholds(scored: Scored) -> Float[np.ndarray, " traces"]:
+    """The given threshold, or that of the other half of the problems of its split.
+
+    InputError for a half whose solutions are all right or all wrong.
+    """
+    if scored.threshold is not None:
+        return np.full(len(scored.records), scored.threshold)
+    label, split, found = labels(scored), np.asarray(scored.split), np.zeros(len(scored.records))
+    problem = np.unique([each.prompt for each in scored.records], return_inverse=True)[1]
+    second = np.random.default_rng(0).permutation(problem.max() + 1)[problem] % 2 == 1
+    for name in dict.fromkeys(scored.split):
+        for half in (second, ~second):
+            fitted = np.flatnonzero((split == name) & ~half).tolist()
+            if not ((label[fitted] == NO_ERROR).any() and (label[fitted] != NO_ERROR).any()):
+                told = "a threshold needs right and wrong solutions in each half of the problems"
+                raise InputError(f"{name}: {told}; take more solutions, or give --threshold")
+            found[(split == name) & half] = fit_threshold([scored.steps[i] for i in fitted], label[fitted])
+    return found
 
 
 def harmonic_mean(a: float, b: float) -> float:

@@ -2,25 +2,26 @@
 
     subset    mean of 1[chosen > rejected]; a tie is wrong
     section   mean of its subsets, weighted by EXAMPLE_COUNTS (math-prm counts 984, as much as its code)
-    overall   mean of the four sections; with prior sets the fifth, at half weight
+    overall   mean of the four sections
 
 Lambert et al. 2024 (arXiv 2403.13787), sections 3 and 4; github.com/allenai/reward-bench, constants.py and
 get_benchmark_results.py. Numbers are shares of 1. Differences:
 
 1. A section without any of its subsets is undefined (NaN), and so is the overall; there it is 0.
-2. `missing` names what was not scored: a section counts the subsets it has.
+2. A section counts the subsets it has.
 3. Intervals: pairs are resampled inside their subset.
 """
 
 import difflib
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Shaped
 
 from irl.evaluation.audit import Finding
+from irl.evaluation.benchmarks.base import Scored, benchmark
 from irl.evaluation.resampling import Ids, Weights, findings, weighted_mean
+from irl.types import InputError, Preference
 
 Rows = Shaped[np.ndarray, " rows"]
 
@@ -51,24 +52,17 @@ SECTIONS: dict[str, dict[str, int]] = {
 }
 """Subsets of each section with the weights of the published score. math-prm has 447 pairs."""
 EXAMPLE_COUNTS = {subset: count for section in SECTIONS.values() for subset, count in section.items()}
-PRIOR_SETS = ("anthropic_helpful", "anthropic_hhh", "shp", "summarize")
 OVERALL = "overall"
 
 
-class RewardBench(NamedTuple):
-    """Shares of 1 with intervals over pairs."""
+def rewardbench(
+    chosen: Rows, rejected: Rows, subset: Ids, *, resamples: int = 2000, seed: int = 0
+) -> dict[str, Finding]:
+    """The accuracy of every subset that has pairs, of every section, and overall.
 
-    subsets: dict[str, Finding]
-    sections: dict[str, Finding]
-    overall: Finding
-    missing: tuple[str, ...]
-    """Subsets of the benchmark without a pair."""
+    Scores of the chosen and the rejected answer and the subset of each pair, in one order.
 
-
-def rewardbench(chosen: Rows, rejected: Rows, subset: Ids, *, resamples: int = 2000, seed: int = 0) -> RewardBench:
-    """Scores of the chosen and the rejected answer and the subset of each pair, in one order.
-
-    ValueError: unequal lengths, NaN, a subset the benchmark does not have.
+    ValueError: unequal lengths, NaN. InputError: a subset the benchmark does not have.
     """
     names = np.asarray(subset)
     won = _wins(chosen, rejected, names)
@@ -77,18 +71,19 @@ def rewardbench(chosen: Rows, rejected: Rows, subset: Ids, *, resamples: int = 2
     def statistics(w: Weights) -> dict[str, float]:
         means = {name: weighted_mean(won[rows], w[rows]) for name, rows in present.items()}
         sections = section_scores(means)
-        return means | sections | {OVERALL: overall_score(sections)}
+        return {OVERALL: overall_score(sections)} | sections | means
 
     sizes = {name: int(rows.sum()) for name, rows in present.items()}
     totals = {section: sum(sizes.get(name, 0) for name in inside) for section, inside in SECTIONS.items()}
     counts = sizes | totals
-    found = findings(statistics, np.arange(len(won)), strata=names, num_problems=counts, resamples=resamples, seed=seed)
-    return RewardBench(
-        subsets={name: found[name] for name in present},
-        sections={name: found[name] for name in SECTIONS},
-        overall=found[OVERALL],
-        missing=tuple(name for name in EXAMPLE_COUNTS if name not in present),
-    )
+    return findings(statistics, np.arange(len(won)), strata=names, num_problems=counts, resamples=resamples, seed=seed)
+
+
+@benchmark("rewardbench", Preference)
+def rewardbench_metrics(scored: Scored) -> dict[str, Finding]:
+    """RewardBench of the scores of a model."""
+    chosen, rejected = np.array(scored.trace, np.float64).T
+    return rewardbench(chosen, rejected, [each.subset for each in scored.records], resamples=scored.resamples)
 
 
 def section_scores(subsets: Mapping[str, float]) -> dict[str, float]:
@@ -102,19 +97,9 @@ def section_scores(subsets: Mapping[str, float]) -> dict[str, float]:
     return {section: score(inside) for section, inside in SECTIONS.items()}
 
 
-def overall_score(sections: Mapping[str, float], prior_sets: Mapping[str, float] | None = None) -> float:
-    """Mean of the sections; NaN where one is missing.
-
-    With `prior_sets`, accuracies by the names of PRIOR_SETS, their plain mean is a fifth section of weight 1/2,
-    as on the first boards. ValueError: other names.
-    """
-    four = [sections[name] for name in SECTIONS]
-    if prior_sets is None:
-        return float(np.mean(four))
-    if prior_sets.keys() != set(PRIOR_SETS):
-        raise ValueError(f"prior_sets: expected {', '.join(PRIOR_SETS)}, got {', '.join(sorted(prior_sets))}")
-    prior = np.mean([prior_sets[name] for name in PRIOR_SETS])
-    return float(np.average([*four, prior], weights=[1, 1, 1, 1, 0.5]))
+def overall_score(sections: Mapping[str, float]) -> float:
+    """Mean of the sections; NaN where one is missing."""
+    return float(np.mean([sections[name] for name in SECTIONS]))
 
 
 def _wins(chosen: Rows, rejected: Rows, names: np.ndarray) -> np.ndarray:
@@ -128,5 +113,5 @@ def _wins(chosen: Rows, rejected: Rows, names: np.ndarray) -> np.ndarray:
     for name in sorted(set(names.tolist()) - EXAMPLE_COUNTS.keys()):
         near = difflib.get_close_matches(name, EXAMPLE_COUNTS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(EXAMPLE_COUNTS)}"
-        raise ValueError(f"subset: {name!r} is none of RewardBench 1; {hint}")
+        raise InputError(f"subset: {name!r} is none of RewardBench 1; {hint}")
     return chosen > rejected

@@ -26,10 +26,11 @@ import numpy as np
 from jaxtyping import Float
 
 from irl.evaluation.audit import Finding
+from irl.evaluation.benchmarks.base import Scored, benchmark
 from irl.evaluation.resampling import Weights, findings, weighted_mean
+from irl.types import Candidates, InputError
 
 TIES = "Ties"
-SUBSETS = ("Factuality", "Precise IF", "Math", "Safety", "Focus", TIES)
 OVERALL = "overall"
 KINDS = ("ref", "tied")
 
@@ -46,26 +47,17 @@ class Item:
     def __post_init__(self):
         where = f"item {self.id!r}"
         if not 1 <= self.num_correct < len(self.scores):
-            raise ValueError(f"{where}: {self.num_correct} right of {len(self.scores)} answers; both kinds are needed")
+            raise InputError(f"{where}: {self.num_correct} right of {len(self.scores)} answers; both kinds are needed")
         if not np.isfinite(self.scores).all():
-            raise ValueError(f"{where}: a score is not finite; score every answer")
+            raise InputError(f"{where}: a score is not finite; score every answer")
         if self.subset == TIES:
             kind, _, number = self.id.partition(":")
             if kind not in KINDS or not number:
-                raise ValueError(f"{where}: Ties need ids such as 'ref:7' and 'tied:7'")
+                raise InputError(f"{where}: Ties need ids such as 'ref:7' and 'tied:7'")
             if kind == "tied" and self.num_correct < 2:
-                raise ValueError(f"{where}: one right answer has no spread; a tied question has two or more")
+                raise InputError(f"{where}: one right answer has no spread; a tied question has two or more")
         elif self.num_correct != 1:
-            raise ValueError(f"{where}: outside Ties one answer is right, got num_correct {self.num_correct}")
-
-
-class RewardBench2(NamedTuple):
-    """Shares of 1 with intervals over questions."""
-
-    subsets: dict[str, Finding]
-    overall: Finding
-    missing: tuple[str, ...]
-    """Subsets of the published benchmark without an item."""
+            raise InputError(f"{where}: outside Ties one answer is right, got num_correct {self.num_correct}")
 
 
 class TieStatistics(NamedTuple):
@@ -76,8 +68,8 @@ class TieStatistics(NamedTuple):
     spread: Float[np.ndarray, " questions"]
 
 
-def rewardbench2(items: Sequence[Item], *, resamples: int = 2000, seed: int = 0) -> RewardBench2:
-    """Score of every subset that has items, and their mean. ValueError: no items, an id twice in Ties."""
+def rewardbench2(items: Sequence[Item], *, resamples: int = 2000, seed: int = 0) -> dict[str, Finding]:
+    """Score of every subset that has items, and their mean. ValueError: no items. InputError: an id twice in Ties."""
     if not items:
         raise ValueError("items: none to score")
     plain = [item for item in items if item.subset != TIES]
@@ -92,14 +84,29 @@ def rewardbench2(items: Sequence[Item], *, resamples: int = 2000, seed: int = 0)
             name: ties_score(ties, tied_w) if name == TIES else weighted_mean(credit[rows], plain_w[rows])
             for name, rows in ((name, subset[: len(plain)] == name) for name in present)
         }
-        return scores | {OVERALL: float(np.mean(list(scores.values())))}
+        return {OVERALL: float(np.mean(list(scores.values())))} | scores
 
     counts = {name: int((subset == name).sum()) for name in present}
-    found = findings(
+    return findings(
         statistics, np.arange(len(subset)), strata=subset, num_problems=counts, resamples=resamples, seed=seed
     )
-    missing = tuple(name for name in SUBSETS if name not in present)
-    return RewardBench2({name: found[name] for name in present}, found[OVERALL], missing)
+
+
+@benchmark("rewardbench2", Candidates)
+def rewardbench2_metrics(scored: Scored) -> dict[str, Finding]:
+    """RewardBench 2 of the scores of a model."""
+    return rewardbench2(
+        [
+            Item(
+                id=each.id,
+                subset=each.subset,
+                scores=scores.tolist(),
+                num_correct=sum(bool(candidate.correct) for candidate in each.candidates),
+            )
+            for each, scores in zip(scored.records, scored.trace, strict=True)
+        ],
+        resamples=scored.resamples,
+    )
 
 
 def best_of_credit(scores: Sequence[float]) -> float:
@@ -110,10 +117,10 @@ def best_of_credit(scores: Sequence[float]) -> float:
 
 
 def tie_statistics(items: Sequence[Item]) -> tuple[list[str], TieStatistics]:
-    """The questions of Ties, by their number, and what their score is made of. ValueError: an id twice."""
+    """The questions of Ties, by their number, and what their score is made of. InputError: an id twice."""
     by_id = {item.id: item for item in items}
     if len(by_id) < len(items):
-        raise ValueError(f"Ties: {len(items)} items with {len(by_id)} ids; give each row its own id")
+        raise InputError(f"Ties: {len(items)} items with {len(by_id)} ids; give each row its own id")
     questions = list(dict.fromkeys(item.id.partition(":")[2] for item in items))
 
     def of(kind: str, statistic) -> np.ndarray:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from reward_models.losses import bradley_terry_loss, listwise_softmax_loss, plackett_luce_loss
+from reward_models.losses import bradley_terry_loss, plackett_luce_loss
 
 SCORES = np.array([0.4, -1.0, 2.0, 0.9])
 ORDERS = np.array(list(permutations(range(4))))
@@ -68,19 +68,3 @@ def test_absent_items_are_not_there(top_k):
 def test_top_k_below_one():
     with pytest.raises(ValueError, match="top_k: expected at least 1, got 0"):
         plackett_luce_loss(jnp.zeros((1, 2)), top_k=0)
-
-
-def test_listwise_softmax_by_hand():
-    """Targets log 3 and 0 at temperature 1 are shares 3/4 and 1/4; scores 0 and 0 give each log 2."""
-    targets = jnp.array([[np.log(3), 0.0, np.nan], [np.nan] * 3])
-    scores = jnp.array([[0.0, 0.0, np.nan], [np.nan] * 3])
-    loss = jax.jit(listwise_softmax_loss)(scores, targets, mask=~jnp.isnan(scores))
-    assert np.isclose(loss, np.log(2), atol=1e-6)
-    other = listwise_softmax_loss(jnp.array([[np.log(3), 0.0]]), 2 * targets[:1, :2], temperature=2.0)
-    assert np.isclose(other, -0.75 * np.log(0.75) - 0.25 * np.log(0.25), atol=1e-6)
-
-
-def test_listwise_softmax_is_best_at_its_targets():
-    targets = jnp.asarray(SCORES[None], jnp.float32)
-    slope = jax.jit(jax.grad(lambda s: listwise_softmax_loss(s, targets, temperature=0.5)))(2 * targets + 1)
-    np.testing.assert_allclose(slope, 0, atol=1e-6)

@@ -10,7 +10,6 @@ from irl.control.learners.ppo import Ppo, advantages, orders
 from irl.control.rollout.in_graph import collect, in_graph, returns
 from irl.control.types import Rollout
 from irl.types import InputError
-from reward_models.losses import generalized_advantages
 from tests.irl.control.tiny_environments import target
 
 
@@ -40,15 +39,15 @@ def test_advantages_by_hand():
     np.testing.assert_allclose(found[:, 0], [first, cut, terminal, last], rtol=1e-5)
 
 
-def test_advantages_are_those_of_the_trace_side():
-    """One episode that terminates with the rollout: the same as reward_models.losses on a trace."""
+def test_advantages_are_sums_of_discounted_errors():
+    """One episode that terminates with the rollout: Schulman et al. 2016, eq. 16."""
     reward, value = np.random.default_rng(0).normal(size=(2, 7)).astype(np.float32)
     made = rollout(reward, [False] * 6 + [True], [False] * 7)
     after = np.append(value[1:], 99.0)
     found = advantages(made, value[:, None], after[:, None], discount=0.9, trace_decay=0.7)
-    as_traces = jnp.asarray(reward)[None], jnp.asarray(value)[None]
-    wanted = generalized_advantages(*as_traces, discount=0.9, trace_decay=0.7)
-    np.testing.assert_allclose(found[:, 0], wanted[0], rtol=1e-4, atol=1e-5)
+    errors = reward + 0.9 * np.append(value[1:], 0) - value
+    wanted = [sum((0.9 * 0.7) ** k * error for k, error in enumerate(errors[t:])) for t in range(7)]
+    np.testing.assert_allclose(found[:, 0], wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_it_learns_and_compiles_once():

@@ -5,12 +5,12 @@ import pytest
 
 from irl.evaluation.benchmarks.rewardbench import (
     EXAMPLE_COUNTS,
-    PRIOR_SETS,
     SECTIONS,
     overall_score,
     rewardbench,
     section_scores,
 )
+from irl.types import InputError
 
 
 def score(won: dict[str, list[int]], **options):
@@ -31,37 +31,32 @@ def test_by_hand():
     won = {name: [1, -1] for name in EXAMPLE_COUNTS}
     won |= {"alpacaeval-easy": [1, 1], "mt-bench-med": [-1, 0], "math-prm": [1, 1, 1, -1]}
     found = score(won)
-    assert found.subsets["mt-bench-med"].mean == 0  # a tie is wrong
-    assert found.subsets["math-prm"][0] == 0.75 and found.subsets["math-prm"].num_prompts == 4
+    assert found["mt-bench-med"].mean == 0  # a tie is wrong
+    assert found["math-prm"][0] == 0.75 and found["math-prm"].num_prompts == 4
     chat = (100 * 1 + 95 * 0.5 + 95 * 0.5 + 28 * 0.5 + 40 * 0) / 358
-    assert found.sections["Chat"].mean == pytest.approx(chat)
-    assert found.sections["Chat"].num_prompts == 10
-    assert found.sections["Reasoning"].mean == pytest.approx((0.75 + 0.5) / 2)
-    assert found.overall.mean == pytest.approx((chat + 0.5 + 0.5 + 0.625) / 4)
-    assert found.overall.num_prompts == 48 and found.missing == ()
-    assert found.overall.low <= found.overall.mean <= found.overall.high
+    assert found["Chat"].mean == pytest.approx(chat)
+    assert found["Chat"].num_prompts == 10
+    assert found["Reasoning"].mean == pytest.approx((0.75 + 0.5) / 2)
+    assert found["overall"].mean == pytest.approx((chat + 0.5 + 0.5 + 0.625) / 4)
+    assert found["overall"].num_prompts == 48
+    assert found["overall"].low <= found["overall"].mean <= found["overall"].high
 
 
 def test_all_right():
     found = score({name: [1] for name in EXAMPLE_COUNTS})
-    assert found.overall[:3] == (1.0, 1.0, 1.0)
+    assert found["overall"][:3] == (1.0, 1.0, 1.0)
 
 
 def test_missing_subsets():
     found = score({"hep-go": [1, 1], "math-prm": [-1]})
-    assert found.sections["Reasoning"].mean == pytest.approx(164 / (164 + 984))
-    assert np.isnan(found.sections["Chat"].mean) and np.isnan(found.overall.mean)
-    assert "hep-cpp" in found.missing and "hep-go" not in found.missing and len(found.missing) == 21
+    assert found["Reasoning"].mean == pytest.approx(164 / (164 + 984))
+    assert np.isnan(found["Chat"].mean) and np.isnan(found["overall"].mean)
+    assert "hep-cpp" not in found and "hep-go" in found
 
 
-def test_prior_sets():
-    sections = dict(zip(SECTIONS, (0.9, 0.5, 0.7, 0.9), strict=True))
-    assert overall_score(sections) == pytest.approx(0.75)
-    prior = dict(zip(PRIOR_SETS, (0.5, 0.6, 0.7, 0.6), strict=True))
-    assert overall_score(sections, prior) == pytest.approx((2 * 3.0 + 0.6) / 9)
+def test_overall_is_the_plain_mean_of_sections():
+    assert overall_score(dict(zip(SECTIONS, (0.9, 0.5, 0.7, 0.9), strict=True))) == pytest.approx(0.75)
     assert np.isnan(section_scores({})["Chat"])
-    with pytest.raises(ValueError, match="prior_sets: expected anthropic_helpful"):
-        overall_score(sections, {"shp": 0.5})
 
 
 @pytest.mark.parametrize(
@@ -75,5 +70,5 @@ def test_prior_sets():
     ],
 )
 def test_bad_input(chosen, subset, message):
-    with pytest.raises((ValueError, TypeError), match=message):
+    with pytest.raises((InputError, ValueError, TypeError), match=message):
         rewardbench(np.array(chosen), np.zeros(len(chosen)), subset)

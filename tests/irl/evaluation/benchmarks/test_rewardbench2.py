@@ -14,6 +14,7 @@ from irl.evaluation.benchmarks.rewardbench2 import (
     tie_statistics,
     ties_score,
 )
+from irl.types import InputError
 
 
 def ties(ref, tied, number=0):
@@ -103,14 +104,14 @@ def test_subsets_and_overall():
         *ties(([4], [1]), ([5, 4], [1])),
     ]
     found = rewardbench2(items, resamples=50)
-    assert found.subsets["Math"].mean == 0.5 and found.subsets["Math"].num_prompts == 2
-    assert found.subsets["Focus"].mean == 0.5
+    assert found["Math"].mean == 0.5 and found["Math"].num_prompts == 2
+    assert found["Focus"].mean == 0.5
     tied = 1 + 0.01 * math.tanh(2)
-    assert found.subsets["Ties"].mean == pytest.approx(tied) and found.subsets["Ties"].num_prompts == 1
-    assert found.overall.mean == pytest.approx((0.5 + 0.5 + tied) / 3)
-    assert found.overall.low == pytest.approx((0 + 0.5 + tied) / 3)
-    assert found.missing == ("Factuality", "Precise IF", "Safety")
-    assert rewardbench2(plain("Math", [1, 0]), resamples=5).overall[:3] == (1.0, 1.0, 1.0)
+    assert found["Ties"].mean == pytest.approx(tied) and found["Ties"].num_prompts == 1
+    assert found["overall"].mean == pytest.approx((0.5 + 0.5 + tied) / 3)
+    assert found["overall"].low == pytest.approx((0 + 0.5 + tied) / 3)
+    assert found.keys() == {"overall", "Math", "Focus", "Ties"}
+    assert rewardbench2(plain("Math", [1, 0]), resamples=5)["overall"][:3] == (1.0, 1.0, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -124,12 +125,12 @@ def test_subsets_and_overall():
     ],
 )
 def test_bad_items(given_, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         Item(**({"id": "x", "subset": "Math"} | given_))
 
 
 def test_bad_sets():
     with pytest.raises(ValueError, match="items: none"):
         rewardbench2([])
-    with pytest.raises(ValueError, match="2 items with 1 ids"):
+    with pytest.raises(InputError, match="2 items with 1 ids"):
         rewardbench2([Item(id="ref:1", subset="Ties", scores=[1.0, 0.0])] * 2)
