@@ -138,6 +138,7 @@ def test_rows_without_a_score_are_listed(evaluate):
             (),
             "a threshold needs right and wrong solutions in each half",
         ),
+        ("processbench", solutions(2, processbench_row), ("--resamples", "0"), "--resamples 0: expected 1 or more"),
         ("rewardbench", solutions(2, processbench_row), ("--threshold", "0"), "rewardbench compares whole answers"),
     ],
 )
