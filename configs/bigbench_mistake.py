@@ -1,6 +1,6 @@
 """Find the first mistake of BIG-Bench-Mistake's traces, learned from right traces alone.
 
-    traceward run bigbench_mistake
+    TRACEWARD_DATA=FOLDER traceward run bigbench_mistake
 
 A soft Q-function of what steps claim, each claim with what it follows from
 (irl/domains/bigbench_mistake/claims.py); half of the problems are the test, labelled problems set the threshold.
@@ -10,6 +10,7 @@ Obvious variations: --data.files word_sorting.jsonl (one task); --data.generated
 (whole steps, judged by a process reward model that sees labels).
 """
 
+from experiments.core.data_folder import data_file
 from experiments.text_rewards.claim_model import ClaimModel
 from experiments.text_rewards.fit_claims import FitClaims
 from experiments.text_rewards.mistake_data import MistakeTraces
@@ -17,13 +18,13 @@ from irl.algorithms.optimiser import Muon
 from irl.algorithms.sft import Sft
 from irl.train import Schedule
 
-DATA = "../shared/data/bigbench_mistake"
+SOURCE = "github.com/WHGTyen/BIG-Bench-Mistake"
 TASKS = ("dyck_languages", "word_sorting", "tracking_shuffled_objects")
 STEPS = 3000
 
 config = ClaimModel(
     title="BIG-Bench-Mistake: where is the first mistake?",
-    data=MistakeTraces(files=tuple(f"{DATA}/{task}.jsonl.xz" for task in TASKS)),
+    data=MistakeTraces(files=tuple(data_file(f"bigbench_mistake/{task}.jsonl.xz", SOURCE) for task in TASKS)),
     claims=FitClaims(
         algorithm=Sft(optimiser=Muon(learning_rate=4e-3, total_steps=STEPS)),
         schedule=Schedule(steps=STEPS),

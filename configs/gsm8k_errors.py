@@ -1,12 +1,14 @@
 """A process reward model from GSM8K's human solutions and errors planted in them: find the first wrong step.
 
-    traceward run gsm8k_errors --data.train FILE --data.test FILE
+    TRACEWARD_DATA=FOLDER traceward run gsm8k_errors
 
 Three seeds on one trunk. Kinds of errors in the test were never trained on; answers of other models are ordered too.
 Two scores of a step: a process model reads it in its solution, a soft Q-function reads its calculations alone.
-Expect: see LOG.md. Obvious variations: --data.renumber 0; --trunk None; --model.base HUGGING_FACE_FOLDER.
+Expect: see LOG.md. Obvious variations: --data.train FILE --data.test FILE; --data.renumber 0; --trunk None;
+--model.base HUGGING_FACE_FOLDER.
 """
 
+from experiments.core.data_folder import data_file
 from experiments.text_rewards.fit_calculations import FitCalculations
 from experiments.text_rewards.fit_trunk import FitTrunk
 from experiments.text_rewards.process_model import ProcessModel
@@ -19,12 +21,12 @@ from irl.algorithms.sft import Sft
 from irl.train import Schedule
 from reward_models.networks.decoder import DecoderConfig
 
-DATA = "../shared/data"
+GSM8K, ZEROEVAL = "github.com/openai/grade-school-math", "answers of 44 models, github.com/WildEval/ZeroEval"
 TRUNK_STEPS, STEPS = 3000, 1000
 
 config = ProcessModel(
     title="GSM8K: which step is wrong?",
-    data=PlantedErrors(train=f"{DATA}/gsm8k/train.jsonl.xz", test=f"{DATA}/gsm8k/test.jsonl"),
+    data=PlantedErrors(train=data_file("gsm8k/train.jsonl.xz", GSM8K), test=data_file("gsm8k/test.jsonl", GSM8K)),
     model=TextModel(
         context=384,
         decoder=DecoderConfig(
@@ -43,7 +45,7 @@ config = ProcessModel(
     rows=12,
     length=384,
     candidates=(
-        SolutionCandidates(file=f"{DATA}/gsm8k/model_solutions_first_660.jsonl.xz"),
-        SolutionCandidates(file=f"{DATA}/zeroeval/gsm_first_660.jsonl.xz", problems=200),
+        SolutionCandidates(file=data_file("gsm8k/model_solutions_first_660.jsonl.xz", GSM8K)),
+        SolutionCandidates(file=data_file("zeroeval/gsm_first_660.jsonl.xz", ZEROEVAL), problems=200),
     ),
 )

@@ -1,6 +1,6 @@
 """A reward model from human preferences (HH, harmlessness) as low-rank adapters on a downloaded language model.
 
-    traceward run hh_adapters --model.base HUGGING_FACE_FOLDER
+    TRACEWARD_DATA=FOLDER traceward run hh_adapters --model.base HUGGING_FACE_FOLDER
 
 The base (Llama, Mistral, Qwen2 or Qwen3; a causal language model with its tokenizer) stays as it is. What is trained,
 adapters of rank 8 and a head, three seeds of each, is saved as PEFT does: the folder `model` of the run names that of
@@ -10,6 +10,7 @@ Expect: no figure yet, it was tried on random weights alone; chance there.
 Obvious variations: --adapters.rank 32; --model.dtype bfloat16; --adapters None trains all weights (--trunk None stays).
 """
 
+from experiments.core.data_folder import data_file
 from experiments.text_rewards.adapters import Adapters
 from experiments.text_rewards.pair_data import PairFiles
 from experiments.text_rewards.preference_model import PreferenceModel
@@ -18,17 +19,19 @@ from irl.algorithms.bradley_terry import BradleyTerry
 from irl.algorithms.optimiser import AdamW
 from irl.train import Schedule
 
-DATA = "../shared/data"
+HH = data_file("hh_harmless/pairs_first_1800.jsonl.xz", "1,800 pairs of harmless-base, github.com/anthropics/hh-rlhf")
+PANDALM = data_file("pandalm_test/testset-v1.json.xz", "github.com/WeOpenML/PandaLM")
+LLMBAR = tuple(
+    data_file(f"llmbar/{name}__dataset.json", "github.com/princeton-nlp/LLMBar")
+    for name in ("LLMBar__Natural", "Processed__MT-Bench")
+)
 STEPS = 300
 
 config = PreferenceModel(
     title="HH: human preferences, adapters on a language model",
     data=PairFiles(
-        train=(f"{DATA}/hh_harmless/pairs_first_1800.jsonl.xz", f"{DATA}/pandalm_test/testset-v1.json.xz"),
-        test=(
-            f"{DATA}/llmbar/LLMBar__Natural__dataset.json",
-            f"{DATA}/llmbar/Processed__MT-Bench__dataset.json",
-        ),
+        train=(HH, PANDALM),
+        test=LLMBAR,
     ),
     model=TextModel(context=1024),
     trunk=None,

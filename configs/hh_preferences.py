@@ -1,12 +1,13 @@
 """A reward model from human preferences (HH, harmlessness), tried on other people's judgements too.
 
-    traceward run hh_preferences --data.train FILE
+    TRACEWARD_DATA=FOLDER traceward run hh_preferences
 
-Expect: from scratch on 1,100 pairs chance or near it (LOG.md); the config is the way to a model that is not. Obvious
-variations: --model.base HUGGING_FACE_FOLDER, and more pairs. Ties of PandaLM's annotators are recovered by the size of
-the gap.
+Expect: from scratch on 1,100 pairs an accuracy near chance (LOG.md); a pretrained base and more pairs do better. The
+size of the gap recovers the ties of PandaLM's annotators.
+Obvious variations: --data.train FILE; --model.base HUGGING_FACE_FOLDER.
 """
 
+from experiments.core.data_folder import data_file
 from experiments.text_rewards.fit_trunk import FitTrunk
 from experiments.text_rewards.pair_data import PairFiles
 from experiments.text_rewards.preference_model import PreferenceModel
@@ -15,17 +16,19 @@ from irl.algorithms.optimiser import AdamW
 from irl.algorithms.sft import Sft
 from irl.train import Schedule
 
-DATA = "../shared/data"
+HH = data_file("hh_harmless/pairs_first_1800.jsonl.xz", "1,800 pairs of harmless-base, github.com/anthropics/hh-rlhf")
+PANDALM = data_file("pandalm_test/testset-v1.json.xz", "github.com/WeOpenML/PandaLM")
+LLMBAR = tuple(
+    data_file(f"llmbar/{name}__dataset.json", "github.com/princeton-nlp/LLMBar")
+    for name in ("LLMBar__Natural", "Processed__MT-Bench")
+)
 TRUNK_STEPS, STEPS = 600, 60
 
 config = PreferenceModel(
     title="HH: human preferences from scratch",
     data=PairFiles(
-        train=(f"{DATA}/hh_harmless/pairs_first_1800.jsonl.xz", f"{DATA}/pandalm_test/testset-v1.json.xz"),
-        test=(
-            f"{DATA}/llmbar/LLMBar__Natural__dataset.json",
-            f"{DATA}/llmbar/Processed__MT-Bench__dataset.json",
-        ),
+        train=(HH, PANDALM),
+        test=LLMBAR,
     ),
     trunk=FitTrunk(
         algorithm=Sft(optimiser=AdamW(learning_rate=2e-3, total_steps=TRUNK_STEPS)),

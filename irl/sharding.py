@@ -1,4 +1,4 @@
-"""Where arrays live: one mesh with the axes (data, fsdp, tensor), and how several processes start.
+"""Where arrays live: one mesh with the axes (data, fsdp, tensor).
 
 `data` and `fsdp` divide the batch; `fsdp` also divides parameters and their moments, `tensor` the width of a layer,
 both by the rules of `reward_models.partition`. On one device all three are 1 and nothing changes: the same program
@@ -6,8 +6,7 @@ runs on a laptop and in a batch job.
 """
 
 import math
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -19,8 +18,6 @@ from reward_models.partition import BATCH_AXES, partition_specs
 from reward_models.types import PackedPairBatch
 
 AXES = ("data", "fsdp", "tensor")
-
-_VARIABLES = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 
 
 def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, *, devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -107,31 +104,3 @@ def make_in_place(mesh: Mesh, init: Callable[[jax.Array], Any], key: jax.Array) 
 def keep_in_place(mesh: Mesh, state: Any) -> Any:
     """Inside a compiled step: the new state lies where the old one did."""
     return jax.lax.with_sharding_constraint(state, shardings(mesh, state))
-
-
-def initialise_distributed(environ: Mapping[str, str] = os.environ) -> bool:
-    """Join the other processes of a run, if the environment tells of any; call it before any use of jax.
-
-    Reads JAX_COORDINATOR_ADDRESS (host:port), JAX_NUM_PROCESSES, JAX_PROCESS_ID. In a SLURM step of several
-    tasks, and on a TPU slice of several hosts, jax finds them by itself. Returns whether there are several.
-    """
-    missing = [name for name in _VARIABLES if name not in environ]
-    jax.config.update("jax_enable_preemption_service", False)  # it would catch SIGTERM, which ends the command
-    if len(missing) == len(_VARIABLES):
-        several = _number(environ, "SLURM_STEP_NUM_TASKS") > 1 or "," in environ.get("TPU_WORKER_HOSTNAMES", "")
-        if several:
-            jax.distributed.initialize()
-        return several
-    if missing:
-        advice = f"set all of {', '.join(_VARIABLES)}, or none"
-        raise InputError(f"environment: {', '.join(missing)} missing; {advice}")
-    address, count, index = _VARIABLES
-    jax.distributed.initialize(environ[address], _number(environ, count), _number(environ, index))
-    return True
-
-
-def _number(environ: Mapping[str, str], name: str) -> int:
-    text = environ.get(name, "0")
-    if not text.isdigit():
-        raise InputError(f"environment: {name}={text!r}: expected a whole number")
-    return int(text)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TRACEWARD_COMPILATION_CACHE", "off")
+os.environ.setdefault("TRACEWARD_DATA", str(Path(__file__).resolve().parents[2] / "shared" / "data"))
 if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
 
@@ -21,15 +22,14 @@ keep_freed_memory()
 CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 install_import_hook(["irl", "reward_models"], CHECKER)
 
-SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of public data sets beside the repository; without it, tests that need it are skipped."""
-    if not SHARED_DATA.is_dir():
-        pytest.skip("no data sets: there is no folder shared/data beside the repository")
-    return SHARED_DATA
+    """The folder of public data sets; without it, tests that need it are skipped."""
+    folder = Path(os.environ["TRACEWARD_DATA"])
+    if not folder.is_dir():
+        pytest.skip(f"no data sets: TRACEWARD_DATA is {folder}, which is not a folder")
+    return folder
 
 
 @pytest.fixture(scope="module")

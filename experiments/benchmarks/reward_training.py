@@ -29,6 +29,7 @@ import numpy as np
 import tyro
 from tokenizers import Tokenizer
 
+from experiments.core.data_folder import data_file
 from experiments.core.memory import keep_freed_memory
 from irl.algorithms.bradley_terry import BradleyTerry, pair_rewards
 from irl.algorithms.optimiser import AdamW
@@ -60,7 +61,7 @@ KEPT_MEMORY = {  # what `keep_freed_memory` says to glibc, for a program of its 
 class Options:
     """A small Qwen3 reward model."""
 
-    pairs: Path = Path("../shared/data/hh_harmless/pairs_first_1800.jsonl.xz")
+    pairs: Path = Path(data_file("hh_harmless/pairs_first_1800.jsonl.xz", "github.com/anthropics/hh-rlhf"))
     """Preference pairs in any format that is read."""
     peer_python: str = sys.executable
     """An interpreter that has trl."""

@@ -10,7 +10,7 @@ import shutil
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stderr
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import fields, is_dataclass
 from functools import partial
 from importlib.abc import Loader
@@ -24,13 +24,14 @@ import tyro
 
 import configs
 from experiments.core.compilation_cache import keep_compiled_programs
+from experiments.core.data_folder import require_data
 from experiments.core.exchange import exchange
 from experiments.core.kinds import Run, import_offered, is_offered, kinds_of_run
 from experiments.core.locks import exclusive
 from experiments.core.option_errors import naming_option, unreadable_option
 from experiments.core.outputs import check_output, working_in
+from experiments.core.processes import require_one_process
 from irl.data.json_lines import why_unwritable
-from irl.sharding import initialise_distributed
 from irl.types import InputError
 from reward_models.config_json import UnknownClass, decode, encode
 from reward_models.records import read_json
@@ -55,16 +56,19 @@ def main(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(HELP)
         return 0 if arguments else 2
-    several = initialise_distributed()
+    require_one_process()
     keep_compiled_programs()
     name, rest = arguments[0], list(arguments[1:])
     overwrite = "--overwrite" in rest
     rest = [argument for argument in rest if argument != "--overwrite"]
     output, rest = _take_option(rest, "--output")
     config = override(load_config(name), rest)
+    require_data(config)
+    if jax.process_count() > 1:  # a .py config has called jax.distributed.initialize
+        raise InputError(f"{jax.process_count()} JAX processes: a run of several processes is not supported; start one")
     folder = Path("runs") / Path(name).stem if output is None else Path(output)
     real = check_output(folder if output is None else output)
-    with nullcontext() if several and jax.process_index() > 0 else _locked(real):
+    with _locked(real):
         _run_in_folder(config, folder, real, overwrite, command_line(arguments), Path(name))
     return 0
 

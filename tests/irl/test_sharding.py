@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from irl.sharding import initialise_distributed, make_mesh, replicate, shard_batch
+from irl.sharding import make_mesh, replicate, shard_batch
 from irl.types import InputError
 from reward_models.types import PackedPairBatch, TraceBatch
 
@@ -118,24 +118,11 @@ def test_rows_of_packed_pairs_must_divide():
         shard_batch(make_mesh(), packed)
 
 
-def test_alone_without_environment():
-    assert initialise_distributed({}) is False
-    assert initialise_distributed({"SLURM_STEP_NUM_TASKS": "1", "TPU_WORKER_HOSTNAMES": "localhost"}) is False
-
-
-def test_half_an_environment():
-    with pytest.raises(InputError, match="JAX_NUM_PROCESSES, JAX_PROCESS_ID missing"):
-        initialise_distributed({"JAX_COORDINATOR_ADDRESS": "localhost:1"})
-    given = {"JAX_COORDINATOR_ADDRESS": "localhost:1", "JAX_NUM_PROCESSES": "two", "JAX_PROCESS_ID": "0"}
-    with pytest.raises(InputError, match="JAX_NUM_PROCESSES='two'"):
-        initialise_distributed(given)
-
-
 TWO_PROCESSES = """
 import sys
-from irl.sharding import initialise_distributed, make_mesh, replicate, shard_batch
-assert initialise_distributed()
 import jax, numpy as np
+jax.distributed.initialize(sys.argv[2], 2, int(sys.argv[3]))
+from irl.sharding import make_mesh, replicate, shard_batch
 from irl.checkpoint import Checkpoints
 from reward_models.types import PackedPairBatch, TraceBatch
 mesh = make_mesh(fsdp=2)
@@ -166,12 +153,10 @@ def test_two_processes(tmp_path):
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
-    flags |= {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
-    command = [sys.executable, "-c", TWO_PROCESSES, str(tmp_path)]
     processes = [
         subprocess.Popen(
-            command,
-            env=os.environ | flags | {"JAX_PROCESS_ID": str(index)},
+            [sys.executable, "-c", TWO_PROCESSES, str(tmp_path), address, str(index)],
+            env=os.environ | flags,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

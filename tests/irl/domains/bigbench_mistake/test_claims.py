@@ -1,7 +1,5 @@
 """Claims of steps: written out by hand, true in right traces, false first where a mistake was planted."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -14,7 +12,6 @@ from irl.text.tokenize import UNKNOWN, character_tokenizer
 from irl.text.windows import UNREAD, encode_windows
 from irl.types import InputError
 
-DATA = Path(__file__).parents[5] / "shared/data/bigbench_mistake"
 WORDS = "barn berry bishop candle carbon cargo delta desert dinner eagle early engine fable falcon gravel".split()
 STORY = (
     "Alice, Bob, and Claire are playing a game. At the start of the game, they are each holding a ball: Alice has a "
@@ -121,11 +118,8 @@ def test_characters_are_tokens():
 @pytest.mark.parametrize(
     ("file", "least"), [("dyck_languages", 0.98), ("tracking_shuffled_objects", 0.94), ("word_sorting", 0.95)]
 )
-def test_the_rules_find_the_first_mistakes_of_the_data(file, least):
-    path = DATA / f"{file}.jsonl.xz"
-    if not path.exists():
-        pytest.skip("no shared data here")
-    traces = list(read_records(str(path), "bigbench_mistake"))
+def test_the_rules_find_the_first_mistakes_of_the_data(file, least, shared_data):
+    traces = list(read_records(shared_data / "bigbench_mistake" / f"{file}.jsonl.xz", "bigbench_mistake"))
     assert np.mean([first_false(t.prompt, t.steps) == t.first_error for t in traces]) >= least
     encoder = Encoder(MISTAKES.tokenizer(), MISTAKES.longest, 1)
     read = [claim for t in traces[:100] for step in claims(t.prompt, t.steps) for claim in step]

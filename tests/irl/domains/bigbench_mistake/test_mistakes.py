@@ -12,7 +12,6 @@ from irl.domains.bigbench_mistake import dyck, tracking, word_sorting
 from irl.domains.bigbench_mistake.planted import Planted
 from irl.types import InputError, LabelledSteps
 
-DATA = Path(__file__).parents[5] / "shared/data/bigbench_mistake"
 WORDS = "barn berry bishop candle carbon cargo delta desert dinner eagle early engine fable falcon gravel".split()
 STORY = (
     "Alice, Bob, and Claire are playing a game. At the start of the game, they are each holding a ball: Alice has a "
@@ -195,19 +194,17 @@ def test_another_task_is_refused() -> None:
         tracking.parsed("sort these")
 
 
-def real(task: str) -> list[LabelledSteps]:
-    file = DATA / f"{task}.jsonl.xz"
-    if not file.exists():
-        pytest.skip(f"{file} is not here")
-    return [record for record in read_records(str(file)) if isinstance(record, LabelledSteps)]
+def real(shared_data: Path, task: str) -> list[LabelledSteps]:
+    file = shared_data / "bigbench_mistake" / f"{task}.jsonl.xz"
+    return [record for record in read_records(file) if isinstance(record, LabelledSteps)]
 
 
 def led(ours: tuple[str, ...], theirs: tuple[str, ...]) -> int:
     return len(list(takewhile(lambda pair: pair[0] == pair[1], zip(ours, theirs, strict=False))))
 
 
-def test_real_traces_of_brackets_are_written_again() -> None:
-    traces = [trace for trace in real("dyck_languages")[::8] if len(trace.steps) < 60]
+def test_real_traces_of_brackets_are_written_again(shared_data: Path) -> None:
+    traces = [trace for trace in real(shared_data, "dyck_languages")[::8] if len(trace.steps) < 60]
     styles = [dyck.Style(*flags) for flags in product([False, True], repeat=4)]
     whole = [
         max(led(dyck.write(t.prompt, s), t.steps) for s in styles) >= (t.first_error or len(t.steps)) for t in traces
@@ -215,9 +212,9 @@ def test_real_traces_of_brackets_are_written_again() -> None:
     assert np.mean(whole) > 0.95
 
 
-def test_real_traces_of_swaps_are_written_again() -> None:
+def test_real_traces_of_swaps_are_written_again(shared_data: Path) -> None:
     found = []
-    for trace in real("tracking_shuffled_objects")[::6]:
+    for trace in real(shared_data, "tracking_shuffled_objects")[::6]:
         brief = tracking.parsed(trace.prompt).story.brief
         options = product(dict.fromkeys((*brief, "swap")), (0, 1, 2), *[[False, True]] * 3)
         ours = [tracking.write(trace.prompt, tracking.Style(*option)) for option in options]
