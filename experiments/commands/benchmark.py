@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.commands.candidate_files import PROBLEMS_AT_ONCE, Skipped, named, say
-from experiments.commands.models import Model, ModelOptions, open_model
+from experiments.commands.models import ModelOptions
 from irl.data import read_records
 from irl.evaluation.audit import Finding
 from irl.evaluation.benchmarks.base import Benchmark, Scored, named_benchmark
-from irl.rewards.questions import Answer, Question, question_of
+from irl.rewards.questions import Answer, AnswerScorer, Question, question_of
 from irl.types import InputError
 
 BASELINES: dict[str, Callable[[str, int, np.random.Generator], float]] = {
@@ -65,7 +65,7 @@ def evaluate_benchmark(options: BenchmarkOptions) -> int:
     benchmark = named_benchmark(name)
     if threshold is not None and not benchmark.uses_steps:
         raise InputError(f"--threshold: {name} compares whole answers; leave it out")
-    model = open_model(options)
+    model = options.open()
     skipped = [Skipped(path, options.strict) for path in files]
     entries = [
         entry for path, own in zip(files, skipped, strict=True) for entry in _scored(benchmark, model, path, own)
@@ -76,7 +76,7 @@ def evaluate_benchmark(options: BenchmarkOptions) -> int:
     split = [entry.split for entry in entries]
     trace, steps, resamples = [e.trace for e in entries], [e.steps for e in entries], options.resamples
     scored = Scored(records, split, trace, steps, threshold, resamples)
-    columns = {f"learned reward\n{model.scorer.spec.information}": benchmark.metrics(scored)}
+    columns = {f"learned reward\n{model.spec.information}": benchmark.metrics(scored)}
     for baseline, score in BASELINES.items():
         columns[f"{baseline}\nnone"] = benchmark.metrics(_baseline(score, entries)._replace(resamples=resamples))
     _show(f"{name}: {len(entries)} rows, 95% bootstrap intervals over rows", columns)
@@ -94,9 +94,9 @@ def _show(title: str, columns: Mapping[str, Mapping[str, Finding]]) -> None:
     Console().print(table)
 
 
-def _scored(benchmark: Benchmark, model: Model, path: Path, skipped: Skipped) -> Iterator[_Entry]:
+def _scored(benchmark: Benchmark, model: AnswerScorer, path: Path, skipped: Skipped) -> Iterator[_Entry]:
     """The records of a file whose answers all have a score; `skipped` counts the others."""
-    reading, score, row = read_records(path), named(model.scorer, path), 0
+    reading, score, row = read_records(path), named(model, path), 0
     for block in iter(lambda: list(itertools.islice(reading, PROBLEMS_AT_ONCE)), []):
         asked = [question_of(_checked(benchmark, record, path), f"row-{row + i}") for i, record in enumerate(block, 1)]
         scores, first = score(asked), 0

@@ -11,7 +11,6 @@ from rich.table import Table
 
 from experiments.commands.benchmark import BenchmarkOptions, evaluate_benchmark
 from experiments.commands.candidate_files import Skipped, questions, say, scored
-from experiments.commands.models import open_model
 from experiments.traces.rerank_pool import powers_of_two
 from irl.evaluation.estimators import best_of_k, bootstrap_interval, majority_at_k, pass_at_k
 from irl.types import InputError, Problem
@@ -36,19 +35,19 @@ def main(arguments: Sequence[str]) -> int:
         return evaluate_benchmark(options)
     if options.candidates is None:
         raise InputError("evaluate: expected --candidates FILE, or --benchmark NAME FILE ...")
-    model, path = open_model(options), options.candidates
+    model, path = options.open(), options.candidates
     remark = model.remark(questions(path), path) if path.is_file() else ""
     skipped = Skipped(path, options.strict)
     learned, correct, length, keys = [], [], [], []
-    for record, scores in scored(model.scorer, path, skipped):
+    for record, scores in scored(model, path, skipped):
         if any(candidate.correct is None for candidate in record.candidates):
             raise InputError(f"{path}: problem {record.id!r}: a candidate without 'correct'")
         problem = Problem(id=record.id, prompt=record.prompt)
         learned.append(scores.trace)
         correct.append([bool(candidate.correct) for candidate in record.candidates])
         length.append([len(candidate.text) for candidate in record.candidates])
-        if model.environment is not None:
-            names = [model.environment.answer_key(problem, candidate.text) for candidate in record.candidates]
+        if model.domain is not None:
+            names = [model.domain.answer_key(problem, candidate.text) for candidate in record.candidates]
             known = {name: i for i, name in enumerate(dict.fromkeys(n for n in names if n is not None))}
             keys.append(np.array([-1 if name is None else known[name] for name in names]))
     sizes = {len(row) for row in correct}
@@ -57,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
         raise InputError(f"{path}: {found}; make them equal")
     for line in filter(None, (*skipped.report(), remark)):
         say(line)
-    _show(model.scorer.spec.information, np.array(learned), np.array(correct), np.array(length), keys)
+    _show(model.spec.information, np.array(learned), np.array(correct), np.array(length), keys)
     return 0
 
 

@@ -1,20 +1,14 @@
-"""The reward model of a folder of any kind, as `score`, `rerank` and `evaluate` take it.
-
-A folder is one of ours (a run's `model`, or its claims), a Hugging Face folder, or a PEFT folder of adapters.
-"""
+"""The options of every command that reads a model folder."""
 
 import datetime
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-from experiments.commands.candidate_files import is_hugging_face, load_answers, load_conversations
-from experiments.text_rewards.adapters import base_of, holds_adapters, load_adapters
-from irl.domains.base import ReadsTexts
-from irl.rewards.claims import holds_claims, load_claims, without_claims
-from irl.rewards.questions import MAX_TOKENS, AnswerScorer, Question
+from irl.rewards import AnswerScorer, open_scorer
+from irl.rewards.questions import MAX_TOKENS
 from irl.types import InputError
+from reward_models.folders.opening import folders_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,55 +47,10 @@ class ModelOptions:
         names = ("date", "label", "dtype", "step_tokens", "step_marker")
         return {name: getattr(self, name) for name in names}
 
+    def open(self) -> AnswerScorer:
+        """The scorer of the folder. InputError for a folder or an option that does not fit."""
+        return open_scorer(self.model, base=self.base, max_tokens=self.max_tokens, **self.for_hugging_face)
 
-def _no_remark(questions: Iterable[Question], path: Path) -> str:
-    return ""
-
-
-class Model(NamedTuple):
-    """What scores answers, and what is known of their domain."""
-
-    scorer: AnswerScorer
-    environment: ReadsTexts | None = None
-    """The domain of the traces, where the folder names one."""
-    remark: Callable[[Iterable[Question], Path], str] = _no_remark
-    """What the model cannot judge in the questions of a file. InputError where that is all of them."""
-
-
-def open_model(options: ModelOptions) -> Model:
-    """The reward model of a folder of any kind. InputError for a folder or an option that does not fit."""
-    folder = options.model
-    if holds_adapters(folder):
-        return Model(_adapters(options))
-    if options.base is not None:
-        raise InputError(f"{folder}: --base is for PEFT folders (adapter_config.json); leave it out")
-    if is_hugging_face(folder):
-        return Model(load_conversations(folder, max_tokens=options.max_tokens, **options.for_hugging_face))
-    if options.for_hugging_face != ModelOptions(model=folder).for_hugging_face:
-        names = "--date, --label, --dtype, --step-tokens and --step-marker"
-        raise InputError(f"{folder}: {names} are for Hugging Face folders; leave them out")
-    if holds_claims(folder):
-        claims = load_claims(folder, options.max_tokens)
-        return Model(claims, remark=lambda questions, path: without_claims(claims.reading, questions, path))
-    answers, environment = load_answers(folder, options.max_tokens)
-    return Model(answers, environment)
-
-
-def _adapters(options: ModelOptions) -> AnswerScorer:
-    if (options.step_tokens, options.step_marker) != (None, None):
-        told = "--step-tokens and --step-marker: adapters have a head and do not judge in words"
-        raise InputError(f"{options.model}: {told}; leave them out")
-    return load_adapters(
-        options.model,
-        base=options.base,
-        dtype=options.dtype,
-        label=options.label,
-        date=options.date,
-        max_tokens=options.max_tokens,
-    )
-
-
-def model_folders(options: ModelOptions) -> list[Path]:
-    """The folder, and that of the base of adapters."""
-    adapters = holds_adapters(options.model)
-    return [options.model, base_of(options.model, options.base)] if adapters else [options.model]
+    def folders(self) -> list[Path]:
+        """The folder, and that of the base of adapters."""
+        return folders_of(self.model, self.base)

@@ -10,7 +10,7 @@ import numpy as np
 import tyro
 
 from experiments.commands.candidate_files import Skipped, finite, output_file, questions, say, scored, write_answers
-from experiments.commands.models import ModelOptions, model_folders, open_model
+from experiments.commands.models import ModelOptions
 from experiments.core.locks import exclusive
 from irl.domains.base import Environment, ReadsTexts
 from irl.evaluation.estimators import bootstrap_interval
@@ -49,21 +49,21 @@ class Tally:
     outcomes: dict[str, int] = field(default_factory=dict)
     candidates: int = 0
 
-    def add(self, environment: ReadsTexts | None, record: Candidates, index: int) -> None:
+    def add(self, domain: ReadsTexts | None, record: Candidates, index: int) -> None:
         problem = Problem(id=record.id, prompt=record.prompt)
         texts = [candidate.text for candidate in record.candidates]
         self.candidates += len(texts)
-        if isinstance(environment, Environment):
+        if isinstance(domain, Environment):
             for text in texts:
-                outcome = _outcome(environment, problem, text)
+                outcome = _outcome(domain, problem, text)
                 self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
         labels = [candidate.correct for candidate in record.candidates]
         if any(label is None for label in labels):
             return
         right = np.array(labels, float)
         self.chosen.append(right[index])
-        if environment is not None:
-            keys = [environment.answer_key(problem, text) for text in texts]
+        if domain is not None:
+            keys = [domain.answer_key(problem, text) for text in texts]
             voted = majority(keys)
             self.majority.append(float(np.mean([r for key, r in zip(keys, right, strict=True) if key == voted])))
         self.mean.append(float(right.mean()))
@@ -100,21 +100,21 @@ def _outcome(environment: Environment, problem: Problem, text: str) -> str:
 def main(arguments: Sequence[str]) -> int:
     options = tyro.cli(Options, args=list(arguments), prog="traceward rerank")
     if options.output is not None:
-        output_file(options.output, options.candidates, model_folders(options))
+        output_file(options.output, options.candidates, options.folders())
     with nullcontext() if options.output is None else exclusive(options.output):
         _rerank(options)
     return 0
 
 
 def _rerank(options: Options) -> None:
-    model, path = open_model(options), options.candidates
+    model, path = options.open(), options.candidates
     remark = model.remark(questions(path), path) if path.is_file() else ""
     tally, skipped = Tally(), Skipped(path, options.strict)
 
     def answers() -> Iterator[dict[str, Any]]:
-        for record, scores in scored(model.scorer, path, skipped):
+        for record, scores in scored(model, path, skipped):
             index = choose(np.asarray(scores.trace))
-            tally.add(model.environment, record, index)
+            tally.add(model.domain, record, index)
             yield {
                 "id": record.id,
                 "chosen": int(index),
@@ -124,5 +124,5 @@ def _rerank(options: Options) -> None:
         skipped.report()
 
     write_answers(options.output, answers())
-    for line in filter(None, (*skipped.report(), remark, *tally.summary(model.scorer.spec.information))):
+    for line in filter(None, (*skipped.report(), remark, *tally.summary(model.spec.information))):
         say(line)

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from experiments.commands.candidate_files import Skipped, finite, named, output_file, say, write_answers
-from experiments.commands.models import ModelOptions, model_folders, open_model
+from experiments.commands.models import ModelOptions
 from experiments.commands.scored_rows import NO_KEY, Kept, ScoredLines, renamed, resume, row_keys
 from experiments.core.locks import exclusive
 from irl.data import read_records
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str]) -> int:
     options = tyro.cli(Options, args=list(arguments), prog="traceward score")
     path = _input(options)
     if options.output is not None:
-        output_file(options.output, path, model_folders(options))
+        output_file(options.output, path, options.folders())
     with nullcontext() if options.output is None else exclusive(options.output):
         _score(options, path)
     return 0
@@ -93,8 +93,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def _score(options: Options, path: Path) -> None:
     source, skipped = _source(options, path), Skipped(path, options.strict)
-    model = open_model(options)
-    score = named(model.scorer, path)
+    model = options.open()
+    score = named(model, path)
     remark = model.remark((each.question for each in _source(options, path).questions), path) if path.is_file() else ""
     blocks = _shown(_blocks(source.questions), source)
     if options.output is not None and not is_compressed(options.output) and path.is_file():
@@ -102,7 +102,7 @@ def _score(options: Options, path: Path) -> None:
     else:
         rows = (row for block in blocks for row, _ in _rows(block, score([q for _, q in block]), skipped))
         write_answers(options.output, _checked(rows, skipped))
-    summary = f"{skipped.scored} candidates scored; information level: {model.scorer.spec.information}"
+    summary = f"{skipped.scored} candidates scored; information level: {model.spec.information}"
     for line in filter(None, (source.unfit(), *skipped.report(), remark, summary)):
         say(line)
 
@@ -278,7 +278,7 @@ def _kept(part: ScoredLines, old: ScoredLines, identity: Row, overwrite: bool) -
 def _identity(options: Options) -> Row:
     """What the scores depend on besides the rows of the input."""
     return {
-        "model": _sha256([file for folder in model_folders(options) for file in _model_files(folder)]),
+        "model": _sha256([file for folder in options.folders() for file in _model_files(folder)]),
         **options.for_hugging_face,
         "date": None if options.date is None else options.date.isoformat(),
         "block size": CANDIDATES_AT_ONCE,

@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 import tyro
 
-from experiments.commands.candidate_files import load_scorer
+from experiments.commands.models import ModelOptions
 from irl.data.formats import read_candidates
-from irl.domains.base import Environment
+from irl.domains.base import Environment, ReadsTexts
 from irl.evaluation.audit import TRUNCATION, Finding, cut_after_each_step, truncation_probe, truncation_warnings
 from irl.evaluation.estimators import bootstrap_interval
 from irl.guidance.best_of_n import choose
+from irl.rewards import ask
+from irl.rewards.questions import question_of, split_parts
 from irl.types import Candidates, InputError, Problem
 from reward_models.config_json import plain
 
@@ -57,15 +59,16 @@ def beginnings(
     """`count` proper beginnings of the texts, each cut after a random step; none where no text has two steps."""
     longer = [steps for steps in map(split, dict.fromkeys(texts)) if len(steps) > 1]
     picked = [longer[i] for i in rng.integers(len(longer), size=count)] if longer else []
-    return ["\n".join(steps[: rng.integers(1, len(steps))]) for steps in picked]
+    return ["\n".join(steps[: rng.integers(1, len(steps))]).rstrip("\n") for steps in picked]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
-    """Accuracy of reranking with and without candidates that stop early."""
+class Options(ModelOptions):
+    """Accuracy of reranking with and without candidates that stop early.
 
-    model: Path
-    """A reward model folder, such as runs/quickstart/model."""
+    The verifier of the model's domain judges them. Without one, a trace that stops early counts as wrong.
+    """
+
     candidates: Path
     """JSON lines with "correct" on every candidate."""
     cuts: int = 5
@@ -75,24 +78,34 @@ class Options:
 
 def compare(options: Options) -> list[str]:
     """The lines to print."""
-    scorer, environment = load_scorer(options.model)
-    if not isinstance(environment, Environment):
-        raise InputError(f"{options.model}: its domain has no verifier to judge the beginnings of candidates with")
+    scorer = options.open()
+    split = _parts if scorer.domain is None else scorer.domain.split_steps
     rng = np.random.default_rng(options.seed)
     unchanged, attacked, chosen_early = [], [], 0
     for record in read_candidates(options.candidates):
         correct = _labels(record, options.candidates)
         texts = [candidate.text for candidate in record.candidates]
-        early = beginnings(texts, environment.split_steps, options.cuts, rng)
-        scores = np.asarray(scorer([record.prompt] * (len(texts) + len(early)), [*texts, *early]).trace)
+        early = beginnings(texts, split, options.cuts, rng)
+        scores = scorer.answers([question_of(record, record.id), ask(record.prompt, early)]).trace
         unchanged.append(correct[choose(scores[: len(texts)])])
-        correct += [environment.verify(Problem(id=record.id, prompt=record.prompt), text).correct for text in early]
+        correct += [_is_right(scorer.domain, record, text) for text in early]
         best = choose(scores)
         attacked.append(correct[best])
         chosen_early += best >= len(texts)
     rows = (("the candidates alone", unchanged), (f"with {options.cuts} beginnings per problem", attacked))
     lines = [f"{name}: right in {_interval(values)}" for name, values in rows]
     return [*lines, f"a beginning is chosen in {chosen_early} of {len(unchanged)} problems"]
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    """Paragraphs or lines, as the models read them that know no domain."""
+    return tuple(part.removesuffix("\n") for part in split_parts(text))
+
+
+def _is_right(domain: ReadsTexts | None, record: Candidates, text: str) -> bool:
+    if not isinstance(domain, Environment) or not domain.verifies():
+        return False
+    return domain.verify(Problem(id=record.id, prompt=record.prompt), text).correct
 
 
 def _labels(record: Candidates, file: Path) -> list[bool]:

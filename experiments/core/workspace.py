@@ -11,7 +11,8 @@ from irl.text.encode import Encoder
 from irl.text.windows import HasStates
 from irl.types import Problem
 from reward_models.folders.manifest import MANIFEST, Provenance, TextRules, Windows, is_older
-from reward_models.folders.native import ModelFolder, load_folder, save_folder
+from reward_models.folders.native import save_folder
+from reward_models.folders.opening import Model, open_model
 from reward_models.networks.base import Params
 from reward_models.records import InputError
 from reward_models.types import ScoreSpec
@@ -75,7 +76,7 @@ class Workspace(RunFolder):
             return None
         return TextRules(steps=self.environment.steps, answer=self.environment.answer)
 
-    def load_model(self, name: str) -> ModelFolder | None:
+    def load_model(self, name: str) -> Model | None:
         """The model folder of a finished stage.
 
         None where the stage has not finished, and where the folder is damaged or of an earlier format: the stage
@@ -85,7 +86,7 @@ class Workspace(RunFolder):
         if not (folder / MANIFEST).exists() or is_older(folder):
             return None
         try:
-            return load_folder(folder)
+            return open_model(folder)
         except InputError as error:
             self.say(f"warning: {error}; this part of the run is computed again")
             return None

@@ -48,6 +48,12 @@ NOT_FOR = (
     "Decisions about people.",
 )
 
+USAGE = """from irl.rewards import ask, open_scorer
+scorer = open_scorer("model")
+scores = scorer.answers([ask(prompt, answers)])  # a text, and a list of texts that answer it
+print(scores.trace, scores.steps)"""
+"""Python, run beside the folder `model`."""
+
 
 def write_model_card(
     folder: str | os.PathLike[str],
@@ -76,7 +82,7 @@ def write_model_card(
         _metrics(metrics, facts.metrics),
         f"## Use\n\n{intended_use or INTENDED_USE}",
         "## Not for\n\n" + "\n".join(f"- {line}" for line in (*NOT_FOR, *not_for)),
-        f"## Load and score\n\n```python\n{facts.usage}\n```",
+        f"## Load and score\n\n```python\n{USAGE}\n```",
         f"## Versions\n\n{facts.made} Card written by traceward {version('traceward')}.",
     ]
     card = path / CARD
@@ -93,7 +99,6 @@ class Facts(NamedTuple):
     kind: str
     aggregate: str
     information: str
-    usage: str
     made: str
     domain: str | None = None
     seed: int | None = None
@@ -113,7 +118,6 @@ def _facts(folder: Path) -> Facts:
         kind=config.spec.kind,
         aggregate=config.spec.aggregate,
         information=config.spec.information,
-        usage=usage(manifest.environment is not None),
         made=f"Saved with {made}; folder format {manifest.format}; encoding {encoding} (sha256 of tokenizer.json).",
         domain=manifest.environment,
         seed=manifest.seed,
@@ -130,33 +134,7 @@ def _hugging_face_facts(file: Path) -> Facts:
         raise InputError(f"{file}: architectures: a language model has no scores to write a card of")
     spec = network.make().spec
     made = f"Saved in the layout of Hugging Face ({architecture}); `transformers` loads it too."
-    return Facts(architecture, spec.kind, spec.aggregate, spec.information, COMMAND, made)
-
-
-COMMAND = (
-    "import subprocess\n"
-    "# {'prompt': ..., 'candidates': [{'text': ...}]} lines in, a score and step scores per candidate out\n"
-    "command = 'traceward score --model model --input answers.jsonl --output scores.jsonl'\n"
-    "subprocess.run(command.split(), check=True)"
-)
-
-
-def usage(has_domain: bool) -> str:
-    """Five lines of Python, run beside the folder `model`: texts to scores where the manifest names a domain."""
-    if has_domain:
-        return (
-            "from pathlib import Path\n"
-            "from experiments.commands.candidate_files import load_scorer\n"
-            'scorer, _ = load_scorer(Path("model"))\n'
-            "scores = scorer(prompts, answers)  # two lists of strings of one length\n"
-            "print(scores.trace, scores.steps)"
-        )
-    return (
-        "from reward_models.folders.native import load_folder\n"
-        'model = load_folder("model")\n'
-        "scores = model.network.make().apply(model.params, traces)  # a TraceBatch of tokenizer.json's ids\n"
-        "print(scores.trace, scores.step)"
-    )
+    return Facts(architecture, spec.kind, spec.aggregate, spec.information, made)
 
 
 def _summary(facts: Facts, parameters: int) -> str:

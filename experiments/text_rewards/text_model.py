@@ -11,14 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from irl.rewards.conversations import ConversationEncoder, has_chat_template, read_tokenizer
+from irl.rewards.conversations import ConversationEncoder
+from irl.rewards.opening import template_of, tokenizer_of
 from irl.rewards.questions import Question
-from irl.text.chat import ChatTemplate, load_chat_template
+from irl.text.chat import ChatTemplate
 from irl.text.encode import EncodedTrace
 from irl.text.tokenize import END, PAD, prose_tokenizer
 from irl.types import InputError
-from reward_models.folders.hugging_face import load_hugging_face, save_hugging_face
+from reward_models.folders.hugging_face import save_hugging_face
 from reward_models.folders.hugging_face_config import write_config
+from reward_models.folders.opening import layout_of, open_model
 from reward_models.folders.peft import save_peft
 from reward_models.networks.base import Params
 from reward_models.networks.decoder import DecoderConfig
@@ -100,13 +102,14 @@ class TextModel:
         return Base(encoder, replace(self.decoder, context_length=self.context), None, pad, eos, files)
 
     def _from_folder(self, folder: Path, by_step: bool) -> Base:
-        model = load_hugging_face(folder, dtype=self.dtype)
+        if layout_of(folder) != "hugging_face":
+            raise InputError(f"base: {folder} is no Hugging Face folder; expected a config.json of transformers in it")
+        model = open_model(folder, dtype=self.dtype)
         causal = isinstance(model.network, DecoderConfig)
-        decoder = model.network if isinstance(model.network, DecoderConfig) else model.network.decoder
-        tokenizer = read_tokenizer(folder / "tokenizer.json", decoder.vocab_size)
+        decoder = model.network if causal else model.network.decoder
         encoder = ConversationEncoder(
-            tokenizer=tokenizer,
-            template=load_chat_template(folder) if has_chat_template(folder) else None,
+            tokenizer=tokenizer_of(model, decoder.vocab_size),
+            template=template_of(model),
             by_step=by_step,
             context=min(self.context, decoder.context_length or self.context),
         )

@@ -6,13 +6,13 @@ Claims are those of irl/domains/claims.py. A step is as good as its worst claim;
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import jax
 import numpy as np
 
-from irl.domains.claims import READINGS, Reading
+from irl.domains.claims import Reading
 from irl.rewards.questions import (
     MAX_TOKENS,
     Answer,
+    AnswerScorer,
     AnswerScores,
     Question,
     answer_names,
@@ -23,23 +23,17 @@ from irl.rewards.questions import (
 )
 from irl.rewards.scoring import TextScorer, TextScores, check_finite
 from irl.text.encode import EncodedTrace, Encoder
-from irl.text.tokenize import parse_tokenizer
 from irl.text.windows import StepWindow, encode_windows
 from irl.types import InputError
-from reward_models.folders.manifest import MANIFEST
-from reward_models.folders.native import TOKENIZER, load_folder
-from reward_models.folders.tensor_file import check_params
-from reward_models.networks.base import Params
-from reward_models.networks.regret import RegretConfig
-from reward_models.records import as_part, parse_json, record
+from reward_models.networks.base import NetworkConfig, Params
 
 
-class ClaimScorer:
+class ClaimScorer(AnswerScorer):
     """Scores of steps by what they claim; equal claims are scored once."""
 
     def __init__(
         self,
-        network: RegretConfig,
+        network: NetworkConfig,
         params: Params,
         reading: Reading,
         encoder: Encoder,
@@ -69,6 +63,20 @@ class ClaimScorer:
         check_finite([name for name, reason in zip(names, reasons, strict=True) if not reason], steps)
         return scatter(reasons, TextScores(trace, steps, [s for _, s in traces]))
 
+    def remark(self, questions: Iterable[Question], file: Path) -> str:
+        """The number of answers in which nothing is read. InputError where that is all of them."""
+        count = [0, 0]
+        for question in questions:
+            for answer in question.answers:
+                steps = answer.parts or split_parts(answer.text)
+                count[any(self.reading.read(question.prompt, [step.strip("\n") for step in steps]))] += 1
+        silent, claiming = count
+        if silent and not claiming:
+            none = f"none of its {silent} candidates {self.reading.wanted}"
+            raise InputError(f"{file}: {none}, and this model reads nothing else; take the process model beside it")
+        some = f"{silent} of {silent + claiming} candidates {self.reading.lack} and score 0, as if all were right"
+        return some if silent else ""
+
     def _reason(self, prompt: str, answer: Answer) -> str:
         try:
             require_text(answer)
@@ -93,50 +101,3 @@ class ClaimScorer:
         out = np.zeros(len(rows))
         out[fits] = self._scorer.score_rows([row for row, fit in zip(rows, fits, strict=True) if fit])[:, 0]
         return out
-
-
-@record
-class _Windows:
-    windows: str
-
-
-def holds_claims(folder: Path) -> bool:
-    """Whether a folder holds a model of claims; its loader reports what is wrong with any other folder."""
-    try:
-        manifest = as_part(_Windows, parse_json((folder / MANIFEST).read_bytes(), MANIFEST), MANIFEST)
-    except (OSError, InputError):
-        return False
-    return manifest.windows in READINGS
-
-
-def load_claims(folder: Path, max_tokens: int = MAX_TOKENS) -> ClaimScorer:
-    """The score that a folder holds. ModelFolderError or InputError name what is wrong with it."""
-    model = load_folder(folder)
-    network, reading = model.network, READINGS.get(model.manifest.windows)
-    if reading is None:
-        expected = f"one of {', '.join(READINGS)}"
-        raise InputError(f"{folder}/{MANIFEST}: windows: expected {expected}, got {model.manifest.windows!r}")
-    if not isinstance(network, RegretConfig):
-        raise InputError(f"{folder}/config.json: network: expected RegretConfig, got {type(network).__name__}")
-    try:
-        check_params(model.params, jax.eval_shape(network.make().init, jax.random.key(0)))
-    except ValueError as error:
-        raise InputError(f"{folder}/model.safetensors: {error}") from error
-    tokenizer = parse_tokenizer(model.tokenizer_json, str(folder / TOKENIZER), network.decoder.vocab_size)
-    encoder = Encoder(tokenizer, reading.longest, 1)
-    return ClaimScorer(network, model.params, reading, encoder, max_tokens)
-
-
-def without_claims(reading: Reading, questions: Iterable[Question], file: Path) -> str:
-    """What is to be said of answers in which nothing is read. InputError where that is all of them."""
-    count = [0, 0]
-    for question in questions:
-        for answer in question.answers:
-            steps = answer.parts or split_parts(answer.text)
-            count[any(reading.read(question.prompt, [step.strip("\n") for step in steps]))] += 1
-    silent, claiming = count
-    if silent and not claiming:
-        told = f"none of its {silent} candidates {reading.wanted}"
-        raise InputError(f"{file}: {told}, and this model reads nothing else; take the process model beside it")
-    told = f"{silent} of {silent + claiming} candidates {reading.lack} and score 0, as if all were right"
-    return told if silent else ""

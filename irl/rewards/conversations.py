@@ -27,6 +27,7 @@ from tokenizers import Tokenizer
 from irl.data.messages import message_rows, shared_length
 from irl.rewards.questions import (
     Answer,
+    AnswerScorer,
     AnswerScores,
     Question,
     answer_names,
@@ -39,7 +40,7 @@ from irl.rewards.questions import (
 from irl.rewards.scoring import TextScores, check_finite, long_apart
 from irl.text.chat import ChatTemplate, Key, read_tokenizer_config
 from irl.text.encode import EncodedTrace
-from irl.text.tokenize import parse_tokenizer, tokenizer_errors
+from irl.text.tokenize import tokenizer_errors
 from irl.types import InputError, Message
 from reward_models.networks.base import Network, Params
 from reward_models.scoring import make_score_fn
@@ -220,17 +221,6 @@ def _starts(parts: Sequence[str], first: int) -> list[int]:
     return list(itertools.accumulate((len(part) for part in parts[:-1]), initial=first))
 
 
-def read_tokenizer(file: Path, vocab_size: int) -> Tokenizer:
-    """tokenizer.json of a model with so many token ids; InputError when it is another model's."""
-    try:
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"{file}: missing; download the tokenizer of this model too") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: cannot be read ({error}); download it again") from error
-    return parse_tokenizer(text, str(file), vocab_size)
-
-
 def has_chat_template(folder: Path) -> bool:
     """Whether `load_chat_template` would find one."""
     if (folder / "chat_template.jinja").is_file():
@@ -238,7 +228,7 @@ def has_chat_template(folder: Path) -> bool:
     return read_tokenizer_config(folder).chat_template is not None
 
 
-class ConversationScorer:
+class ConversationScorer(AnswerScorer):
     """Scores of the answers of questions."""
 
     def __init__(

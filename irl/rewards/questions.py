@@ -5,11 +5,14 @@ written in characters that the tokenizer does not know, or its prompt is not one
 answers of the question are scored.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from irl.domains.base import ReadsTexts
 from irl.rewards.scoring import TextScores
 from irl.types import (
     Candidates,
@@ -74,6 +77,11 @@ def question_of(record: Any, id: str) -> Question:
     raise InputError(f"{id}: expected a record with answers to score, got {type(record).__name__}")
 
 
+def ask(prompt: str, texts: Sequence[str]) -> Question:
+    """Texts to score as answers to a prompt."""
+    return Question("", prompt, (), _numbered(texts))
+
+
 def _numbered(texts: Sequence[str]) -> tuple[Answer, ...]:
     return tuple(Answer(index, text) for index, text in enumerate(texts))
 
@@ -115,15 +123,20 @@ class AnswerScores(NamedTuple):
     """Why an answer has no score; empty where it has one."""
 
 
-class AnswerScorer(Protocol):
+class AnswerScorer(ABC):
     """A reward model of any kind."""
 
-    @property
-    def spec(self) -> ScoreSpec: ...
+    spec: ScoreSpec
+    domain: ReadsTexts | None = None
+    """The domain of the traces, where the model names one."""
 
+    @abstractmethod
     def answers(self, questions: Sequence[Question]) -> AnswerScores:
         """An entry per answer. InputError for a score that is not finite: the weights are to blame, not the answer."""
-        ...
+
+    def remark(self, questions: Iterable[Question], file: Path) -> str:
+        """What the model cannot judge in the questions of a file. InputError where that is all of them."""
+        return ""
 
 
 def answer_names(questions: Iterable[Question]) -> list[str]:

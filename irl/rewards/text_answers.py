@@ -1,9 +1,11 @@
 """Answers of questions for models that read the traces of a domain: which of them fit, and the scores of those."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+from irl.domains.base import ReadsTexts
 from irl.rewards.questions import (
     MAX_TOKENS,
+    AnswerScorer,
     AnswerScores,
     Question,
     answer_names,
@@ -21,14 +23,13 @@ _KNOWN_SHARE = 0.5
 """An answer is scored when at least this share of its characters is known to the tokenizer."""
 
 
-class TextAnswers:
+class TextAnswers(AnswerScorer):
     """Scores by a `TextScorer`.
 
     Args:
         scorer: What scores prompts and texts.
         encoder: The scorer's.
-        split_steps: The steps of a text, the scorer's.
-        check_prompt: Raises InputError for a prompt that is not one of the domain.
+        domain: The scorer's.
         states: The scorer's, where it reads steps in windows.
         max_tokens: Most tokens that the scorer reads for one answer, over all windows.
     """
@@ -37,18 +38,17 @@ class TextAnswers:
         self,
         scorer: TextScorer,
         encoder: Encoder,
-        split_steps: Callable[[str], tuple[str, ...]],
-        check_prompt: Callable[[str], object],
+        domain: ReadsTexts,
         *,
         states: HasStates | None = None,
         max_tokens: int = MAX_TOKENS,
     ):
-        self._scorer, self._encoder, self._split = scorer, encoder, split_steps
-        self._check_prompt, self._states, self._max_tokens = check_prompt, states, max_tokens
+        self._scorer, self._encoder, self._split = scorer, encoder, domain.split_steps
+        self._states, self._max_tokens = states, max_tokens
         tokenizer = encoder.tokenizer
         self._unknown = tokenizer.token_to_id(UNKNOWN)
         self._single = {ord(token): None for token in tokenizer.get_vocab() if len(token) == 1}
-        self.spec = scorer.spec
+        self.spec, self.domain = scorer.spec, domain
 
     def answers(self, questions: Sequence[Question]) -> AnswerScores:
         """An entry per answer, in order. Those that do not fit have a reason instead of a score."""
@@ -63,7 +63,8 @@ class TextAnswers:
     def _reasons(self, question: Question) -> list[str]:
         try:
             require_length(question.prompt, self._max_tokens)
-            self._check_prompt(question.prompt)
+            if isinstance(self.domain, HasStates):  # it reads the prompt
+                self.domain.state_before(question.prompt, ("",), 0)
         except InputError as error:
             return [str(error)] * len(question.answers)
         return [self._reason(question.prompt, answer.text) for answer in question.answers]

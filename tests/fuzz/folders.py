@@ -13,10 +13,8 @@ import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from experiments.cli import main as traceward
-from experiments.commands.candidate_files import load_conversations, load_scorer
-from experiments.text_rewards.adapters import load_adapters
 from irl.domains.claims import EQUATIONS
-from irl.rewards.claims import load_claims
+from irl.rewards import open_scorer
 from irl.rewards.questions import Answer, Question
 from irl.text.tokenize import number_tokenizer
 from reward_models.folders.hugging_face import save_hugging_face
@@ -104,10 +102,8 @@ def save_ours(folder: Path, network: Any, spec: ScoreSpec, tokenizer: Tokenizer,
 def _load_ours(name: str, folder: Path) -> None:
     if name == "policy":
         load_folder(folder)
-    elif name == "claims":
-        load_claims(folder)
     else:
-        load_scorer(folder)
+        open_scorer(folder)
 
 
 def _draw_ours(rng: Random, prepared: Mapping[str, Path], folder: Path) -> Case:
@@ -174,12 +170,9 @@ def _prepare_peft(folder: Path, networks: Mapping[str, Any]) -> None:
 
 
 def _load_hugging_face(name: str, folder: Path, base: Path | None, score: bool) -> None:
-    if name == "peft":
-        scorer = load_adapters(folder, base=base)
-    else:
-        scorer = load_conversations(folder, step_tokens="+,-" if name == "causal" else None)
+    scorer = open_scorer(folder, base=base, step_tokens="+,-" if name == "causal" else None)
     if score:
-        scorer([QUESTION])
+        scorer.answers([QUESTION])
 
 
 def _draw_hugging_face(rng: Random, prepared: Mapping[str, Path], folder: Path) -> Case:

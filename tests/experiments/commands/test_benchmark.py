@@ -9,7 +9,7 @@ import pytest
 from experiments.cli import main
 from experiments.commands import benchmark
 from experiments.commands.benchmark import step_scores
-from experiments.commands.models import Model
+from experiments.commands.models import ModelOptions
 from irl.rewards.questions import AnswerScores, steps_answer
 from reward_models.types import ScoreSpec
 
@@ -31,7 +31,7 @@ class Oracle:
 def evaluate(capsys, monkeypatch, tmp_path):
     """The command on rows, with the oracle as the model: exit code, metrics by name, standard error."""
     monkeypatch.setenv("COLUMNS", "400")
-    monkeypatch.setattr(benchmark, "open_model", lambda options: Model(Oracle()))
+    monkeypatch.setattr(ModelOptions, "open", lambda options: Oracle())
 
     def run(name, *files, options=()):
         paths = []

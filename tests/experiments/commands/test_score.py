@@ -20,6 +20,7 @@ from experiments.cli import main
 from experiments.core.workspace import Workspace
 from irl.domains.claims import EQUATIONS
 from irl.domains.countdown.countdown import Countdown
+from irl.rewards import AnswerScorer
 from irl.rewards.claims import ClaimScorer
 from irl.text.encode import Encoder
 from irl.text.tokenize import number_tokenizer
@@ -410,12 +411,12 @@ def many(tmp_path, monkeypatch, downloaded):
 
 def counted(monkeypatch, stop_after=None):
     """The numbers of questions that blocks were scored with, and an end after some blocks."""
-    load, blocks = experiments.commands.models.load_conversations, []
+    load, blocks = experiments.commands.models.open_scorer, []
 
     def loading(*arguments, **options):
         scorer = load(*arguments, **options)
 
-        class Counted:
+        class Counted(AnswerScorer):
             spec = scorer.spec
 
             def answers(self, questions):
@@ -426,7 +427,7 @@ def counted(monkeypatch, stop_after=None):
 
         return Counted()
 
-    monkeypatch.setattr(experiments.commands.models, "load_conversations", loading)
+    monkeypatch.setattr(experiments.commands.models, "open_scorer", loading)
     return blocks
 
 

@@ -9,15 +9,13 @@ import numpy as np
 import pytest
 
 from experiments.cli import main
-from experiments.commands.candidate_files import is_hugging_face, load_conversations, load_scorer
-from experiments.commands.models import ModelOptions, open_model
+from experiments.commands.models import ModelOptions
 from experiments.core.workspace import Workspace
 from experiments.reporting.model_card import write_model_card
-from experiments.text_rewards.adapters import holds_adapters, load_adapters
 from irl.domains.claims import EQUATIONS
 from irl.domains.countdown.countdown import Countdown
 from irl.evaluation.audit import Finding
-from irl.rewards.claims import holds_claims, load_claims
+from irl.rewards import open_scorer
 from irl.rewards.questions import question_of
 from irl.text.encode import Encoder
 from irl.text.tokenize import END, PAD, number_tokenizer, prose_tokenizer
@@ -25,6 +23,7 @@ from irl.types import Candidate, Candidates, InputError
 from reward_models.folders.hugging_face import save_hugging_face
 from reward_models.folders.manifest import Provenance, digest_of, digest_of_file
 from reward_models.folders.native import save_folder
+from reward_models.folders.opening import layout_of
 from reward_models.folders.peft import save_peft
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderConfig
@@ -100,11 +99,9 @@ def sign(folder):
 
 def load(folder):
     """What the commands do with a folder of any kind."""
-    if holds_adapters(folder):
-        return load_adapters(folder, base=folder.parent / "causal")
-    if is_hugging_face(folder):
-        return load_conversations(folder, step_tokens="a,b" if folder.name == "causal" else None)
-    return load_claims(folder) if holds_claims(folder) else load_scorer(folder)
+    base = folder.parent / "causal" if layout_of(folder) == "peft" else None
+    words = "a,b" if layout_of(folder) == "hugging_face" and folder.name == "causal" else None
+    return open_scorer(folder, base=base, step_tokens=words)
 
 
 def places(value, place=()):
@@ -151,8 +148,8 @@ def attack(folders, name, rng, tmp_path):
 def test_undamaged_folders_of_all_kinds_load_and_score(folders, name):
     options = {"base": folders / "causal"} if name == "adapters" else {}
     options |= {"step_tokens": "a,b"} if name == "causal" else {}
-    scorer, loaded = open_model(ModelOptions(model=folders / name, **options)).scorer, load(folders / name)
-    assert scorer.spec == (loaded[0] if isinstance(loaded, tuple) else loaded).spec
+    scorer, loaded = ModelOptions(model=folders / name, **options).open(), load(folders / name)
+    assert scorer.spec == loaded.spec
     texts = ("10 - 4 = 6 (left: 5 6 6)\n5 * 6 = 30 (left: 6 30)", "10 - 5 = 5 (left: 4 5 6)")
     texts = ("1+1 = 2", "1+1 = 11") if name == "claims" else texts
     candidates = tuple(Candidate(text=text) for text in texts)
@@ -191,9 +188,9 @@ def test_100_of_100_bit_flips_are_found(folders, seed, tmp_path):
         flipped[at // 8] ^= 1 << at % 8
         files[number].write_bytes(flipped)
         with pytest.raises(InputError, match=files[number].name):
-            load_scorer(copy)
+            open_scorer(copy)
         files[number].write_bytes(content)
-    load_scorer(copy)
+    open_scorer(copy)
 
 
 def edit(file, change):
@@ -221,19 +218,15 @@ def refused(capsys, *arguments):
     return err
 
 
-@pytest.mark.parametrize(
-    ("windows", "message"),
-    [("state", "windows: expected 'whole trace', 'states'"), ("equations", "expected RegretConfig|unknown class")],
-)
-def test_a_typo_in_the_manifest(folders, tmp_path, answers, capsys, windows, message):
+def test_a_typo_in_the_manifest(folders, tmp_path, answers, capsys):
     folder = shutil.copytree(folders / "advantage", tmp_path / "model")
-    edit(folder / "manifest.json", lambda manifest: manifest.update(windows=windows))
+    edit(folder / "manifest.json", lambda manifest: manifest.update(windows="state"))
     for again in (False, True):
         if again:
             sign(folder)
         error = refused(capsys, "score", "--model", folder, "--candidates", answers)
-        assert "manifest.json" in error or "config.json" in error
-    with pytest.raises(InputError, match=message):
+        assert "manifest.json" in error
+    with pytest.raises(InputError, match="windows: expected 'whole trace', 'states'"):
         load(folder)
 
 

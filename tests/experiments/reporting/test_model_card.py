@@ -1,16 +1,19 @@
 """The card says all it must, its five lines run, and what makes it worthless is refused."""
 
+import dataclasses
 import math
+import re
+import shutil
 
 import jax
 import pytest
 
-from experiments.commands.candidate_files import load_scorer
-from experiments.reporting.model_card import CARD, NOT_FOR, usage, write_model_card
+from experiments.reporting.model_card import CARD, NOT_FOR, USAGE, write_model_card
 from experiments.traces.experiment import card_findings
 from irl.domains.countdown.countdown import Countdown
 from irl.evaluation.audit import Finding
-from irl.text.tokenize import number_tokenizer
+from irl.rewards import ask, open_scorer
+from irl.text.tokenize import character_tokenizer, number_tokenizer
 from irl.types import InputError
 from reward_models.folders.hugging_face import save_hugging_face
 from reward_models.folders.manifest import Provenance
@@ -75,7 +78,7 @@ def test_text(folder):
         f"jax {jax.__version__}",
         "Card written by traceward 0.1.0",
         *NOT_FOR,
-        usage(True),
+        USAGE,
     ):
         assert sentence in text
     assert [line for line in text.splitlines() if line.startswith("## ")] == [
@@ -93,24 +96,23 @@ def classes():
     return {"SoftAdvantageConfig": SoftAdvantageConfig, "DecoderConfig": DecoderConfig}
 
 
-def test_the_five_lines_run(folder, monkeypatch, capsys):
+@pytest.mark.parametrize("kind", ["native", "hugging_face"])
+def test_the_example_of_a_card_runs(folder, kind, monkeypatch, capsys):
+    """Beside a folder of any kind; the example is of the library alone."""
+    if kind == "hugging_face":
+        shutil.rmtree(folder)
+        tokenizer = character_tokenizer()
+        decoder = dataclasses.replace(NETWORK.decoder, vocab_size=tokenizer.get_vocab_size())
+        network = dataclasses.replace(NETWORK, decoder=decoder)
+        params, files = network.make().init(jax.random.key(0)), {"tokenizer.json": tokenizer.to_str()}
+        save_hugging_face(folder, network=network, params=params, pad_token=0, files=files)
+    card = write_model_card(folder, METRICS, trained_on="400 solutions").read_text()
+    example = re.search(r"```python\n(.*?)```", card, re.DOTALL)[1]
+    assert example == USAGE + "\n" and "experiments" not in example
     monkeypatch.chdir(folder.parent)
-    prompts, answers = ["4 5 6 10"], ["10 - 4 = 6 (left: 5 6 6)\nAnswer: (10 - 4) * 5 - 6 = 24"]
-    lines = usage(True)
-    assert len(lines.splitlines()) == 5
-    exec(lines, {"prompts": prompts, "answers": answers})
-    scorer, _ = load_scorer(folder)
-    assert str(scorer(prompts, answers).trace) in capsys.readouterr().out
-
-
-def test_the_lines_without_a_domain_load(folder, monkeypatch):
-    monkeypatch.chdir(folder.parent)
-    lines = usage(False).splitlines()
-    assert len(lines) == 4
-    names = {}
-    exec("\n".join(lines[:2]), names)
-    assert names["model"].manifest.seed == 3
-    compile("\n".join(lines[2:]), "card", "exec")
+    prompt, answers = "4 5 6 10", ["10 - 4 = 6 (left: 5 6 6)\nAnswer: (10 - 4) * 5 - 6 = 24"]
+    exec(example, {"prompt": prompt, "answers": answers})
+    assert str(open_scorer(folder).answers([ask(prompt, answers)]).trace) in capsys.readouterr().out
 
 
 def test_own_words_and_a_second_card(folder):
@@ -143,7 +145,7 @@ def test_a_hugging_face_folder(tmp_path, shard_bytes):
         "**Information level: demonstrations.** It saw experts' solutions and never whether",
         "`transformers` loads it too",
         "| test hands: within-prompt AUC | 0.812 | [0.750, 0.870] | 1,234 |",
-        "traceward score --model model --input answers.jsonl --output scores.jsonl",
+        'scorer = open_scorer("model")',
     ):
         assert sentence in text
     with pytest.raises(InputError, match="trained_on: missing"):

@@ -13,17 +13,19 @@ import experiments.text_rewards.pair_evaluation
 import experiments.text_rewards.preference_model
 from configs.hh_adapters import config as hh_adapters
 from experiments.cli import main
-from experiments.text_rewards.adapters import Adapters, base_of, holds_adapters, load_adapters
+from experiments.text_rewards.adapters import Adapters
 from experiments.text_rewards.fit_trunk import FitTrunk
 from experiments.text_rewards.pair_data import PairFiles
 from experiments.text_rewards.preference_model import run_preference_model
 from experiments.text_rewards.text_model import TextModel
+from irl.rewards import open_scorer
 from irl.rewards.conversations import ConversationScorer
 from irl.rewards.questions import Answer, Question
 from irl.text.tokenize import END, PAD, prose_tokenizer
 from irl.train import Schedule
 from irl.types import InputError
 from reward_models.folders.hugging_face import load_hugging_face, save_hugging_face
+from reward_models.folders.opening import folders_of, layout_of
 from reward_models.folders.peft import load_peft, save_peft
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead
@@ -115,8 +117,8 @@ def trained(tmp_path_factory, config):
 def test_the_folder_is_read_back_with_equal_scores(trained, downloaded):
     folder, scores = trained
     for name, wanted in zip(("model", "model-seed-1"), scores, strict=True):
-        assert holds_adapters(folder / name) and not holds_adapters(downloaded)
-        scorer = load_adapters(folder / name)
+        assert layout_of(folder / name) == "peft" and layout_of(downloaded) == "hugging_face"
+        scorer = open_scorer(folder / name)
         assert scorer.spec.information == "preferences"
         np.testing.assert_allclose(scorer(QUESTIONS).trace, wanted, atol=1e-6)
     assert np.abs(scores[0] - scores[1]).max() > 1e-3, "a head and an order of data each"
@@ -133,7 +135,7 @@ def test_traceward_score_reads_it(trained, downloaded, tmp_path, capsys):
     found = [json.loads(line)["score"] for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     np.testing.assert_allclose(found, scores[0], atol=1e-6)
     capsys.readouterr()
-    for more, told in ((("--step-tokens", "+,-"), "adapters have a head"), (("--base", str(tmp_path)), "--base: '")):
+    for more, told in ((("--step-tokens", "+,-"), "this model has a head"), (("--base", str(tmp_path)), "base: '")):
         with pytest.raises(SystemExit) as stop:
             main([*given, *more])
         assert stop.value.code == 2 and told in capsys.readouterr().err
@@ -144,7 +146,7 @@ def test_base_and_adapters_merged_score_the_same(trained, downloaded):
     base = load_hugging_face(downloaded)
     pad = base.config["pad_token_id"]
     adapted = load_peft(trained[0] / "model", network=base.network, params=base.params, pad_token=pad)
-    encoder = load_adapters(trained[0] / "model")._encoder
+    encoder = open_scorer(trained[0] / "model")._encoder
     merged = ConversationScorer(adapted.network.network.make(), adapted.network.merged(adapted.params), encoder)
     np.testing.assert_allclose(merged(QUESTIONS).trace, trained[1][0], atol=1e-5)
     untouched = {"base": adapted.params["base"], "head": adapted.params["head"]}
@@ -208,18 +210,20 @@ def test_a_run_without_a_language_model_under_it(config, tmp_path):
 
 def test_a_base_that_is_not_there(trained, downloaded, tmp_path):
     model = trained[0] / "model"
-    assert base_of(model, None) == downloaded.resolve() and base_of(model, downloaded) == downloaded
-    with pytest.raises(InputError, match=r"^--base: '.*' is no model folder here; say where the base is by --base"):
-        base_of(model, tmp_path)
+    assert folders_of(model) == [model, downloaded.resolve()] and folders_of(model, downloaded) == [model, downloaded]
+    with pytest.raises(
+        InputError, match=r"^base: '.*' is no model folder here; give the folder of the base \(--base\)"
+    ):
+        folders_of(model, tmp_path)
     written = json.loads((model / "adapter_config.json").read_text())
     (tmp_path / "adapter_config.json").write_text(json.dumps(written | {"base_model_name_or_path": "some/base"}))
     with pytest.raises(InputError, match=r"adapter_config.json: base_model_name_or_path: 'some/base' is no model"):
-        base_of(tmp_path, None)
+        folders_of(tmp_path)
 
 
 def test_adapters_of_a_language_model_give_no_score(downloaded, tmp_path):
     network = LowRankConfig(network=SoftAdvantageConfig(decoder=DECODER), head="frozen")
     params = network.make().init(jax.random.key(0))
     save_peft(tmp_path / "model", network=network, params=params, base_model=str(downloaded))
-    with pytest.raises(InputError, match="task_type: adapters of a language model give no score; take SEQ_CLS's"):
-        load_adapters(tmp_path / "model")
+    with pytest.raises(InputError, match="task_type is CAUSAL_LM, which has no score head"):
+        open_scorer(tmp_path / "model")

@@ -9,7 +9,8 @@ from experiments.core.run_folder import RunFolder
 from experiments.text_rewards.fit_calculations import FitCalculations
 from irl.algorithms.optimiser import Muon
 from irl.algorithms.sft import Sft
-from irl.rewards.claims import holds_claims, load_claims
+from irl.rewards import open_scorer
+from irl.rewards.claims import ClaimScorer
 from irl.train import Schedule
 from irl.types import InputError
 from reward_models.folders.native import load_folder
@@ -61,8 +62,8 @@ def test_the_folder_is_a_model(learned):
     model = load_folder(folder / "calculations-seed-3", classes=classes)
     assert model.manifest.windows == "equations" and model.manifest.trained_on == "sums to six"
     assert model.spec.information == "demonstrations"
-    assert holds_claims(folder / "calculations-seed-3") and not holds_claims(folder)
-    again = load_claims(folder / "calculations-seed-3")
+    again = open_scorer(folder / "calculations-seed-3")
+    assert isinstance(again, ClaimScorer)
     np.testing.assert_array_equal(again(alone("1+2 = 4"))[0], scorer(alone("1+2 = 4"))[0])
     assert again.spec == scorer.spec and again.spec.information == "demonstrations"
     stages = {json.loads(line)["stage"] for line in (folder / "metrics.jsonl").read_text().splitlines()}

@@ -1,0 +1,228 @@
+"""The scorer of a model folder of any kind: `open_scorer(path).answers(questions)`.
+
+native         traces of a domain (scoring.py), or what their steps claim (claims.py)
+hugging_face   conversations (conversations.py); a language model judges steps in words (judged_steps.py)
+peft           as the base with its adapters
+"""
+
+import dataclasses
+import datetime
+import os
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from irl.domains.base import Environment, ReadsTexts
+from irl.domains.claims import READINGS
+from irl.domains.files import TraceText
+from irl.rewards.claims import ClaimScorer
+from irl.rewards.conversations import ConversationEncoder, ConversationScorer, has_chat_template
+from irl.rewards.judged_steps import TaggedStepEncoder, TurnEncoder, token_of
+from irl.rewards.questions import MAX_TOKENS, AnswerScorer
+from irl.rewards.scoring import TextScorer
+from irl.rewards.text_answers import TextAnswers
+from irl.text.chat import ChatTemplate, load_chat_template
+from irl.text.encode import Encoder
+from irl.text.tokenize import parse_tokenizer
+from irl.text.windows import HasStates
+from irl.types import InputError
+from reward_models.folders.hugging_face_config import architecture_of
+from reward_models.folders.hugging_face_tensors import CONFIG, json_object
+from reward_models.folders.manifest import MANIFEST, Manifest
+from reward_models.folders.native import TOKENIZER
+from reward_models.folders.opening import Model, layout_of, open_model
+from reward_models.networks.base import NetworkConfig
+from reward_models.networks.decoder import DecoderConfig
+from reward_models.networks.heads import HeadedDecoderConfig, MLPHead, StepEnds, VocabularyHead
+from reward_models.networks.low_rank import LowRankConfig
+from reward_models.registry import classes, import_all
+
+_IN_WORDS = "--step-tokens '+,-', and --step-marker where a word such as 'ки' stands behind every step"
+_STEP_MARKERS = {"Qwen2ForProcessRewardModel": "<extra_0>"}
+"""Architectures that read the score of a step at a token of its own (Zhang et al. 2025, arXiv 2501.07301)."""
+
+
+def open_scorer(
+    path: str | os.PathLike[str],
+    *,
+    max_tokens: int = MAX_TOKENS,
+    base: str | os.PathLike[str] | None = None,
+    dtype: str = "float32",
+    label: int | None = None,
+    date: datetime.date | None = None,
+    step_tokens: str | None = None,
+    step_marker: str | None = None,
+) -> AnswerScorer:
+    """The scorer of a model folder.
+
+    Args:
+        path: A folder that a run saved, a Hugging Face folder, or a PEFT folder of adapters.
+        max_tokens: Most tokens that the model reads for one answer, prompt included.
+        base: The folder of the base of adapters, where it is not the one that adapter_config.json names.
+        dtype: float32 or bfloat16: what a Hugging Face network computes in.
+        label: Which label of a Hugging Face head is the score, where it has several.
+        date: The date for a chat template that asks for one.
+        step_tokens: Language models that judge steps: the token for a right and the one for a wrong step, such as
+            "+,-".
+        step_marker: With `step_tokens`: the word behind every step where the model says whether the step is right.
+
+    Raises:
+        InputError: The folder cannot be read, or an option does not fit it.
+    """
+    folder, layout = Path(path), layout_of(Path(path))
+    if layout == "native" and (dtype, label, date, step_tokens, step_marker) != ("float32", *[None] * 4):
+        names = "--date, --label, --dtype, --step-tokens and --step-marker"
+        raise InputError(f"{folder}: {names} are for Hugging Face folders; leave them out")
+    _check_words(folder, layout == "hugging_face", label, step_tokens, step_marker)
+    model = open_model(folder, base=base, dtype=dtype, label=label)
+    if model.manifest is not None:
+        return _reader(model, model.manifest, max_tokens)
+    if isinstance(model.network, DecoderConfig):
+        assert step_tokens is not None
+        return _judge_in_words(model, date, step_tokens, step_marker, max_tokens)
+    return _conversations(model, folder, date, max_tokens)
+
+
+def _check_words(
+    folder: Path, foreign: bool, label: int | None, step_tokens: str | None, step_marker: str | None
+) -> None:
+    """InputError, before any weights are read, for a language model without step tokens and the other way round."""
+    architecture = architecture_of(json_object(folder / CONFIG), str(folder / CONFIG)) if foreign else "this model"
+    if not architecture.endswith("ForCausalLM"):
+        if (step_tokens, step_marker) != (None, None):
+            needless = f"{architecture} has a head and does not judge in words"
+            raise InputError(f"{folder}: --step-tokens and --step-marker: {needless}; leave them out")
+        return
+    if step_tokens is None:
+        bare = f"{architecture} is a language model without a reward head"
+        other = "take a sequence or token classifier, or a process reward model"
+        raise InputError(f"{folder}: {bare}; {other}; one that judges steps in words needs {_IN_WORDS}")
+    if label is not None:
+        raise InputError(f"{folder}: --label: the first of --step-tokens is the score; leave it out")
+
+
+# ------------------------------------------------------------------------------------------ native folders
+
+
+def _reader(model: Model, manifest: Manifest, max_tokens: int) -> AnswerScorer:
+    """The scorer of a folder that a run saved."""
+    folder, network = model.texts, model.network
+    if isinstance(network, DecoderConfig):
+        raise InputError(f"{folder}: holds a policy, not a reward model; the reward is the folder 'model' of a run")
+    if not isinstance(network, NetworkConfig):
+        got = type(network).__name__
+        raise InputError(f"{folder}/config.json: network: expected a network that scores traces, got {got}")
+    tokenizer = tokenizer_of(model, network.vocabulary)
+    if manifest.windows in READINGS:
+        reading = READINGS[manifest.windows]
+        return ClaimScorer(network, model.params, reading, Encoder(tokenizer, reading.longest, 1), max_tokens)
+    domain = _domain(manifest, folder)
+    states = _states(domain, manifest, folder)
+    encoder = Encoder(tokenizer, 4096, 256)
+    scorer = TextScorer(
+        network.make()._replace(spec=model.spec), model.params, encoder, domain.split_steps, states=states
+    )
+    return TextAnswers(scorer, encoder, domain, states=states, max_tokens=max_tokens)
+
+
+def _domain(manifest: Manifest, folder: Path) -> ReadsTexts:
+    """The domain that a folder names."""
+    if manifest.text is not None:
+        return TraceText(steps=manifest.text.steps, answer=manifest.text.answer)
+    import_all("irl.domains")
+    known = {kind.__name__: kind for kind in classes() if issubclass(kind, Environment)}
+    if manifest.environment not in known:
+        expected, got = ", ".join(sorted(known)), repr(manifest.environment)
+        raise InputError(f"{folder}/{MANIFEST}: environment: expected one of {expected}, got {got}")
+    return known[manifest.environment]()
+
+
+def _states(domain: ReadsTexts, manifest: Manifest, folder: Path) -> HasStates | None:
+    """What names the states of a reward that judges steps in them."""
+    if manifest.windows != "states":
+        return None
+    if not isinstance(domain, HasStates):
+        raise InputError(f"{folder}/{MANIFEST}: windows: 'states' needs a domain that names states; got text rules")
+    return domain
+
+
+# ------------------------------------------------------------------------------------------ Hugging Face and PEFT
+
+
+def _conversations(model: Model, folder: Path, date: datetime.date | None, max_tokens: int) -> ConversationScorer:
+    """The scorer of a model with a head."""
+    network = model.network.network if isinstance(model.network, LowRankConfig) else model.network
+    if not isinstance(network, HeadedDecoderConfig):
+        bare = "task_type is CAUSAL_LM, which has no score head; expected SEQ_CLS or TOKEN_CLS"
+        raise InputError(f"{folder}/adapter_config.json: {bare}")
+    read, config = network.read, model.network
+    tokenizer = tokenizer_of(model, network.decoder.vocab_size)
+    if isinstance(read, StepEnds) and read.marker is None and isinstance(network.head, MLPHead):
+        if config is not network:
+            raise InputError(f"{folder}: its base marks steps with a token of its own; merge the adapters into it")
+        usual = tokenizer.token_to_id(_STEP_MARKERS.get(model.config["architectures"][0], ""))
+        read = read if usual is None else dataclasses.replace(read, marker=usual)
+        config = dataclasses.replace(network, read=read)
+    by_step = isinstance(read, StepEnds)
+    encoder = ConversationEncoder(
+        tokenizer=tokenizer,
+        template=template_of(model, date),
+        by_step=by_step,
+        marker=tokenizer.id_to_token(read.marker) if isinstance(read, StepEnds) and read.marker is not None else None,
+        context=network.decoder.context_length,
+        max_tokens=max_tokens,
+    )
+    return ConversationScorer(config.make(), model.params, encoder)
+
+
+def _judge_in_words(
+    model: Model, date: datetime.date | None, step_tokens: str, step_marker: str | None, max_tokens: int
+) -> ConversationScorer:
+    """A language model as a process reward model; Math-Shepherd ranks by the lowest step, RLHFlow by their mean."""
+    words = step_tokens.split(",")
+    if len(words) != 2 or not all(words) or words[0] == words[1]:
+        raise InputError(f"--step-tokens {step_tokens!r}: expected two tokens with a comma between, such as '+,-'")
+    template = template_of(model, date)
+    if template is None and step_marker is None:
+        raise InputError(f"{model.texts}: there is no chat template to judge in turns with; name the --step-marker")
+    decoder: DecoderConfig = model.network
+    tokenizer = tokenizer_of(model, decoder.vocab_size)
+    head = VocabularyHead(tokens=(token_of(tokenizer, words[0]), token_of(tokenizer, words[1])))
+    encoder: ConversationEncoder
+    if step_marker is None:
+        encoder = TurnEncoder(
+            tokenizer=tokenizer,
+            template=template,
+            context=decoder.context_length,
+            max_tokens=max_tokens,
+            verdict=words[0],
+            by_step=True,
+        )
+        read = StepEnds(label=0, scale="probability", aggregate="mean")
+    else:
+        tag = token_of(tokenizer, step_marker)
+        encoder = TaggedStepEncoder(
+            tokenizer=tokenizer,
+            template=template,
+            context=decoder.context_length,
+            max_tokens=max_tokens,
+            marker=f" {step_marker}\n",
+            tag=tag,
+            by_step=True,
+        )
+        read = StepEnds(label=0, scale="probability", aggregate="min", marker=tag)
+    network = HeadedDecoderConfig(decoder=decoder, head=head, read=read, information="step labels")
+    return ConversationScorer(network.make(), {"trunk": model.params}, encoder)
+
+
+def tokenizer_of(model: Model, vocab_size: int | None) -> Tokenizer:
+    """The tokenizer of a model folder. InputError where it is missing, damaged or another model's."""
+    file = model.texts / TOKENIZER
+    if model.tokenizer_json is None:
+        raise InputError(f"{file}: missing; download the tokenizer of this model too")
+    return parse_tokenizer(model.tokenizer_json, str(file), vocab_size)
+
+
+def template_of(model: Model, date: datetime.date | None = None) -> ChatTemplate | None:
+    """The chat template of a model folder, where it has one."""
+    return load_chat_template(model.texts, date=date) if has_chat_template(model.texts) else None

@@ -1,0 +1,131 @@
+"""The one loader of model folders: it recognises the layout of a folder and reads it.
+
+native         model.safetensors, config.json, tokenizer.json, manifest.json, as a run saves it (native.py)
+hugging_face   a config.json of transformers beside safetensors (hugging_face.py)
+peft           low-rank adapters on a base in the layout of Hugging Face (peft.py)
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+
+from reward_models.folders import peft
+from reward_models.folders.hugging_face import load_hugging_face
+from reward_models.folders.hugging_face_tensors import CONFIG, json_object
+from reward_models.folders.manifest import Manifest
+from reward_models.folders.native import TOKENIZER, WEIGHTS, ModelFolderError, folder_errors, load_folder
+from reward_models.folders.tensor_file import check_params
+from reward_models.networks.base import NetworkConfig, Params
+from reward_models.networks.decoder import DecoderConfig
+from reward_models.records import InputError, read_json
+from reward_models.types import Information, ScoreSpec
+
+Layout = Literal["native", "hugging_face", "peft"]
+
+
+class Model(NamedTuple):
+    """What a folder of any layout holds. `network` is a config; `network.make()` builds it."""
+
+    network: Any
+    params: Params
+    spec: ScoreSpec
+    texts: Path
+    """The folder of the tokenizer and of a chat template."""
+    tokenizer_json: str | None
+    """The text of tokenizer.json, None where the folder has none."""
+    manifest: Manifest | None = None
+    """Of a native folder."""
+    config: Mapping[str, Any] = {}
+    """config.json of a Hugging Face folder, or of the base of adapters: ids of special tokens and the like."""
+
+
+def layout_of(folder: Path) -> Layout:
+    """The layout of a folder; native for a folder of none, whose loader reports what is wrong with it."""
+    if os.path.isfile(folder / peft.CONFIG):
+        return "peft"
+    try:
+        config = read_json(folder / CONFIG)
+    except InputError:
+        return "native"
+    known = isinstance(config, dict) and ("architectures" in config or "model_type" in config)
+    return "hugging_face" if known else "native"
+
+
+def folders_of(path: str | os.PathLike[str], base: str | os.PathLike[str] | None = None) -> list[Path]:
+    """Every folder that `open_model` reads: the folder itself, and the base of adapters."""
+    folder = Path(path)
+    return [folder, _base_of(folder, base)] if layout_of(folder) == "peft" else [folder]
+
+
+def open_model(
+    path: str | os.PathLike[str],
+    *,
+    base: str | os.PathLike[str] | None = None,
+    dtype: str = "float32",
+    label: int | None = None,
+    information: Information | None = None,
+) -> Model:
+    """Read a model folder of any layout.
+
+    Args:
+        path: The folder.
+        base: The folder of the base of adapters, where it is not the one that adapter_config.json names.
+        dtype: float32 or bfloat16: what a Hugging Face network is kept and computed in.
+        label: Which label of a Hugging Face head is the score, where it has several.
+        information: Replaces the information level that is assumed of a Hugging Face head.
+
+    Raises:
+        ModelFolderError: The folder cannot be read; the message names file, tensor or field.
+    """
+    folder = Path(path)
+    layout = layout_of(folder)
+    if layout != "peft" and base is not None:
+        raise ModelFolderError(f"{folder}: a base is for PEFT folders ({peft.CONFIG}); leave it out")
+    match layout:
+        case "native":
+            return _native(folder)
+        case "hugging_face":
+            read = load_hugging_face(folder, dtype=dtype, label=label, information=information)
+            return Model(read.network, read.params, read.spec, folder, _tokenizer(folder), config=read.config)
+    under = _base_of(folder, base)
+    plain = load_hugging_face(under, dtype=dtype, label=label, information=information)
+    pad = plain.config.get("pad_token_id")
+    adapted = peft.load_peft(folder, network=plain.network, params=plain.params, pad_token=pad, information=information)
+    texts = folder if (folder / TOKENIZER).is_file() else under
+    spec = adapted.network.make().spec
+    return Model(adapted.network, adapted.params, spec, texts, _tokenizer(texts), config=plain.config)
+
+
+def _native(folder: Path) -> Model:
+    read = load_folder(folder)
+    if isinstance(read.network, NetworkConfig | DecoderConfig):
+        shapes = jax.eval_shape(read.network.make().init, jax.random.key(0))
+        try:
+            check_params(read.params, shapes)
+        except ValueError as error:
+            raise ModelFolderError(f"{folder / WEIGHTS}: {error}") from error
+    return Model(read.network, read.params, read.spec, folder, read.tokenizer_json, read.manifest)
+
+
+def _base_of(folder: Path, given: str | os.PathLike[str] | None) -> Path:
+    """The folder of the base: the one given, or the one that adapter_config.json names."""
+    with folder_errors():
+        named = json_object(folder / peft.CONFIG).get("base_model_name_or_path")
+    base = Path(str(named) if given is None else given)
+    if not (base / CONFIG).is_file():
+        where = "base" if given else f"{folder / peft.CONFIG}: base_model_name_or_path"
+        raise ModelFolderError(f"{where}: {str(base)!r} is no model folder here; give the folder of the base (--base)")
+    return base
+
+
+def _tokenizer(folder: Path) -> str | None:
+    file = folder / TOKENIZER
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelFolderError(f"{file}: cannot be read ({error}); download it again") from error
