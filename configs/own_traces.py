@@ -20,7 +20,7 @@ from irl.algorithms.optimiser import Muon
 from irl.algorithms.sft import Sft
 from irl.domains.files import TraceFiles
 from irl.guidance.beam import BeamSettings
-from irl.text.tokenize import BytePairs
+from irl.text.tokenizer_configs import BytePairs
 from irl.train import Schedule
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig

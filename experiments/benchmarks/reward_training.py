@@ -36,8 +36,9 @@ from irl.algorithms.optimiser import AdamW
 from irl.checkpoint import Checkpoints
 from irl.data import read_records
 from irl.sharding import make_mesh
-from irl.text.encode import EncodedTrace, Encoder
+from irl.text.encode import Encoder
 from irl.text.packed_pairs import PackedPairs
+from irl.text.packing import EncodedTrace
 from irl.text.tokenize import BEGIN, END, PAD, prose_tokenizer
 from irl.train import Schedule, train
 from irl.types import InputError, Preference

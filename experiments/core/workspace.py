@@ -7,7 +7,8 @@ from typing import Any
 from experiments.core.run_folder import RunFolder
 from irl.domains.base import Environment
 from irl.domains.files import TraceText
-from irl.text.encode import Encoder
+from irl.text.encoder import TextEncoder
+from irl.text.hugging_face import HuggingFaceEncoder
 from irl.text.windows import HasStates
 from irl.types import Problem
 from reward_models.folders.manifest import MANIFEST, Provenance, TextRules, Windows, is_older
@@ -26,7 +27,7 @@ class Workspace(RunFolder):
     """What the stages of an experiment on an environment share. Nothing in it is learned."""
 
     environment: Environment = field(kw_only=True)
-    encoder: Encoder = field(kw_only=True)
+    encoder: TextEncoder = field(kw_only=True)
 
     @property
     def states(self) -> HasStates | None:
@@ -66,6 +67,7 @@ class Workspace(RunFolder):
                 seed=self.seed,
                 environment=type(self.environment).__name__,
                 text=self._text_rules(),
+                tokens=self.encoder.rules if isinstance(self.encoder, HuggingFaceEncoder) else None,
                 windows=windows,
             ),
         )

@@ -13,8 +13,9 @@ from irl.algorithms.optimiser import Muon
 from irl.algorithms.sft import Sft
 from irl.domains.claims import Reading
 from irl.rewards.claims import ClaimScorer
-from irl.text.encode import EncodedTrace, Encoder
+from irl.text.encode import Encoder
 from irl.text.packed_steps import PackedTexts
+from irl.text.packing import EncodedTrace
 from irl.text.windows import StepWindow, encode_windows
 from irl.train import Schedule
 from reward_models.folders.manifest import Provenance, is_older

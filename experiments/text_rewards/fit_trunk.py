@@ -9,8 +9,8 @@ from experiments.core.run_folder import RunFolder
 from experiments.text_rewards.text_model import Base
 from irl.algorithms.optimiser import AdamW
 from irl.algorithms.sft import Sft
-from irl.text.encode import EncodedTrace
 from irl.text.packed_steps import PackedTexts
+from irl.text.packing import EncodedTrace
 from irl.train import Schedule
 from irl.types import InputError
 from reward_models.networks.base import Params

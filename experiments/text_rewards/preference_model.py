@@ -32,8 +32,8 @@ from irl.algorithms.optimiser import AdamW
 from irl.evaluation.audit import TRUNCATION, Finding
 from irl.rewards.conversations import ConversationScorer
 from irl.rewards.questions import Answer, Question, split_parts
-from irl.text.encode import EncodedTrace
 from irl.text.packed_pairs import PackedPairs
+from irl.text.packing import EncodedTrace
 from irl.train import Schedule
 from irl.types import InputError
 from reward_models.networks.base import Params

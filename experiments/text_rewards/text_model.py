@@ -15,7 +15,7 @@ from irl.rewards.conversations import ConversationEncoder
 from irl.rewards.opening import template_of, tokenizer_of
 from irl.rewards.questions import Question
 from irl.text.chat import ChatTemplate
-from irl.text.encode import EncodedTrace
+from irl.text.packing import EncodedTrace
 from irl.text.tokenize import END, PAD, prose_tokenizer
 from irl.types import InputError
 from reward_models.folders.hugging_face import save_hugging_face

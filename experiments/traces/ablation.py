@@ -19,13 +19,12 @@ from rich.table import Table
 
 from experiments.commands.run import read_config
 from experiments.core.workspace import Workspace
-from experiments.traces.experiment import Experiment, training_texts
+from experiments.traces.experiment import Experiment
 from experiments.traces.rerank_pool import score_pool
 from experiments.traces.sampling import TextSamples, sample_texts
 from irl.evaluation.estimators import best_of_k, bootstrap_interval
 from irl.policies.language_model import LanguageModel
 from irl.rewards.scoring import TextScorer
-from irl.text.encode import Encoder
 from irl.types import InputError
 from reward_models.networks.ensemble import EnsembleConfig
 
@@ -48,8 +47,7 @@ def _ways(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     config = read_config(folder / "config.json")
     if not isinstance(config, Experiment):
         raise InputError(f"{folder}: expected the run of an Experiment, found {type(config).__name__}")
-    tokenizer = config.encoding.tokenizer.make(training_texts(config.domain))
-    encoder = Encoder(tokenizer, config.encoding.max_length, config.encoding.max_steps)
+    encoder = config.encoding.encoder(config.domain)
     workspace = Workspace(folder, config.seed, environment=config.domain, encoder=encoder)
     model, policy = workspace.load_model("model"), workspace.load_model("policy")
     if model is None or policy is None or not isinstance(model.network, EnsembleConfig):

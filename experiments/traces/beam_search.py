@@ -11,8 +11,8 @@ from irl.evaluation.estimators import bootstrap_interval
 from irl.guidance.beam import BeamSettings, ScoreRows, step_beam_search
 from irl.policies.language_model import LanguageModel, log_prob
 from irl.rewards.scoring import TextScorer
-from irl.text.encode import EncodedTrace, Encoder
-from irl.text.tokenize import END
+from irl.text.encoder import TextEncoder
+from irl.text.packing import EncodedTrace
 from reward_models.ranges import Rows, Weight
 from reward_models.records import record
 
@@ -74,9 +74,8 @@ class BeamSearch:
         """Encoded rows, finished or not, to their scores."""
         encoder = workspace.encoder
 
-        def score(rows: Sequence[EncodedTrace]) -> np.ndarray:
-            prompts = [encoder.decode([t for t, s in zip(*row, strict=True) if s < 0][1:]).rstrip("\n") for row in rows]
-            ended = [row.tokens[-1] == encoder.special(END) for row in rows]
+        def score(prompts: Sequence[str], rows: Sequence[EncodedTrace]) -> np.ndarray:
+            ended = [row.tokens[-1] == encoder.end for row in rows]
             reward = scorer(prompts, [encoder.decode(_response(row)) for row in rows], ended).trace
             if not self.log_prob_weight:
                 return reward
@@ -86,7 +85,7 @@ class BeamSearch:
 
 
 def log_prob_of_rows(
-    encoder: Encoder, policy: LanguageModel, rows: Sequence[EncodedTrace], size: int = 512
+    encoder: TextEncoder, policy: LanguageModel, rows: Sequence[EncodedTrace], size: int = 512
 ) -> np.ndarray:
     """Float[rows]: log pi of the response tokens, in nats."""
     out = np.empty(len(rows))

@@ -11,11 +11,16 @@ from experiments.core.overlap import Overlap, without_overlap
 from experiments.core.workspace import Workspace
 from irl.data.formats import read_traces
 from irl.domains.base import Environment, HasDemonstrations
-from irl.text.encode import EncodedTrace
+from irl.text.packing import EncodedTrace
 from irl.text.windows import StepWindow, encode_windows, smaller_contexts, step_windows
 from irl.types import InputError, Problem, Trace
 from reward_models.ranges import Name, Rows, RowsOrZero
 from reward_models.records import record
+
+UNWRITABLE = 0.01
+"""Share of training traces that a tokenizer may change."""
+CHECKED = 2000
+"""Traces that are encoded and decoded to find those."""
 
 
 @record
@@ -80,6 +85,22 @@ def of_file(file: str, environment: Environment) -> OwnTraces:
 
 def _prompt(trace: Trace) -> str:
     return trace.prompt
+
+
+def check_writable(workspace: Workspace) -> None:
+    """Count the traces of a file that the tokenizer cannot write. InputError where they are too many."""
+    if not isinstance(workspace.environment, HasDemonstrations):
+        return
+    traces = workspace.environment.demonstrations("train")[:CHECKED]
+    lost = workspace.encoder.unwritable([trace.prompt for trace in traces], [trace.text for trace in traces])
+    if not lost:
+        return
+    first = traces[lost[0]]
+    some = f"the tokenizer cannot write {len(lost)} of {len(traces)} training traces (first: {first.problem_id})"
+    if len(lost) > UNWRITABLE * len(traces):
+        advice = "give another --encoding.tokenizer, such as byte-pairs, which writes any text"
+        raise InputError(f"{some}, more than {UNWRITABLE:.0%}: their texts differ once encoded and decoded; {advice}")
+    workspace.say(f"warning: {some}; their texts differ once encoded and decoded")
 
 
 def encode_traces(workspace: Workspace, traces: Sequence[Trace]) -> list[EncodedTrace]:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import field
+from dataclasses import field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from experiments.core.workspace import Workspace
 from experiments.reporting.model_card import write_model_card
 from experiments.reporting.report_records import Throughput
 from experiments.traces.beam_search import BeamSearch
-from experiments.traces.demonstrations import of_file
+from experiments.traces.demonstrations import check_writable, of_file
 from experiments.traces.fit_outcome_model import FitOutcomeModel
 from experiments.traces.fit_policy import FitPolicy
 from experiments.traces.fit_reward import FitReward
@@ -29,8 +29,8 @@ from irl.domains.base import Environment
 from irl.domains.countdown.countdown import Countdown
 from irl.domains.files import TraceFiles
 from irl.evaluation.audit import Finding
-from irl.text.encode import Encoder
-from irl.text.tokenize import NumberTokens, TokenizerConfig
+from irl.text.encoder import TextEncoder
+from irl.text.tokenizer_configs import NumberTokens, TokenizerConfig
 from irl.types import InputError
 from reward_models.ranges import Few, Seed, Tokens
 from reward_models.records import record
@@ -44,6 +44,10 @@ class Encoding:
     """Tokens."""
     max_steps: Few = 8
     tokenizer: TokenizerConfig = NumberTokens()
+
+    def encoder(self, domain: Environment) -> TextEncoder:
+        """The encoder of a domain's texts."""
+        return self.tokenizer.encoder(training_texts(domain), self.max_length, self.max_steps, domain.split_steps)
 
 
 @record
@@ -62,7 +66,7 @@ class Experiment(Run):
     seed: Seed = 0
 
     def __post_init__(self):
-        size = self.encoding.tokenizer.most
+        size = 0 if self.encoding.tokenizer.fixed else self.encoding.tokenizer.most
         for decoder in (self.policy.network, self.reward.network.decoder):
             if decoder.vocab_size < size:
                 expected = f"at least {size}, the tokenizer's vocabulary"
@@ -71,15 +75,25 @@ class Experiment(Run):
     def run(self, folder: Path, command: str) -> Path:
         return run_experiment(self, folder, command)
 
+    def with_vocabulary(self) -> "Experiment":
+        """This experiment, its decoders with the vocabulary of the tokenizer where that is fixed."""
+        if not self.encoding.tokenizer.fixed:
+            return self
+        size = self.encoding.tokenizer.most
+        of_reward: Any = self.reward.network  # a dataclass, as every record
+        policy = replace(self.policy, network=replace(self.policy.network, vocab_size=size))
+        network = replace(of_reward, decoder=replace(of_reward.decoder, vocab_size=size))
+        return replace(self, policy=policy, reward=replace(self.reward, network=network))
+
 
 def run_experiment(config: Experiment, folder: Path, command: str) -> Path:
     """Run, or go on with, an experiment; returns the report. Stages that are done are not done again."""
-    begun = time.perf_counter()
-    tokenizer = config.encoding.tokenizer.make(training_texts(config.domain))
-    encoder = Encoder(tokenizer, config.encoding.max_length, config.encoding.max_steps)
+    begun, config = time.perf_counter(), config.with_vocabulary()
+    encoder = config.encoding.encoder(config.domain)
     workspace = Workspace(folder, config.seed, environment=config.domain, encoder=encoder)
     overlaps = demonstration_overlaps(config, workspace)
     say_overlaps(workspace.say, overlaps)
+    check_writable(workspace)
     if not config.domain.verifies():
         workspace.say("no verifier and no answers: accuracy is not reported")
     policy = config.policy.run(workspace)

@@ -27,7 +27,8 @@ from irl.algorithms.pairwise_critic import PairwiseCritic
 from irl.algorithms.sft import Sft
 from irl.policies.language_model import LanguageModel
 from irl.rewards.scoring import TextScorer
-from irl.text.encode import EncodedTrace, Encoder
+from irl.text.encoder import TextEncoder
+from irl.text.packing import EncodedTrace
 from irl.text.pipeline import ArraySource, Source, Together
 from irl.train import Row, Schedule, check_evaluations
 from irl.types import InputError
@@ -268,7 +269,7 @@ def _made(network: NetworkConfig) -> Network:
     return network.make()
 
 
-def _pair_batch(algorithm: PairAlgorithm, encoder: Encoder, pairs: list[Pair], length: int) -> Batch:
+def _pair_batch(algorithm: PairAlgorithm, encoder: TextEncoder, pairs: list[Pair], length: int) -> Batch:
     """The pairs as arrays of the algorithm's own kind."""
     if algorithm.needs_log_prob:
         pairs = [pair for pair in pairs if np.isfinite(pair.expert_log_prob + pair.negative_log_prob)]

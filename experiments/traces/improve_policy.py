@@ -12,17 +12,15 @@ from experiments.core.workspace import Workspace
 from experiments.reporting.stage_records import Improvement, PolicyEvaluation
 from experiments.traces.demonstrations import Demonstrations, encode_traces, enough_rows
 from experiments.traces.rerank_pool import verify_pool
-from experiments.traces.sampling import pad_prompts, sample_texts
+from experiments.traces.sampling import pad_prompts, sample_texts, texts_of_samples
 from irl.algorithms.grpo import Grpo, GrpoBatch, GrpoState
 from irl.algorithms.optimiser import AdamW
 from irl.evaluation.estimators import bootstrap_interval, paired_bootstrap_difference
-from irl.guidance.beam import step_stops
 from irl.guidance.plausibility import plausibility
 from irl.policies.language_model import LanguageModel, sample
-from irl.policies.rollouts import newline_tokens, traces_of_samples
+from irl.policies.rollouts import token_mask, traces_of_samples
 from irl.rewards.scoring import TextScorer
 from irl.text.pipeline import ArraySource, Json
-from irl.text.tokenize import END
 from irl.train import Row, Schedule, check_evaluations, evaluation_steps
 from reward_models.ranges import Few, PositiveShare, Rows, Size
 from reward_models.records import record
@@ -61,8 +59,7 @@ class Rollouts:
             option="improvement.demonstration_rows",
         )
         self._key = workspace.key("rollouts")
-        stops = step_stops(encoder)
-        self._newline = newline_tokens(encoder.vocab_size, stops, stops[0])
+        self._newline = token_mask(encoder.vocab_size, encoder.step_ends)
         self._count = 0
 
     def next(self, state: GrpoState) -> GrpoBatch:
@@ -78,11 +75,11 @@ class Rollouts:
             n=n,
             slots=n,
             max_new=encoder.max_length - prompts.shape[1],
-            stop=(encoder.special(END),),
+            stop=(encoder.end,),
+            vocabulary=encoder.vocab_size,
         )
         drawn = jax.device_get(jax.tree.map(lambda x: x[:, :n], drawn))
-        rows = drawn.tokens.reshape(-1, drawn.tokens.shape[-1]).tolist()
-        texts = encoder.tokenizer.decode_batch(rows, skip_special_tokens=True)
+        texts = [text for each in texts_of_samples(encoder, drawn.tokens, drawn.length) for text in each]
         asked = [self._problems[i].prompt for i in index for _ in range(n)]
         reward = np.where(drawn.ended.reshape(-1), self.reward_of(asked, texts), 0.0).astype(np.float32)
         traces = traces_of_samples(prompts, lengths, drawn, self._newline, max_steps=encoder.max_steps)

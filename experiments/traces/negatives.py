@@ -16,11 +16,10 @@ from annotated_types import MinLen
 from experiments.core.workspace import Workspace
 from experiments.traces.demonstrations import encode_traces
 from experiments.traces.sampling import sample_texts
-from irl.guidance.beam import step_stops
 from irl.policies.language_model import LanguageModel, log_prob
 from irl.policies.resets import choose_cuts, finish_steps
 from irl.rewards.scoring import TextScorer
-from irl.text.encode import EncodedTrace
+from irl.text.packing import EncodedTrace
 from irl.text.windows import WHOLE_TRACE, encode_windows, step_windows
 from irl.types import InputError, Trace
 from reward_models.ranges import Rows, RowsOrZero, Scale, Share
@@ -99,8 +98,7 @@ class Negatives:
             picked = [traces[i] for i in rng.integers(len(traces), size=self.resets // len(self.temperatures))]
             whole = encode_traces(workspace, picked)
             cuts, key = choose_cuts(whole, rng, least=self.begun), workspace.key(f"resets {number} {index}")
-            stops = step_stops(workspace.encoder)
-            finished = finish_steps(policy, workspace.encoder, whole, cuts, key, stops, temperature=temperature)
+            finished = finish_steps(policy, workspace.encoder, whole, cuts, key, temperature=temperature)
             pairs += _window_pairs(workspace, policy, picked, whole, finished, cuts)
         fits = workspace.encoder.fits
         return [

@@ -9,7 +9,7 @@ import numpy as np
 
 from experiments.core.workspace import Workspace
 from irl.policies.language_model import LanguageModel, sample
-from irl.text.tokenize import END
+from irl.text.encoder import TextEncoder
 from irl.types import Problem
 
 ROWS_AT_ONCE = 512
@@ -41,9 +41,16 @@ def sample_texts(
     saved = workspace.read_arrays(file, wanted)
     if saved is None:
         saved = _draw(workspace, policy, problems, n, name, workspace.folder / file)
-    decode = workspace.encoder.tokenizer.decode_batch
-    texts = [decode(rows.tolist(), skip_special_tokens=True) for rows in saved["tokens"]]
+    texts = texts_of_samples(workspace.encoder, saved["tokens"], saved["length"])
     return TextSamples(texts, saved["log_prob"], saved["length"], saved["ended"])
+
+
+def texts_of_samples(encoder: TextEncoder, tokens: np.ndarray, length: np.ndarray) -> list[list[str]]:
+    """The texts of samples [problems, n, time], without what stands behind the end of each."""
+    return [
+        encoder.decode_many([row[:count] for row, count in zip(rows.tolist(), counts, strict=True)])
+        for rows, counts in zip(tokens, length.tolist(), strict=True)
+    ]
 
 
 def _draw(
@@ -67,7 +74,8 @@ def _draw(
                 n=n,
                 slots=min(n, ROWS_AT_ONCE // together),
                 max_new=encoder.max_length - 8,
-                stop=(encoder.special(END),),
+                stop=(encoder.end,),
+                vocabulary=encoder.vocab_size,
             )
             keep = min(together, len(problems) - start)
             part = jax.tree.map(lambda x, keep=keep: np.asarray(x)[:keep, :n], drawn)

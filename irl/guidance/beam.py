@@ -14,15 +14,15 @@ import jax
 import numpy as np
 
 from irl.policies.language_model import sample
-from irl.text.encode import EncodedTrace, Encoder
-from irl.text.tokenize import END
+from irl.text.encoder import TextEncoder
+from irl.text.packing import EncodedTrace
 from reward_models.networks.base import Params
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.ranges import Few, Scale, Size
 from reward_models.records import record
 
-ScoreRows = Callable[[Sequence[EncodedTrace]], np.ndarray]
-"""Encoded traces, finished or not -> their trace scores."""
+ScoreRows = Callable[[Sequence[str], Sequence[EncodedTrace]], np.ndarray]
+"""Prompts and encoded traces, finished or not -> their trace scores."""
 
 
 class Beam(NamedTuple):
@@ -50,7 +50,7 @@ class BeamSettings:
 def step_beam_search(
     policy: tuple[DecoderConfig, Params],
     score: ScoreRows,
-    encoder: Encoder,
+    encoder: TextEncoder,
     prompts: Sequence[str],
     key: jax.Array,
     settings: BeamSettings,
@@ -63,7 +63,8 @@ def step_beam_search(
         if not open_beams:
             break
         grown, used = _expand(policy, encoder, open_beams, jax.random.fold_in(key, depth), settings, len(prompts))
-        scores = score([row for _, row, _ in grown]) if grown else np.zeros(0)
+        asked = [prompts[p] for p, _, _ in grown]
+        scores = score(asked, [row for _, row, _ in grown]) if grown else np.zeros(0)
         tokens, scored = tokens + used, scored + len(grown)
         pool: list[list[Beam]] = [[beam for beam in group if beam.finished] for group in beams]
         for (p, row, finished), value in zip(grown, scores, strict=True):
@@ -72,12 +73,12 @@ def step_beam_search(
     return beams, Cost(tokens, scored)
 
 
-def _opening(encoder: Encoder, prompt: str) -> Beam:
+def _opening(encoder: TextEncoder, prompt: str) -> Beam:
     ids = encoder.prompt(prompt)
     return Beam(EncodedTrace(ids, [-1] * len(ids)), 0.0, False)
 
 
-def _expand(policy, encoder: Encoder, beams, key, settings: BeamSettings, problems: int):
+def _expand(policy, encoder: TextEncoder, beams, key, settings: BeamSettings, problems: int):
     """Distinct one-step continuations (problem, row, finished) of open beams, and the tokens they took."""
     config, params = policy
     capacity = problems * settings.width  # one shape for every depth: one compilation
@@ -96,11 +97,11 @@ def _expand(policy, encoder: Encoder, beams, key, settings: BeamSettings, proble
             n=settings.expansions,
             slots=settings.expansions,
             max_new=settings.max_step_tokens,
-            stop=step_stops(encoder),
+            stop=encoder.stops,
+            vocabulary=encoder.vocab_size,
             temperature=settings.temperature,
         )
     )
-    end = encoder.special(END)
     seen: set[tuple[int, tuple[int, ...]]] = set()
     grown = []
     for i, (problem, beam) in enumerate(beams):
@@ -110,16 +111,9 @@ def _expand(policy, encoder: Encoder, beams, key, settings: BeamSettings, proble
             identity = (problem, tuple(row.tokens))
             if drawn.ended[i, j] and identity not in seen and len(row.tokens) <= encoder.max_length:
                 seen.add(identity)
-                grown.append((problem, row, new[-1] == end))
+                grown.append((problem, row, new[-1] == encoder.end))
     return grown, int(drawn.length[: len(beams)].sum())
 
 
 def _append(row: EncodedTrace, new: list[int]) -> EncodedTrace:
     return EncodedTrace(row.tokens + new, row.step_id + [max(row.step_id) + 1] * len(new))
-
-
-def step_stops(encoder: Encoder) -> tuple[int, ...]:
-    """Ids of the tokens that end a step: those with a newline, and the end token."""
-    vocabulary = encoder.tokenizer.get_vocab()
-    newline = "Ċ" if "Ċ" in vocabulary else "\n"
-    return (encoder.special(END), *sorted(i for text, i in vocabulary.items() if text.endswith(newline)))

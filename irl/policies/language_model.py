@@ -53,7 +53,7 @@ class _Loop(NamedTuple):
     samples: Samples
 
 
-@partial(jax.jit, static_argnames=("config", "n", "slots", "max_new", "stop"))
+@partial(jax.jit, static_argnames=("config", "n", "slots", "max_new", "stop", "vocabulary"))
 def sample(
     config: DecoderConfig,
     params: Params,
@@ -65,10 +65,12 @@ def sample(
     slots: int,
     max_new: int,
     stop: tuple[int, ...],
+    vocabulary: int | None = None,
     temperature: float | Float[Array, ""] = 1.0,
 ) -> Samples:
     """Draw `n` samples for each right-padded prompt; a sample ends with one of the `stop` tokens.
 
+    Of a decoder that has more token ids than its tokenizer, ids from `vocabulary` on are never drawn.
     Memory: layers * prompts * slots * max_new * 2 * kv_heads * head_dim floats of cache.
     """
     if config.sliding_window is not None:
@@ -78,13 +80,17 @@ def sample(
     count = prompts.shape[0]
     prompt_cache = prefill(decoder, prompts, prompt_length - 1)
     last = jnp.take_along_axis(prompts, prompt_length[:, None] - 1, axis=1)
+    stops = jnp.zeros(config.vocab_size, bool).at[jnp.array(stop)].set(True)
+    known = None
+    if vocabulary is not None and vocabulary < config.vocab_size:
+        known = jnp.arange(config.vocab_size) < vocabulary
     row_keys = jax.vmap(lambda p: jax.random.fold_in(key, p))(jnp.arange(count))
 
     def one_token(loop: _Loop) -> _Loop:
         position = prompt_length[:, None] - 1 + loop.age
         logits, keys, values = _decode(decoder, loop, prompt_cache, prompt_length - 1, position)
-        drawn, log_prob = _draw(row_keys, loop.job, loop.age, logits, temperature)
-        stopped = jnp.isin(drawn, jnp.array(stop))
+        drawn, log_prob = _draw(row_keys, loop.job, loop.age, logits, known, temperature)
+        stopped = stops[drawn]
         finished = stopped | (loop.age + 1 >= max_new)
         busy = loop.job < n
         samples = _record(loop, drawn, log_prob, stopped)
@@ -141,12 +147,13 @@ def _record(loop: _Loop, drawn, log_prob, stopped) -> Samples:
     )
 
 
-def _draw(row_keys, job, age, logits, temperature):
-    """Gumbel-max draw per slot; log-probability of the draw at temperature 1."""
+def _draw(row_keys, job, age, logits, known, temperature):
+    """Gumbel-max draw per slot, among the known ids (None: all); log-probability of the draw at temperature 1."""
 
     def one(key, job, age, logits):
         key = jax.random.fold_in(jax.random.fold_in(key, job), age)
-        return jnp.argmax(logits / temperature + jax.random.gumbel(key, logits.shape))
+        noisy = logits / temperature + jax.random.gumbel(key, logits.shape)
+        return jnp.argmax(noisy if known is None else jnp.where(known, noisy, -jnp.inf))
 
     drawn = jax.vmap(jax.vmap(one, (None, 0, 0, 0)))(row_keys, job, age, logits).astype(jnp.int32)
     log_prob = jax.nn.log_softmax(logits)

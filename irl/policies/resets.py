@@ -11,7 +11,8 @@ import jax
 import numpy as np
 
 from irl.policies.language_model import sample
-from irl.text.encode import EncodedTrace, Encoder
+from irl.text.encoder import TextEncoder
+from irl.text.packing import EncodedTrace
 from reward_models.networks.base import Params
 from reward_models.networks.decoder import DecoderConfig
 
@@ -30,11 +31,10 @@ def choose_cuts(rows: Sequence[EncodedTrace], rng: np.random.Generator, *, least
 
 def finish_steps(
     policy: tuple[DecoderConfig, Params],
-    encoder: Encoder,
+    encoder: TextEncoder,
     rows: Sequence[EncodedTrace],
     cuts: np.ndarray,
     key: jax.Array,
-    stops: tuple[int, ...],
     *,
     temperature: float = 1.0,
     rows_per_batch: int = 512,
@@ -64,7 +64,8 @@ def finish_steps(
                 n=1,
                 slots=1,
                 max_new=max_new,
-                stop=stops,
+                stop=encoder.stops,
+                vocabulary=encoder.vocab_size,
                 temperature=temperature,
             )
         )

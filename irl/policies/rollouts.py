@@ -1,5 +1,7 @@
 """From samples, which are token ids, to trace batches on the device: no text on the way."""
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Int
@@ -45,7 +47,6 @@ def traces_of_samples(
     )
 
 
-def newline_tokens(vocab_size: int, stops: tuple[int, ...], end: int) -> Bool[Array, " vocab"]:
-    """The stop tokens of a step without the end token, as a mask over the vocabulary."""
-    ids = jnp.array([token for token in stops if token != end], jnp.int32)
-    return jnp.zeros(vocab_size, bool).at[ids].set(True)
+def token_mask(vocab_size: int, tokens: Sequence[int]) -> Bool[Array, " vocab"]:
+    """Some tokens as a mask over the vocabulary."""
+    return jnp.zeros(vocab_size, bool).at[jnp.array(tokens, jnp.int32)].set(True)

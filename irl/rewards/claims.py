@@ -22,7 +22,8 @@ from irl.rewards.questions import (
     split_parts,
 )
 from irl.rewards.scoring import TextScorer, TextScores, check_finite
-from irl.text.encode import EncodedTrace, Encoder
+from irl.text.encoder import TextEncoder
+from irl.text.packing import EncodedTrace
 from irl.text.windows import StepWindow, encode_windows
 from irl.types import InputError
 from reward_models.networks.base import NetworkConfig, Params
@@ -36,7 +37,7 @@ class ClaimScorer(AnswerScorer):
         network: NetworkConfig,
         params: Params,
         reading: Reading,
-        encoder: Encoder,
+        encoder: TextEncoder,
         max_tokens: int = MAX_TOKENS,
     ):
         self._scorer = TextScorer(network.make(), params, encoder, lambda text: (text,))

@@ -17,7 +17,6 @@ As with transformers, text that spells a special token is that token.
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -38,13 +37,13 @@ from irl.rewards.questions import (
     split_parts,
 )
 from irl.rewards.scoring import TextScores, check_finite, long_apart
-from irl.text.chat import ChatTemplate, Key, read_tokenizer_config
-from irl.text.encode import EncodedTrace
+from irl.text.chat import ChatTemplate, Key
+from irl.text.hugging_face import extents
+from irl.text.packing import EncodedTrace, one_per_row
 from irl.text.tokenize import tokenizer_errors
 from irl.types import InputError, Message
 from reward_models.networks.base import Network, Params
 from reward_models.scoring import make_score_fn
-from reward_models.types import TraceBatch
 
 _MARK = "WHAT-THE-ASSISTANT-SAYS"
 
@@ -196,7 +195,7 @@ class ConversationEncoder:
             told = f"{len(encoding.ids)} tokens are over the model's context of {self.context}"
             raise InputError(f"{told}; shorten it or leave it out, nothing is cut")
         require_tokens(len(encoding.ids), self.max_tokens)
-        starts, ends = _extents(encoding)
+        starts, ends = extents(encoding)
         step = np.searchsorted(written.cuts, starts, side="right") - 1
         inside = (ends > written.start) & (starts < written.end) & (ends > starts)
         step_id = np.where(inside, np.maximum(step, 0), -1)
@@ -206,26 +205,9 @@ class ConversationEncoder:
         return EncodedTrace(encoding.ids, step_id.tolist())
 
 
-def _extents(encoding: Any) -> tuple[np.ndarray, np.ndarray]:
-    """First character of each token and the one after its last.
-
-    Some byte-level tokenizers report spaces and line breaks without extent: they start where the token before ended.
-    """
-    starts, ends = np.array(encoding.offsets, int).reshape(-1, 2).T
-    reached = np.maximum.accumulate(np.concatenate([[0], ends[:-1]])) if len(ends) else ends
-    return np.where(ends > starts, starts, reached), ends
-
-
 def _starts(parts: Sequence[str], first: int) -> list[int]:
     """Where each part starts when the first starts at `first`."""
     return list(itertools.accumulate((len(part) for part in parts[:-1]), initial=first))
-
-
-def has_chat_template(folder: Path) -> bool:
-    """Whether `load_chat_template` would find one."""
-    if (folder / "chat_template.jinja").is_file():
-        return True
-    return read_tokenizer_config(folder).chat_template is not None
 
 
 class ConversationScorer(AnswerScorer):
@@ -254,25 +236,9 @@ class ConversationScorer(AnswerScorer):
     def _scores(self, encoded: Sequence[Encoded], names: Sequence[str]) -> TextScores:
         trace, steps = np.zeros(len(encoded)), [list[float]() for _ in encoded]
         for members in long_apart([len(entry.row.tokens) for entry in encoded]):
-            scores = self._score(self._params, pad_rows([encoded[i].row for i in members]))
+            scores = self._score(self._params, one_per_row([encoded[i].row for i in members]))
             trace[members] = scores.trace
             for place, i in enumerate(members):
                 steps[i] = scores.step[place, : len(encoded[i].steps)].tolist()
         check_finite(names, [[*row, score] for row, score in zip(steps, trace.tolist(), strict=True)])
         return TextScores(trace, steps, [entry.steps for entry in encoded])
-
-
-def pad_rows(rows: Sequence[EncodedTrace]) -> TraceBatch:
-    """Right-padded numpy arrays, one row each; the number of steps is a power of two, so that few are compiled."""
-    longest = max((len(row.tokens) for row in rows), default=1)
-    most = max((max(row.step_id) for row in rows), default=0) + 1
-    size = (len(rows), longest)
-    tokens, segment = np.zeros(size, np.int32), np.zeros(size, np.int32)
-    step_id = np.full(size, -1, np.int32)
-    step_mask = np.zeros((len(rows), 1 if most == 1 else max(8, 1 << (most - 1).bit_length())), bool)
-    for i, row in enumerate(rows):
-        count = len(row.tokens)
-        tokens[i, :count], segment[i, :count], step_id[i, :count] = row.tokens, 1, row.step_id
-        step_mask[i, : max(row.step_id) + 1] = True
-    position = np.arange(longest, dtype=np.int32) * segment
-    return TraceBatch(tokens, segment, position, step_id, step_mask, np.zeros(len(rows), np.int32))

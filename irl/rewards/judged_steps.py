@@ -25,7 +25,7 @@ from irl.data.messages import message_rows
 from irl.rewards.conversations import ConversationEncoder, Written
 from irl.rewards.questions import Answer, Question, split_parts
 from irl.text.chat import Key
-from irl.text.encode import EncodedTrace
+from irl.text.packing import EncodedTrace
 from irl.types import InputError, Message
 
 _MARK = "WHAT-THE-ASSISTANT-SAYS"

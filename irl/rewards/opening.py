@@ -16,13 +16,15 @@ from irl.domains.base import Environment, ReadsTexts
 from irl.domains.claims import READINGS
 from irl.domains.files import TraceText
 from irl.rewards.claims import ClaimScorer
-from irl.rewards.conversations import ConversationEncoder, ConversationScorer, has_chat_template
+from irl.rewards.conversations import ConversationEncoder, ConversationScorer
 from irl.rewards.judged_steps import TaggedStepEncoder, TurnEncoder, token_of
 from irl.rewards.questions import MAX_TOKENS, AnswerScorer
 from irl.rewards.scoring import TextScorer
 from irl.rewards.text_answers import TextAnswers
-from irl.text.chat import ChatTemplate, load_chat_template
+from irl.text.chat import ChatTemplate, has_chat_template, load_chat_template
 from irl.text.encode import Encoder
+from irl.text.encoder import TextEncoder
+from irl.text.hugging_face import HuggingFaceEncoder
 from irl.text.tokenize import parse_tokenizer
 from irl.text.windows import HasStates
 from irl.types import InputError
@@ -118,7 +120,9 @@ def _reader(model: Model, manifest: Manifest, max_tokens: int) -> AnswerScorer:
         return ClaimScorer(network, model.params, reading, Encoder(tokenizer, reading.longest, 1), max_tokens)
     domain = _domain(manifest, folder)
     states = _states(domain, manifest, folder)
-    encoder = Encoder(tokenizer, 4096, 256)
+    encoder: TextEncoder = Encoder(tokenizer, 4096, 256, domain.split_steps)
+    if manifest.tokens is not None:
+        encoder = HuggingFaceEncoder(tokenizer, 4096, 256, domain.split_steps, rules=manifest.tokens)
     scorer = TextScorer(
         network.make()._replace(spec=model.spec), model.params, encoder, domain.split_steps, states=states
     )

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from irl.text.encode import EncodedTrace, Encoder
+from irl.text.encoder import TextEncoder
+from irl.text.packing import EncodedTrace, one_per_row, slots_of
 from irl.text.windows import HasStates, StepWindow, encode_windows, step_windows
 from irl.types import InputError
 from reward_models.aggregation import aggregate_steps
@@ -38,7 +39,7 @@ class TextScorer:
         self,
         network: Network,
         params: Params,
-        encoder: Encoder,
+        encoder: TextEncoder,
         split_steps: Callable[[str], tuple[str, ...]],
         *,
         states: HasStates | None = None,
@@ -97,12 +98,12 @@ class TextScorer:
 
     def score_rows(self, rows: Sequence[EncodedTrace], chunk: int = 131_072) -> np.ndarray:
         """Step scores [rows, steps] of encoded rows; `chunk` of them are held as arrays at a time."""
-        out = np.zeros((len(rows), _steps_of(rows)), np.float32)
+        out = np.zeros((len(rows), slots_of(rows)), np.float32)
         for members in long_apart([len(row.tokens) for row in rows]):
             part = [rows[i] for i in members]
-            encoder = Encoder(self._encoder.tokenizer, max(len(row.tokens) for row in part), _steps_of(part))
+            length, slots = max(len(row.tokens) for row in part), slots_of(part)
             for start in range(0, len(part), chunk):
-                batch = encoder.batch(part[start : start + chunk], [0] * len(part[start : start + chunk]))
+                batch = one_per_row(part[start : start + chunk], pad=self._encoder.pad, length=length, slots=slots)
                 step = self._score(self._params, batch).step
                 out[members[start : start + chunk], : step.shape[1]] = step
         return out
@@ -113,10 +114,6 @@ def long_apart(lengths: Sequence[int]) -> list[np.ndarray]:
     long = np.asarray(lengths, int) > LONG
     together = np.flatnonzero(~long)
     return ([together] if together.size else []) + [np.array([i]) for i in np.flatnonzero(long)]
-
-
-def _steps_of(rows: Sequence[EncodedTrace]) -> int:
-    return _round_up(max((max(row.step_id) for row in rows), default=0) + 1)
 
 
 def check_finite(names: Iterable[str], scores: Sequence[Sequence[float]]) -> None:
@@ -146,8 +143,3 @@ def _aggregate(rows: Sequence[list[float]], how: str) -> np.ndarray:
         mask[i, : len(row)] = True
     trace = np.asarray(aggregate_steps(step, mask, how), np.float64)
     return np.where(mask.any(1), trace, -np.inf)
-
-
-def _round_up(steps: int) -> int:
-    """Few different numbers of steps, so that few programs are compiled."""
-    return 1 if steps == 1 else max(8, 1 << (steps - 1).bit_length())

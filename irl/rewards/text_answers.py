@@ -14,7 +14,7 @@ from irl.rewards.questions import (
     scatter,
 )
 from irl.rewards.scoring import TextScorer
-from irl.text.encode import Encoder
+from irl.text.encoder import TextEncoder
 from irl.text.tokenize import UNKNOWN
 from irl.text.windows import HasStates, encode_windows, step_windows
 from irl.types import InputError
@@ -37,7 +37,7 @@ class TextAnswers(AnswerScorer):
     def __init__(
         self,
         scorer: TextScorer,
-        encoder: Encoder,
+        encoder: TextEncoder,
         domain: ReadsTexts,
         *,
         states: HasStates | None = None,

@@ -152,7 +152,7 @@ def load_chat_template(folder: Path, *, name: str = "default", date: datetime.da
     file = folder / TOKENIZER_CONFIG
     config = read_tokenizer_config(folder)
     given = {key: getattr(config, key) for key in SPECIAL_TOKENS}
-    tokens = {key: _token(value, f"{file}: {key}") for key, value in given.items() if value is not None}
+    tokens = {key: token_text(value, f"{file}: {key}") for key, value in given.items() if value is not None}
     separate = (
         folder / "chat_template.jinja" if name == "default" else folder / f"additional_chat_templates/{name}.jinja"
     )
@@ -161,6 +161,13 @@ def load_chat_template(folder: Path, *, name: str = "default", date: datetime.da
         return ChatTemplate(source=source, special_tokens=tokens, date=date, name=str(separate))
     source = _choose(config.chat_template, name, file)
     return ChatTemplate(source=source, special_tokens=tokens, date=date, name=f"{file}: chat_template")
+
+
+def has_chat_template(folder: Path) -> bool:
+    """Whether `load_chat_template` would find one."""
+    if (folder / "chat_template.jinja").is_file():
+        return True
+    return read_tokenizer_config(folder).chat_template is not None
 
 
 def _check_messages(messages: Sequence[Any]) -> None:
@@ -209,7 +216,7 @@ def _choose(template: str | list[NamedTemplate] | dict[str, str] | None, name: s
     return template[name]
 
 
-def _token(value: Any, where: str) -> str:
+def token_text(value: Any, where: str) -> str:
     """A special token, plain or as the object that carries its tokenizer flags."""
     content = value.get("content") if isinstance(value, dict) else value
     if not isinstance(content, str):

@@ -10,8 +10,7 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from irl.text.encode import EncodedTrace
-from irl.text.packing import Place, Room, Unit, check_fits, count_steps, fill_rows, measure, plan_batches
+from irl.text.packing import EncodedTrace, Place, Room, Unit, check_fits, count_steps, fill_rows, measure, plan_batches
 from irl.text.pipeline import Json, PyTree, check_same_data, epoch_order
 from irl.types import InputError
 from reward_models.types import PackedPairBatch, TraceBatch

@@ -1,4 +1,4 @@
-"""Sequences packed into rows of one length, so that next to nothing is computed on padding.
+"""Encoded traces in rows of one length: which row holds which, and the one builder of their arrays.
 
 A unit is a group of sequences that must share a batch: one trace, or the two sides of a pair. Sequences in a row are
 segments that do not see each other; their steps stand one after another in the row's slots. A batch takes units, in the
@@ -12,17 +12,23 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from irl.text.encode import EncodedTrace
 from irl.types import InputError
 from reward_models.types import TraceBatch
+
+
+class EncodedTrace(NamedTuple):
+    """Token ids of one trace with the step of each token (-1 in the prompt)."""
+
+    tokens: list[int]
+    step_id: list[int]
 
 
 class Place(NamedTuple):
     """Where a sequence lies in a batch: its row, the slot of its first step, its first token."""
 
     row: int
-    slot: int
-    start: int
+    slot: int = 0
+    start: int = 0
 
 
 class Unit(NamedTuple):
@@ -77,21 +83,55 @@ def plan_batches(
     return batches
 
 
-def fill_rows(placed: Iterable[tuple[EncodedTrace, Place]], room: Room) -> TraceBatch:
-    """The rows that hold these sequences."""
+def fill_rows(
+    placed: Iterable[tuple[EncodedTrace, Place]], room: Room, *, pad: int = 0, prompt_id: Sequence[int] | None = None
+) -> TraceBatch:
+    """The numpy arrays that hold these sequences.
+
+    Args:
+        placed: Sequences and their places, of which no two overlap.
+        room: The shape.
+        pad: Token id of the padding.
+        prompt_id: Number of the prompt of each row; the number of the row by default.
+    """
     size = room.rows, room.length
-    tokens, segment, position = (np.zeros(size, np.int32) for _ in range(3))
-    step_id = np.full(size, -1, np.int32)
+    tokens, step_id = np.full(size, pad, np.int32), np.full(size, -1, np.int32)
+    segment, position = np.zeros(size, np.int32), np.zeros(size, np.int32)
     step_mask = np.zeros((room.rows, room.slots), bool)
+    counting = np.arange(room.length, dtype=np.int32)
     for sequence, (row, slot, start) in placed:
-        span = slice(start, start + len(sequence.tokens))
-        step = np.asarray(sequence.step_id)
+        count = len(sequence.tokens)
+        span = slice(start, start + count)
         tokens[row, span] = sequence.tokens
         segment[row, span] = slot + 1
-        position[row, span] = np.arange(len(sequence.tokens))
-        step_id[row, span] = np.where(step >= 0, step + slot, -1)
+        position[row, span] = counting[:count]
+        step_id[row, span] = sequence.step_id
+        if slot:
+            step_id[row, span] += np.where(step_id[row, span] >= 0, slot, 0)
         step_mask[row, slot : slot + count_steps(sequence)] = True
-    return TraceBatch(tokens, segment, position, step_id, step_mask, np.arange(room.rows, dtype=np.int32))
+    numbers = np.arange(room.rows) if prompt_id is None else np.asarray(prompt_id)
+    return TraceBatch(tokens, segment, position, step_id, step_mask, numbers.astype(np.int32))
+
+
+def one_per_row(
+    rows: Sequence[EncodedTrace],
+    *,
+    pad: int = 0,
+    length: int | None = None,
+    slots: int | None = None,
+    prompt_id: Sequence[int] | None = None,
+) -> TraceBatch:
+    """A row for each sequence: as long as the longest, with slots for the most steps, where nothing else is given."""
+    length = length or max((len(row.tokens) for row in rows), default=1)
+    room = Room(len(rows), length, slots or slots_of(rows))
+    numbers = [0] * len(rows) if prompt_id is None else prompt_id
+    return fill_rows(((row, Place(i)) for i, row in enumerate(rows)), room, pad=pad, prompt_id=numbers)
+
+
+def slots_of(rows: Sequence[EncodedTrace]) -> int:
+    """Slots for the steps of every row: few different numbers, so that few programs are compiled."""
+    steps = max(map(count_steps, rows), default=1)
+    return 1 if steps <= 1 else max(8, 1 << (steps - 1).bit_length())
 
 
 def count_steps(sequence: EncodedTrace) -> int:
@@ -111,3 +151,26 @@ def measure(parts: Sequence[Sequence[EncodedTrace]]) -> tuple[np.ndarray, np.nda
     """(tokens, steps), both Int[parts, units]."""
     sizes = np.array([[len(row.tokens) for row in part] for part in parts])
     return sizes, np.array([[count_steps(row) for row in part] for part in parts])
+
+
+def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
+    """Best-fit decreasing: which items share a row of `capacity`."""
+    open_by_room: dict[int, list[list[int]]] = {}
+    bins: list[list[int]] = []
+    for item in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        need = lengths[item]
+        room = next((r for r in range(need, capacity + 1) if open_by_room.get(r)), None)
+        if room is None:
+            room, chosen = capacity, list[int]()
+            bins.append(chosen)
+        else:
+            chosen = open_by_room[room].pop()
+        chosen.append(item)
+        open_by_room.setdefault(room - need, []).append(chosen)
+    return bins
+
+
+def prompt_ids(prompts: Sequence[str]) -> list[int]:
+    """Equal prompts get equal numbers, in order of first appearance."""
+    known: dict[str, int] = {}
+    return [known.setdefault(prompt, len(known)) for prompt in prompts]

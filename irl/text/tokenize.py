@@ -5,13 +5,10 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated
 
-from annotated_types import Ge, Le
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from irl.types import InputError
-from reward_models.records import record
 
 PAD, BEGIN, END, UNKNOWN = "<pad>", "<bos>", "<eos>", "<unk>"
 SPECIAL = (PAD, BEGIN, END, UNKNOWN)
@@ -60,54 +57,6 @@ def prose_tokenizer(texts: Iterable[str], vocabulary_size: int = 4096, more: Seq
     )
     tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
-
-
-@record
-class NumberTokens:
-    """The word-level tokenizer of the number games."""
-
-    @property
-    def most(self) -> int:
-        """The largest vocabulary that `make` returns."""
-        return number_tokenizer().get_vocab_size()
-
-    def make(self, texts: Iterable[str]) -> Tokenizer:
-        """The tokenizer; `texts` are not read."""
-        return number_tokenizer()
-
-
-@record
-class Characters:
-    """A token for each printable character of ASCII."""
-
-    @property
-    def most(self) -> int:
-        """The largest vocabulary that `make` returns."""
-        return character_tokenizer().get_vocab_size()
-
-    def make(self, texts: Iterable[str]) -> Tokenizer:
-        """The tokenizer; `texts` are not read."""
-        return character_tokenizer()
-
-
-@record
-class BytePairs:
-    """Byte-level byte-pair encoding, learned from the training texts."""
-
-    vocabulary: Annotated[int, Ge(300), Le(2**17)] = 2048
-    """Most tokens."""
-
-    @property
-    def most(self) -> int:
-        """The largest vocabulary that `make` returns."""
-        return self.vocabulary
-
-    def make(self, texts: Iterable[str]) -> Tokenizer:
-        """The tokenizer learned from `texts`."""
-        return prose_tokenizer(texts, self.vocabulary)
-
-
-TokenizerConfig = NumberTokens | Characters | BytePairs
 
 
 def parse_tokenizer(text: str, where: str, vocab_size: int | None) -> Tokenizer:

@@ -16,7 +16,8 @@ trace that stops early pays for stopping there. A trace that is still being writ
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from irl.text.encode import EncodedTrace, Encoder
+from irl.text.encoder import TextEncoder
+from irl.text.packing import EncodedTrace
 
 UNREAD = 40
 """Characters of what cannot be read that stand in a window."""
@@ -90,7 +91,7 @@ def step_windows(
     return windows
 
 
-def encode_windows(encoder: Encoder, windows: Sequence[StepWindow]) -> list[EncodedTrace]:
+def encode_windows(encoder: TextEncoder, windows: Sequence[StepWindow]) -> list[EncodedTrace]:
     """Rows in which only the judged step is response: it has the step id 0, its context has -1."""
     texts = [(*window.before, window.step) for window in windows]
     rows = encoder.many([window.prompt for window in windows], texts, [window.closes for window in windows])

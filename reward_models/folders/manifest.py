@@ -24,6 +24,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, MinLen
 from pydantic import StringConstraints
 
+from reward_models.networks.base import TokenId
 from reward_models.records import InputError, as_record, parse_json, record
 
 FORMAT = 2
@@ -45,6 +46,19 @@ class TextRules:
 
 
 @record
+class TokenRules:
+    """How the tokenizer of a Hugging Face folder writes a prompt and a trace (irl/text/hugging_face.py)."""
+
+    begin: list[TokenId]
+    """Tokens in front of every text that no chat template writes."""
+    end: TokenId
+    pad: TokenId
+    chat_template: str | None = None
+    special_tokens: dict[str, str] = field(default_factory=dict)
+    """The variables of the chat template: bos_token and the like."""
+
+
+@record
 class Provenance:
     """Where a model comes from, and what its scores are of."""
 
@@ -57,6 +71,8 @@ class Provenance:
     """The domain that knows where steps end and what state they are taken in."""
     text: TextRules | None = None
     """For a domain without a class of its own: where steps end, and what an answer is."""
+    tokens: TokenRules | None = None
+    """For a tokenizer that is not one of our own."""
     windows: Windows = "whole trace"
 
 
@@ -83,7 +99,7 @@ def manifest_text(provenance: Provenance, created_with: Mapping[str, str], files
 
 
 def _json(value: Any) -> Any:
-    return dataclasses.asdict(value) if isinstance(value, TextRules) else value
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
 
 
 def read_manifest(file: Path) -> Manifest:

@@ -83,7 +83,7 @@ def open_model(
     folder = Path(path)
     layout = layout_of(folder)
     if layout != "peft" and base is not None:
-        raise ModelFolderError(f"{folder}: a base is for PEFT folders ({peft.CONFIG}); leave it out")
+        raise ModelFolderError(f"{folder}: --base is for PEFT folders ({peft.CONFIG}); leave it out")
     match layout:
         case "native":
             return _native(folder)

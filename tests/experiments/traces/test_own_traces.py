@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from configs.own_traces import config
 from experiments.cli import main
@@ -20,8 +21,9 @@ from irl.algorithms.pairwise_critic import PairwiseCritic
 from irl.algorithms.sft import Sft
 from irl.domains.files import TraceFiles
 from irl.guidance.beam import BeamSettings
-from irl.text.tokenize import BytePairs
+from irl.text.tokenizer_configs import BytePairs, Characters, HuggingFaceTokenizer
 from irl.train import Schedule
+from irl.types import InputError
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderConfig
 
@@ -74,11 +76,40 @@ def write(path, records):
     return path
 
 
-@pytest.fixture(scope="module")
-def unanswered(tmp_path_factory):
+def hugging_face_folder(folder):
+    """Byte-level BPE with the chat template of Qwen's models."""
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([json.dumps(row) for row in rows(False)], trainer)
+    folder.mkdir()
+    (folder / "tokenizer.json").write_text(tokenizer.to_str())
+    template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    settings = {"chat_template": template, "eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return HuggingFaceTokenizer(folder=str(folder))
+
+
+@pytest.fixture(scope="module", params=["bytes", "hugging face"])
+def unanswered(request, tmp_path_factory):
+    """A run through all five stages, with a tokenizer of our own and with one of Hugging Face."""
     folder = tmp_path_factory.mktemp("own")
     (folder / "run").mkdir()
-    run_experiment(tiny(write(folder / "traces.jsonl", rows(False))), folder / "run", "traceward run own_traces")
+    config = tiny(write(folder / "traces.jsonl", rows(False)))
+    if request.param == "hugging face":
+        tokenizer = hugging_face_folder(folder / "tokenizer")
+        config = replace(config, encoding=replace(config.encoding, tokenizer=tokenizer))
+    run_experiment(config, folder / "run", "traceward run own_traces")
     return folder / "run"
 
 
@@ -128,3 +159,12 @@ def test_accuracy_is_reported_with_answers_and_a_critic_takes_rounds(tmp_path):
     run_experiment(replace(plain, reward=reward, search=None, improvement=None), tmp_path / "run", "command")
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert {"pass@1", "rerank@4", "pass@4"} <= {row["name"] for row in report["headline"]}
+
+
+def test_traces_that_the_tokenizer_cannot_write_are_refused(tmp_path):
+    foreign = [{"prompt": f"Count on from {n}", "steps": [f"{n} → {n + 1}", "Done."]} for n in range(20)]
+    config = tiny(write(tmp_path / "traces.jsonl", foreign))
+    config = replace(config, encoding=Encoding(max_length=64, max_steps=8, tokenizer=Characters()))
+    (tmp_path / "run").mkdir()
+    with pytest.raises(InputError, match=r"cannot write \d+ of \d+ training traces .*more than 1%.*give another"):
+        run_experiment(config, tmp_path / "run", "traceward run own_traces")

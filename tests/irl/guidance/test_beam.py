@@ -8,8 +8,9 @@ import pytest
 
 from irl.domains.countdown.countdown import Countdown, problem_of
 from irl.guidance import beam as beam_module
-from irl.guidance.beam import BeamSettings, step_beam_search, step_stops
-from irl.text.encode import EncodedTrace, Encoder
+from irl.guidance.beam import BeamSettings, step_beam_search
+from irl.text.encode import Encoder
+from irl.text.packing import EncodedTrace
 from irl.text.tokenize import END, number_tokenizer
 from reward_models.networks.decoder import DecoderConfig
 
@@ -68,7 +69,8 @@ class Oracle:
         problem = problem_of(tuple(int(n) for n in prompt.split()))
         return ENVIRONMENT.verify(problem, ENCODER.decode(row.tokens[split:]))
 
-    def __call__(self, rows):
+    def __call__(self, prompts, rows):
+        assert [ENCODER.prompt(prompt) for prompt in prompts] == [row.tokens[: row.step_id.index(0)] for row in rows]
         self.calls += 1
         self.scored += rows
         return np.array([self.score(row) for row in rows])
@@ -117,11 +119,11 @@ def test_beams_are_distinct_sorted_few_and_well_formed(search):
         for beam in group:
             head = ENCODER.prompt(prompt)
             assert beam.row.tokens[: len(head)] == head
-            assert beam.score == oracle([beam.row])[0], "a beam carries its own score"
+            assert beam.score == oracle([prompt], [beam.row])[0], "a beam carries its own score"
             assert beam.finished == (beam.row.tokens[-1] == ENCODER.special(END))
             assert beam.row.tokens.count(ENCODER.special(END)) == beam.finished
             assert len(beam.row.tokens) < ENCODER.max_length
-            stops, step = step_stops(ENCODER), 0
+            stops, step = ENCODER.stops, 0
             for token, step_id in zip(beam.row.tokens[len(head) :], beam.row.step_id[len(head) :], strict=True):
                 assert step_id == step
                 step += token in stops
@@ -198,6 +200,6 @@ def test_steps_that_never_end_are_dropped(search):
 
 
 def test_step_stops_are_the_end_token_and_all_tokens_with_a_newline():
-    stops = step_stops(ENCODER)
+    stops = ENCODER.stops
     assert stops[0] == ENCODER.special(END)
     assert [ENCODER.tokenizer.id_to_token(i) for i in stops[1:]] == [")\n", "\n"]

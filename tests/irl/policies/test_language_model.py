@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 from irl.domains.countdown.countdown import Countdown, demonstrations
-from irl.guidance.beam import step_stops
 from irl.policies.language_model import Samples, log_prob, sample
-from irl.policies.rollouts import newline_tokens, traces_of_samples
+from irl.policies.rollouts import token_mask, traces_of_samples
 from irl.text.encode import Encoder
-from irl.text.tokenize import END, number_tokenizer
+from irl.text.tokenize import number_tokenizer
 from irl.types import InputError
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.types import TraceBatch
@@ -243,7 +242,7 @@ def test_traces_of_samples_are_what_the_encoder_writes(max_new):
     traces += [environment.free_play(np.random.default_rng(1), size=2)]
     rows = ENCODER.many([t.prompt for t in traces], [[s.text for s in t.steps] for t in traces])
     prompts, lengths, samples = samples_of(rows, max_new)
-    newline = newline_tokens(ENCODER.vocab_size, step_stops(ENCODER), ENCODER.special(END))
+    newline = token_mask(ENCODER.vocab_size, ENCODER.step_ends)
     ours = jax.jit(traces_of_samples, static_argnames="max_steps")(prompts, lengths, samples, newline, max_steps=8)
     cut = [
         type(row)(row.tokens[: h + max_new], row.step_id[: h + max_new]) for row, h in zip(rows, lengths, strict=True)
@@ -256,7 +255,7 @@ def test_traces_of_samples_are_what_the_encoder_writes(max_new):
 
 def test_samples_of_one_prompt_stand_together_and_late_steps_share_the_last_id():
     end = 2
-    newline = newline_tokens(5, (end, 3), end)
+    newline = token_mask(5, (3,))
     assert newline.tolist() == [False, False, False, True, False]
     tokens = np.array([[[3, 4, 3, 0, 3, end], [4, end, 0, 0, 0, 0]], [[4, 4, 4, 4, 4, 4], [end, 0, 0, 0, 0, 0]]])
     samples = Samples(tokens, np.array([[6, 2], [6, 1]]), tokens[..., 0] > 0, np.zeros(tokens.shape, np.float32))
@@ -278,3 +277,14 @@ def test_a_sliding_window_is_refused():
     prompts, lengths = jnp.ones((1, 3), int), jnp.array([3])
     with pytest.raises(InputError, match=r"sliding window \(4 tokens\)"):
         sample(windowed, None, jax.random.key(0), prompts, lengths, n=1, slots=1, max_new=2, stop=(0,))
+
+
+def test_ids_beyond_the_vocabulary_are_never_drawn():
+    """A decoder may have more token ids than its tokenizer; the log-probability is over all of them."""
+    size = {"n": 40, "slots": 40, "max_new": 6, "stop": (2,)}
+    every = sample(CONFIG, params(), jax.random.key(1), PROMPTS, LENGTHS, **size)
+    some = sample(CONFIG, params(), jax.random.key(1), PROMPTS, LENGTHS, vocabulary=3, **size)
+    assert every.tokens.max() == 4 and some.tokens.max() == 2
+    same = np.asarray(every.tokens[..., 0] < 3)
+    np.testing.assert_array_equal(every.tokens[..., 0][same], some.tokens[..., 0][same])
+    np.testing.assert_array_equal(every.log_prob[..., 0][same], some.log_prob[..., 0][same])

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 
 from irl.domains.countdown.countdown import Countdown, demonstrations
-from irl.guidance.beam import step_stops
 from irl.policies.resets import choose_cuts, finish_steps
-from irl.text.encode import EncodedTrace, Encoder
+from irl.text.encode import Encoder
+from irl.text.packing import EncodedTrace
 from irl.text.tokenize import number_tokenizer
 from reward_models.networks.decoder import DecoderConfig
 
 ENCODER = Encoder(number_tokenizer(), 90, 8)
-STOPS = step_stops(ENCODER)
+STOPS = ENCODER.stops
 VOCAB = ENCODER.vocab_size
 CONFIG = DecoderConfig(
     vocab_size=VOCAB,
@@ -61,7 +61,7 @@ def rough_policy():
 
 def finish(policy, cuts, seed=0, rows=ROWS, **options):
     key = jax.random.key(seed)
-    return finish_steps(policy, ENCODER, rows, cuts, key, STOPS, rows_per_batch=BATCH, max_new=MAX_NEW, **options)
+    return finish_steps(policy, ENCODER, rows, cuts, key, rows_per_batch=BATCH, max_new=MAX_NEW, **options)
 
 
 @pytest.mark.parametrize("least", [0.0, 0.5, 0.9, 1.0])

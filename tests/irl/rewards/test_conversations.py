@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from irl.rewards.conversations import ConversationEncoder, ConversationScorer, has_chat_template, read_tokenizer
+from irl.rewards.conversations import ConversationEncoder, ConversationScorer
+from irl.rewards.opening import tokenizer_of
 from irl.rewards.questions import Answer, Question, question_of, split_parts
-from irl.text.chat import ChatTemplate
+from irl.text.chat import ChatTemplate, has_chat_template
 from irl.types import (
     Candidate,
     Candidates,
@@ -29,9 +30,10 @@ from irl.types import (
     Step,
     Trace,
 )
+from reward_models.folders import Model
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead, StepEnds
-from reward_models.types import TraceBatch
+from reward_models.types import ScoreSpec, TraceBatch
 
 SPECIAL = ("<s>", "<|start|>", "<|end|>", "<extra_0>")
 CHATML = "{% for m in messages %}<|start|>{{ m.role }}\n{{ m.content }}<|end|>\n{% endfor %}"
@@ -275,18 +277,18 @@ def test_a_template_without_assistants():
 
 
 def test_tokenizers_of_other_models(tmp_path):
-    file = tmp_path / "tokenizer.json"
+    def opened(text):
+        return Model(None, {}, ScoreSpec(), tmp_path, text)
+
     with pytest.raises(InputError, match=r"tokenizer.json: missing; download the tokenizer"):
-        read_tokenizer(file, 261)
-    file.write_text("{}")
+        tokenizer_of(opened(None), 261)
     with pytest.raises(
         InputError, match=r"tokenizer.json: the tokenizer fails \(.*; take the tokenizer.json of this model"
     ):
-        read_tokenizer(file, 261)
-    file.write_text(TOKENIZER.to_str())
-    assert read_tokenizer(file, 261).get_vocab_size() == 261
+        tokenizer_of(opened("{}"), 261)
+    assert tokenizer_of(opened(TOKENIZER.to_str()), 261).get_vocab_size() == 261
     with pytest.raises(InputError, match="token '<extra_0>' has the id 260, but the model knows 260 ids"):
-        read_tokenizer(file, 260)
+        tokenizer_of(opened(TOKENIZER.to_str()), 260)
 
 
 def test_scores_that_are_no_numbers():

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from irl.domains.countdown.countdown import Countdown
-from irl.text.encode import EncodedTrace, Encoder, prompt_ids
+from irl.text.encode import Encoder
+from irl.text.packing import EncodedTrace, prompt_ids
 from irl.text.tokenize import BEGIN, END, PAD, SPECIAL, UNKNOWN, fingerprint, number_tokenizer, prose_tokenizer
 from irl.types import InputError, Step, Trace
 

@@ -7,9 +7,9 @@ import pytest
 from irl.algorithms.bradley_terry import BradleyTerry, pair_rewards
 from irl.algorithms.optimiser import AdamW
 from irl.domains.countdown.countdown import Countdown
-from irl.text.encode import EncodedTrace, Encoder
+from irl.text.encode import Encoder
 from irl.text.packed_pairs import PackedPairs, plan_epoch
-from irl.text.packing import Room, measure
+from irl.text.packing import EncodedTrace, Room, measure
 from irl.text.tokenize import number_tokenizer
 from irl.types import InputError
 from reward_models.networks.critic import CriticConfig

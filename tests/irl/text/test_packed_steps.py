@@ -7,8 +7,9 @@ import pytest
 
 from irl.algorithms.process import Process, cross_entropy
 from irl.domains.modchain import ModChain
-from irl.text.encode import EncodedTrace, Encoder
+from irl.text.encode import Encoder
 from irl.text.packed_steps import LabelledRows, PackedSteps
+from irl.text.packing import EncodedTrace
 from irl.text.tokenize import number_tokenizer
 from irl.types import InputError
 from reward_models.networks.critic import CriticConfig

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from irl.text.encode import EncodedTrace
-from irl.text.packing import Room, check_fits, fill_rows, measure, plan_batches
+from irl.text.packing import EncodedTrace, Room, check_fits, fill_rows, measure, plan_batches
 from irl.types import InputError
 
 PART = st.tuples(st.integers(1, 20), st.integers(1, 2))
