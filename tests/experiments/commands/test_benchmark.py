@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from experiments.cli import main
-from experiments.commands import benchmark
 from experiments.commands.benchmark import step_scores
 from experiments.commands.models import ModelOptions
 from irl.rewards.questions import AnswerScores, steps_answer

@@ -179,7 +179,7 @@ def test_a_certain_policy_gives_its_greedy_trace_whatever_the_score(search):
     table = np.zeros((VOCAB, VOCAB))
     table[row.tokens[:-1], row.tokens[1:]] = 200
 
-    def score(rows):
+    def score(prompts, rows):
         return np.zeros(len(rows))
 
     beams, cost, _, _ = search(policy=bigram_policy(table), oracle=score)
