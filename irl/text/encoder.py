@@ -143,7 +143,7 @@ class TextEncoder(ABC):
         for number, members in enumerate(bins):
             start = 0
             for k, member in enumerate(members):
-                placed.append((rows[member], Place(number, k * self.max_steps, start)))
+                placed.append((rows[member], Place(number, k * self.max_steps, start, k + 1)))
                 start += len(rows[member].tokens)
         room = Room(len(bins), length, max(map(len, bins)) * self.max_steps)
         return fill_rows(placed, room, pad=self.pad)

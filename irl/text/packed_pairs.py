@@ -90,7 +90,7 @@ class PackedPairs:
         shared, (first, second) = self._shared[unit.number], unit.places
         if not shared:
             return first, second
-        row, slot, start = first
+        row, slot, start, _ = first
         after_chosen = start + len(self._sides[0][unit.number].tokens)
         return Place(row, slot + 1, start + shared), Place(row, slot + 2, after_chosen)
 
@@ -108,7 +108,7 @@ class PackedPairs:
         after, position = np.zeros_like(traces.segment), traces.position.copy()
         for unit in batch:
             shared = self._shared[unit.number]
-            for side, (row, _, start) in zip(self._sides, self._places(unit), strict=True):
+            for side, (row, _, start, _) in zip(self._sides, self._places(unit), strict=True):
                 span = slice(start, start + len(side[unit.number].tokens) - shared)
                 position[row, span] += shared
                 after[row, span] = unit.places[0].slot + 1 if shared else 0

@@ -24,11 +24,13 @@ class EncodedTrace(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a sequence lies in a batch: its row, the slot of its first step, its first token."""
+    """Where a sequence lies in a batch: its row, the slot of its first step, its first token, and its segment."""
 
     row: int
     slot: int = 0
     start: int = 0
+    segment: int | None = None
+    """By default one more than the slot."""
 
 
 class Unit(NamedTuple):
@@ -99,11 +101,11 @@ def fill_rows(
     segment, position = np.zeros(size, np.int32), np.zeros(size, np.int32)
     step_mask = np.zeros((room.rows, room.slots), bool)
     counting = np.arange(room.length, dtype=np.int32)
-    for sequence, (row, slot, start) in placed:
+    for sequence, (row, slot, start, number) in placed:
         count = len(sequence.tokens)
         span = slice(start, start + count)
         tokens[row, span] = sequence.tokens
-        segment[row, span] = slot + 1
+        segment[row, span] = slot + 1 if number is None else number
         position[row, span] = counting[:count]
         step_id[row, span] = sequence.step_id
         if slot:
