@@ -24,6 +24,7 @@ import tyro
 
 import configs
 from experiments.core.compilation_cache import keep_compiled_programs
+from experiments.core.data_files import DATA
 from experiments.core.data_folder import require_data
 from experiments.core.exchange import exchange
 from experiments.core.kinds import Run, import_offered, is_offered, kinds_of_run
@@ -286,7 +287,7 @@ def _sources(config: Run, source: Path | None) -> dict[str, dict[str, str]]:
 def release_folder(folder: Path) -> None:
     """Remove the folder of a new run that was refused before it produced anything."""
     files = {path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir()}
-    if files <= {Path("config.json"), Path("log.txt")}:
+    if files <= {Path(name) for name in ("config.json", "log.txt", "experiment.json", "estimate.json", DATA)}:
         shutil.rmtree(folder)
 
 

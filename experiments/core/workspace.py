@@ -18,9 +18,6 @@ from reward_models.networks.base import Params
 from reward_models.records import InputError
 from reward_models.types import ScoreSpec
 
-LEAST_ANSWER = 8
-"""Tokens that a prompt must leave within the limit on the length of a trace."""
-
 
 @dataclass
 class Workspace(RunFolder):
@@ -28,6 +25,7 @@ class Workspace(RunFolder):
 
     environment: Environment = field(kw_only=True)
     encoder: TextEncoder = field(kw_only=True)
+    _problems: dict[str, Sequence[Problem]] = field(default_factory=dict, init=False)
 
     @property
     def states(self) -> HasStates | None:
@@ -35,8 +33,13 @@ class Workspace(RunFolder):
         return self.environment if isinstance(self.environment, HasStates) else None
 
     def problems(self, split: str) -> Sequence[Problem]:
-        """The problems of a split whose prompts leave room for an answer."""
-        everything, room = self.environment.problems(split), self.encoder.max_length - LEAST_ANSWER
+        """The problems of a split whose prompts leave room for a response; the others are counted once."""
+        if split not in self._problems:
+            self._problems[split] = self._fitting(split)
+        return self._problems[split]
+
+    def _fitting(self, split: str) -> Sequence[Problem]:
+        everything, room = self.environment.problems(split), self.encoder.most_prompt
         fitting = [each for each in everything if len(self.encoder.prompt(each.prompt)) <= room]
         if len(fitting) < len(everything):
             over = f"{len(everything) - len(fitting)} of {len(everything)} {split} prompts are over {room} tokens"

@@ -162,7 +162,8 @@ def _fitting(workspace: Workspace, rows: list[EncodedTrace], what: str) -> list[
         limit = f"{workspace.encoder.max_length} tokens or {workspace.encoder.max_steps} steps"
         tokens = np.quantile([len(row.tokens) for row in rows], 0.95, method="higher")
         steps = np.quantile([max(row.step_id) + 1 for row in rows], 0.95, method="higher")
-        enough = f"{tokens} tokens and {steps} steps would fit 95% (encoding.max_length, encoding.max_steps)"
+        options = "encoding or sizes: max_length, max_steps"
+        enough = f"{tokens} tokens and {steps} steps would fit 95% ({options})"
         workspace.say(f"{len(rows) - len(fitting)} of {len(rows)} {what} are over {limit} and left out; {enough}")
     if not fitting:
         raise InputError(f"all {len(rows)} {what} are over the limit; raise encoding.max_length or encoding.max_steps")

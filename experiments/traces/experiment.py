@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.core.data_files import refuse_changed_files
 from experiments.core.finish import finish_run
 from experiments.core.kinds import Run
 from experiments.core.overlap import Overlap, overlap_rows, say_overlaps
@@ -18,13 +19,15 @@ from experiments.reporting.model_card import write_model_card
 from experiments.reporting.report_records import Throughput
 from experiments.traces.beam_search import BeamSearch
 from experiments.traces.demonstrations import check_writable, of_file
-from experiments.traces.fit_outcome_model import FitOutcomeModel
+from experiments.traces.fit_outcome_model import FitOutcomeModel, PairModel
 from experiments.traces.fit_policy import FitPolicy
 from experiments.traces.fit_reward import FitReward
 from experiments.traces.improve_policy import ImprovePolicy
+from experiments.traces.judged_pairs import pair_rows
 from experiments.traces.rerank_pool import RerankPool
 from experiments.traces.sampling import sample_texts
 from experiments.traces.train_time import RewardCurve
+from experiments.traces.validation import validation_panel
 from irl.domains.base import Environment
 from irl.domains.countdown.countdown import Countdown
 from irl.domains.files import TraceFiles
@@ -43,11 +46,17 @@ class Encoding:
     max_length: Tokens = 96
     """Tokens."""
     max_steps: Few = 8
+    max_response: Tokens | None = None
+    """The tokens that every prompt leaves for a response; None: no fixed number, at least 8."""
     tokenizer: TokenizerConfig = NumberTokens()
 
     def encoder(self, domain: Environment) -> TextEncoder:
         """The encoder of a domain's texts."""
-        return self.tokenizer.encoder(training_texts(domain), self.max_length, self.max_steps, domain.split_steps)
+        return self.limited(self.tokenizer.encoder(training_texts(domain), 2, 1, domain.split_steps))
+
+    def limited(self, encoder: TextEncoder) -> TextEncoder:
+        """An encoder with these limits."""
+        return replace(encoder, max_length=self.max_length, max_steps=self.max_steps, max_response=self.max_response)
 
 
 @record
@@ -57,7 +66,7 @@ class Experiment(Run):
     title: str
     policy: FitPolicy
     reward: FitReward
-    outcome_model: FitOutcomeModel | None = field(default_factory=FitOutcomeModel)
+    outcome_model: PairModel | None = field(default_factory=FitOutcomeModel)
     domain: Environment = field(default_factory=lambda: Countdown(held_out=100))
     encoding: Encoding = Encoding()
     rerank: RerankPool = field(default_factory=RerankPool)
@@ -91,7 +100,11 @@ def run_experiment(config: Experiment, folder: Path, command: str) -> Path:
     begun, config = time.perf_counter(), config.with_vocabulary()
     encoder = config.encoding.encoder(config.domain)
     workspace = Workspace(folder, config.seed, environment=config.domain, encoder=encoder)
+    summary = config.domain.summary() if isinstance(config.domain, TraceFiles) else []
+    for sentence in summary:
+        workspace.say(sentence)
     overlaps = demonstration_overlaps(config, workspace)
+    refuse_changed_files(workspace, data_files(config))
     say_overlaps(workspace.say, overlaps)
     check_writable(workspace)
     if not config.domain.verifies():
@@ -107,9 +120,11 @@ def run_experiment(config: Experiment, folder: Path, command: str) -> Path:
     write_model_card(workspace.folder / "model", card_findings(report), overlaps=overlaps)
     report["title"], report["command"], report["seeds"] = config.title, command, [config.seed]
     report["information"] = scorer.spec.information
-    report["environment"] = repr(config.domain)
+    report["environment"], report["summary"] = repr(config.domain), summary
     report["overlaps"] = overlap_rows(overlaps)
-    report["train_time"] = curve.panel()
+    report["train_time"] = curve.panel() + validation_panel(workspace)
+    scorers = {"learned reward": scorer} | ({"outcome model": outcome_model} if outcome_model is not None else {})
+    report["headline"] = report["headline"] + pair_rows(workspace, policy, scorers)
     if config.search is not None:
         report["search"] = config.search.run(workspace, policy, scorer)
     if config.improvement is not None:
@@ -130,19 +145,23 @@ def training_texts(domain: Environment) -> Iterator[str]:
 
 def demonstration_overlaps(config: Experiment, workspace: Workspace) -> list[Overlap]:
     """How many traces of each file of demonstrations are left out because they are of test problems."""
-    demonstrations = [config.policy.demonstrations, config.reward.demonstrations]
-    if config.improvement is not None:
-        demonstrations.append(config.improvement.demonstrations)
-    files = dict.fromkeys(each.file for each in demonstrations if each.file is not None)
-    of_domain = [file_overlap(config.domain)] if isinstance(config.domain, TraceFiles) else []
-    return of_domain + [overlap for file in files for overlap in of_file(file, workspace.environment).overlaps]
+    of_domain = config.domain.removed() if isinstance(config.domain, TraceFiles) else ()
+    return [Overlap(**each._asdict()) for each in of_domain] + [
+        overlap for file in demonstration_files(config) for overlap in of_file(file, workspace.environment).overlaps
+    ]
 
 
-def file_overlap(domain: TraceFiles) -> Overlap:
-    """How many training traces of a file have a test prompt."""
-    removed, kept = domain.removed(), len(domain.demonstrations("train"))
-    name = f"traces of {Path(domain.train).name}"
-    return Overlap(data=name, held_out="the test problems", records=removed, total=kept + removed)
+def demonstration_files(config: Experiment) -> list[str]:
+    """The files of demonstrations beside the domain's."""
+    stages = (config.policy, config.reward, config.improvement)
+    files = [stage.demonstrations.file for stage in stages if stage is not None]
+    return [file for file in dict.fromkeys(files) if file is not None]
+
+
+def data_files(config: Experiment) -> list[str]:
+    """All files of traces that the run reads."""
+    of_domain = config.domain.files if isinstance(config.domain, TraceFiles) else ()
+    return [*of_domain, *demonstration_files(config)]
 
 
 def card_findings(report: dict[str, Any]) -> dict[str, Finding]:

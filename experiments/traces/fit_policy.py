@@ -7,6 +7,7 @@ import numpy as np
 
 from experiments.core.workspace import Workspace
 from experiments.traces.demonstrations import Demonstrations, encode_traces, enough_rows
+from experiments.traces.validation import validation
 from irl.algorithms.sft import Sft
 from irl.policies.language_model import LanguageModel
 from irl.text.pipeline import ArraySource
@@ -15,6 +16,9 @@ from reward_models.networks.decoder import DecoderConfig
 from reward_models.ranges import Size, Tokens
 from reward_models.records import record
 from reward_models.types import ScoreSpec
+
+EVALUATIONS = 8
+"""How often the likelihood of validation traces is measured, where the domain has some."""
 
 
 @record
@@ -48,6 +52,8 @@ class FitPolicy:
             ),
             self.schedule,
             label=f"{name}: likelihood of {len(traces)} traces",
+            evaluators=validation(workspace, self.network),
+            evaluate_every=self.schedule.period(min(EVALUATIONS, self.schedule.steps)),
         )
         tokens = int(self.schedule.steps * self.batch_size * np.mean((packed.segment > 0).sum(1)))
         note = "useful tokens, compilation and checkpoints included; bounded by matrix products of the feed-forward"

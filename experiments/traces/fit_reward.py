@@ -21,6 +21,7 @@ import numpy as np
 from experiments.core.workspace import Workspace
 from experiments.traces.demonstrations import Demonstrations, encode_steps, enough_rows
 from experiments.traces.negatives import Negatives, Pair
+from experiments.traces.validation import validation
 from irl.algorithms.base import Batch, State
 from irl.algorithms.pairs import PairAlgorithm, StepPairs
 from irl.algorithms.pairwise_critic import PairwiseCritic
@@ -195,7 +196,7 @@ class FitReward:
             self.warm_up_schedule,
             key=f"{stage} likelihood",
             label=f"{stage}: likelihood of {len(rows)} steps",
-            evaluators=[evaluator],
+            evaluators=[evaluator, *validation(workspace, self.network.decoder)],
             evaluate_every=self.warm_up_schedule.period(self.evaluations),
         )
         seconds = time.perf_counter() - begun - evaluator.seconds

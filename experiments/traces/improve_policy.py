@@ -81,13 +81,14 @@ class Rollouts:
         drawn = jax.device_get(jax.tree.map(lambda x: x[:, :n], drawn))
         texts = [text for each in texts_of_samples(encoder, drawn.tokens, drawn.length) for text in each]
         asked = [self._problems[i].prompt for i in index for _ in range(n)]
-        reward = np.where(drawn.ended.reshape(-1), self.reward_of(asked, texts), 0.0).astype(np.float32)
+        reward = self.reward_of(asked, texts, drawn.ended.reshape(-1)).astype(np.float32)
         traces = traces_of_samples(prompts, lengths, drawn, self._newline, max_steps=encoder.max_steps)
         return GrpoBatch(jax.device_get(traces), reward, self._demonstrations.next())
 
-    def reward_of(self, prompts: Sequence[str], texts: Sequence[str]) -> np.ndarray:
-        """What the policy is trained on, from 0 to 1."""
-        return plausibility(self._scorer(prompts, texts).trace, self._demonstrated, level=self._config.level)
+    def reward_of(self, prompts: Sequence[str], texts: Sequence[str], ended: np.ndarray) -> np.ndarray:
+        """What the policy is trained on, from 0 to 1; a trace that was cut at the limit on tokens gets 0."""
+        plausible = plausibility(self._scorer(prompts, texts).trace, self._demonstrated, level=self._config.level)
+        return np.where(ended, plausible, 0.0)
 
     def get_state(self) -> Json:
         parts = {"prompts": self._prompts.get_state(), "demonstrations": self._demonstrations.get_state()}
@@ -101,7 +102,9 @@ class Rollouts:
 
 def grpo_for(steps: int) -> Grpo:
     """Settings whose learning rate and share of likelihood fall over so many steps."""
-    optimiser = AdamW(learning_rate=5e-4, warmup_steps=5, total_steps=steps, final_fraction=0.2, weight_decay=0.0)
+    optimiser = AdamW(
+        learning_rate=5e-4, warmup_steps=min(5, steps), total_steps=steps, final_fraction=0.2, weight_decay=0.0
+    )
     return Grpo(optimiser=optimiser, samples_per_prompt=16, mle_steps=steps)
 
 
@@ -120,6 +123,8 @@ class ImprovePolicy:
     """The number of evaluations in training (pass@1, for the report)."""
     samples: Rows = 32
     """Per test problem and evaluation."""
+    problems: Rows | None = None
+    """Of the test split; all of them by default."""
 
     def __post_init__(self):
         check_evaluations("ImprovePolicy", self.evaluations, self.schedule)
@@ -129,7 +134,7 @@ class ImprovePolicy:
         if saved is not None:
             return saved
         source = Rollouts(workspace, policy, scorer, self)
-        evaluator, begun = PolicyEvaluator(workspace, policy, source, self.samples), time.perf_counter()
+        evaluator, begun = PolicyEvaluator(workspace, policy, source, self), time.perf_counter()
         evaluator.measure(0, policy)
         every = self.schedule.period(self.evaluations)
         state = workspace.fit(
@@ -160,7 +165,7 @@ class PolicyEvaluator:
     workspace: Workspace
     policy: LanguageModel
     source: Rollouts
-    samples: int
+    config: ImprovePolicy
 
     def run(self, step: int, state: GrpoState) -> Iterable[Row]:
         evaluation = self.measure(step, self.policy._replace(params=state.params))
@@ -173,10 +178,10 @@ class PolicyEvaluator:
         kept = workspace.read_stage(f"samples/{name}.json", PolicyEvaluation)
         if kept is not None:
             return kept
-        problems = workspace.problems("test")
-        pool = sample_texts(workspace, policy, problems, self.samples, name)
+        problems = workspace.problems("test")[: self.config.problems]
+        pool = sample_texts(workspace, policy, problems, self.config.samples, name)
         prompts = [p.prompt for p, texts in zip(problems, pool.texts, strict=True) for _ in texts]
-        proxy = self.source.reward_of(prompts, [text for texts in pool.texts for text in texts])
+        proxy = self.source.reward_of(prompts, [text for texts in pool.texts for text in texts], pool.ended.reshape(-1))
         verifies = workspace.environment.verifies()
         gold = verify_pool(workspace, problems, pool).mean(axis=1).tolist() if verifies else None
         last = workspace.read_metric(STAGE, "kl", step)

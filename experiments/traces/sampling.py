@@ -73,7 +73,7 @@ def _draw(
                 lengths[rows],
                 n=n,
                 slots=min(n, ROWS_AT_ONCE // together),
-                max_new=encoder.max_length - 8,
+                max_new=encoder.most_response,
                 stop=(encoder.end,),
                 vocabulary=encoder.vocab_size,
             )

@@ -61,13 +61,15 @@ class CriticAudit:
     """Whole demonstrations against the same demonstrations cut after each earlier step."""
     num_prompts: int
     """Prompts of the pool; each finding counts those that define it."""
+    labelled: bool = True
+    """Whether the correctness of the samples is known."""
 
     def findings(self) -> dict[str, Finding]:
-        """Each finding by the name to print."""
+        """Each finding by the name to print; without labels those of correctness are left out."""
+        of_labels = {"correctness AUC": self.correctness_auc, "expert-vs-correct AUC": self.expert_vs_correct_auc}
         return {
             "source AUC": self.source_auc,
-            "correctness AUC": self.correctness_auc,
-            "expert-vs-correct AUC": self.expert_vs_correct_auc,
+            **(of_labels if self.labelled else {}),
             "length correlation": self.length_correlation,
             TRUNCATION: self.truncation_auc,
         }
@@ -130,8 +132,8 @@ def audit(
     `*_prompt` are prompt ids, `sample_correct` is 0/1 or boolean, `sample_length` counts response tokens. The cuts
     are the expert traces cut after each step but the last (see `cut_after_each_step`).
     Intervals are percentile bootstraps over prompts at `level`. A finding no prompt defines is NaN, with a
-    warning; so are those of correctness where `sample_correct` is None. Correctness is report only: never train on it,
-    never choose a checkpoint by it.
+    warning. Where `sample_correct` is None there are no findings of correctness. Correctness is report only: never
+    train on it, never choose a checkpoint by it.
     ValueError: NaN scores or lengths, correctness other than 0 and 1, arrays of unequal length.
     """
     correct = np.zeros(len(sample_scores)) if sample_correct is None else np.asarray(sample_correct)
@@ -152,6 +154,7 @@ def audit(
         length_correlation=finding(length_correlation(sample_scores, sample_length, sample_prompt)),
         truncation_auc=expert_against(cut_scores, cut_prompt),
         num_prompts=len(np.unique(sample_prompt)),
+        labelled=sample_correct is not None,
     )
 
 

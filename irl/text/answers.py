@@ -1,7 +1,7 @@
 r"""The final answer of a text, by the marks that people use: `\boxed{}`, `####`, "the answer is", the last number.
 
-Answers are compared in a normal form: numbers by value, other text without case, spaces and final punctuation. The
-normal form knows nothing of algebra: x + 1 and 1 + x are two answers.
+Answers are compared in a normal form: numbers by value and without their unit, other text without case, spaces and
+final punctuation. The normal form knows nothing of algebra: x + 1 and 1 + x are two answers (irl/text/math_answers.py).
 """
 
 import re
@@ -17,7 +17,14 @@ FindAnswer = Callable[[str], str | None]
 _NUMBER = r"-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)"
 _STATED = re.compile(r"\banswer\s*(?:is|:|=)+\s*:?\s*(.+)", re.IGNORECASE)
 _LAST_NUMBER = re.compile(rf"{_NUMBER}(?:\s*/\s*{_NUMBER})?")
-_FRACTION = re.compile(r"\\[dt]?frac\{([^{}]+)\}\{([^{}]+)\}")
+_FRACTION = re.compile(r"\\[dt]?frac\s*(?:\{([^{}]+)\}|(\d))\s*(?:\{([^{}]+)\}|(\d))")
+_WORDS = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}")
+_SPACING = re.compile(r"\\[!,;: ]|\\(?:left|right)\b|~|\^\\circ|\^\{\\circ\}|\\(?=[$%])")
+_NAMED_VALUE = re.compile(r"[A-Za-z]\s*=\s*(?=[^=]+$)")
+_UNIT = re.compile(
+    rf"({_NUMBER}(?:\s*/\s*{_NUMBER})?)\s*(?!(?:and|or|to|of)\b)[A-Za-z]{{2,}}\.?(?:[ /][A-Za-z]+\.?){{0,2}}"
+)
+"""A number with one to three words: 5 cm, 18 dollars, 60 miles per hour."""
 
 
 def boxed(text: str) -> str | None:
@@ -107,10 +114,15 @@ def _normal_or_none(answer: str | None) -> str | None:
 def normal_form(answer: str) -> str:
     """The form in which answers are compared: equal numbers have equal forms.
 
-    Examples: `$1,200.50.` and `1200.5`; `\\frac{1}{2}`, `1/2` and `0.5`; `The Dog.` and `the dog`.
+    Examples: `$1,200.50.` and `1200.5`; `\\frac{1}{2}`, `\\frac12`, `1/2` and `0.5`; `5 cm` and `5`; `x = 3` and `3`;
+    `The Dog.` and `the dog`.
     """
-    text = _FRACTION.sub(r"(\1)/(\2)", answer.strip().strip("$*` \t"))
-    text = text.replace("\\!", "").replace("\\$", "").replace("$", "").rstrip(".!;, ")
+    text = _SPACING.sub("", _WORDS.sub(r" \1", answer.strip().strip("$*` \t")))
+    text = _FRACTION.sub(r"(\1\2)/(\3\4)", text).replace("$", "").rstrip(".!;, ").strip()
+    named = _NAMED_VALUE.match(text)
+    text = text[named.end() :] if named else text
+    with_unit = _UNIT.fullmatch(text)
+    text = with_unit[1] if with_unit else text
     number = _value(text.replace(",", "").replace("(", "").replace(")", "").replace(" ", "").rstrip("%"))
     return number if number is not None else " ".join(text.lower().split())
 

@@ -9,7 +9,7 @@ Two implementations: our own tokenizers (encode.py), and the tokenizers of Huggi
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from tokenizers import Tokenizer
@@ -19,6 +19,9 @@ from irl.text.steps import SplitSteps, step_rule
 from irl.text.tokenize import tokenizer_errors
 from irl.types import InputError, Trace
 from reward_models.types import TraceBatch
+
+LEAST_RESPONSE = 8
+"""Tokens that a prompt must leave for a response."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,18 @@ class TextEncoder(ABC):
     max_steps: int
     split: SplitSteps = step_rule("lines")
     """The steps of a text."""
+    max_response: int | None = field(default=None, kw_only=True)
+    """The tokens that a prompt leaves for a response; None: at least `LEAST_RESPONSE`."""
+
+    @property
+    def most_response(self) -> int:
+        """The most tokens of a sampled response."""
+        return self.max_response or self.max_length - LEAST_RESPONSE
+
+    @property
+    def most_prompt(self) -> int:
+        """The most tokens of a prompt that leaves room for a response."""
+        return self.max_length - (self.max_response or LEAST_RESPONSE)
 
     @property
     @abstractmethod

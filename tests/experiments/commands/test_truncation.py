@@ -114,9 +114,11 @@ def test_policy_training_pays_nothing_for_an_early_end(trained, policy):
     rollouts = Rollouts(workspace, policy, scorer, ImprovePolicy(demonstrations=Demonstrations(count=100)))
     whole = demonstrations()
     prompts = [prompt for prompt, _ in whole]
-    complete = rollouts.reward_of(prompts, ["\n".join(steps) for _, steps in whole])
-    early = rollouts.reward_of(prompts, [steps[0] for _, steps in whole])
+    texts, ended = ["\n".join(steps) for _, steps in whole], np.ones(len(whole), bool)
+    complete = rollouts.reward_of(prompts, texts, ended)
+    early = rollouts.reward_of(prompts, [steps[0] for _, steps in whole], ended)
     assert complete.mean() > 0.5 and early.max() <= 0.1 + 1e-9
+    assert (rollouts.reward_of(prompts, texts, ~ended) == 0).all(), "cut at the limit on tokens"
 
 
 def test_beginnings_are_proper_ones():

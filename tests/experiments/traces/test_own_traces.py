@@ -1,69 +1,43 @@
 """Traces of any domain go through every stage, from a file of 20 lines, with and without answers."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from configs.own_traces import config
+from configs.own_traces_labelled import config as labelled
 from experiments.cli import main
-from experiments.traces.demonstrations import Demonstrations
+from experiments.commands.run import load_config
+from experiments.core.workspace import Workspace
+from experiments.traces.demonstrations import encode_traces
 from experiments.traces.experiment import Encoding, run_experiment
-from experiments.traces.fit_policy import FitPolicy
 from experiments.traces.fit_reward import FitReward
-from experiments.traces.improve_policy import ImprovePolicy
 from experiments.traces.negatives import Negatives
-from experiments.traces.rerank_pool import RerankPool
-from irl.algorithms.grpo import Grpo
+from experiments.traces.own_traces import OwnTraces
+from experiments.traces.sizes import Sizes
 from irl.algorithms.optimiser import AdamW
 from irl.algorithms.pairwise_critic import PairwiseCritic
-from irl.algorithms.sft import Sft
 from irl.domains.files import TraceFiles
-from irl.guidance.beam import BeamSettings
-from irl.text.tokenizer_configs import BytePairs, Characters, HuggingFaceTokenizer
+from irl.text.tokenizer_configs import Characters, HuggingFaceTokenizer
 from irl.train import Schedule
 from irl.types import InputError
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderConfig
 
-DECODER = DecoderConfig(vocab_size=320, num_layers=1, dim=16, num_heads=2, num_kv_heads=1, head_dim=8, hidden_dim=32)
+DECODER = DecoderConfig(vocab_size=384, num_layers=1, dim=16, num_heads=2, num_kv_heads=1, head_dim=8, hidden_dim=32)
 FAST = AdamW(learning_rate=1e-2, warmup_steps=1, total_steps=6)
-
-
-def tiny(train, **changes):
-    """The config with little of everything."""
-    return replace(
-        config,
-        domain=TraceFiles(train=str(train), held_out=0.2),
-        encoding=Encoding(max_length=64, max_steps=8, tokenizer=BytePairs(vocabulary=320)),
-        policy=FitPolicy(
-            network=DECODER, algorithm=Sft(optimiser=FAST), schedule=Schedule(steps=6), batch_size=4, row_length=64
-        ),
-        reward=replace(
-            config.reward,
-            network=replace(config.reward.network, decoder=DECODER),
-            demonstrations=Demonstrations(),
-            warm_up=Sft(optimiser=FAST),
-            warm_up_schedule=Schedule(steps=6),
-            warm_up_rows=4,
-            row_length=64,
-            evaluations=1,
-        ),
-        rerank=RerankPool(samples=4, vote=4, beginnings=2),
-        search=replace(
-            config.search, settings=BeamSettings(width=2, expansions=2, max_steps=3, max_step_tokens=8), problems=2
-        ),
-        improvement=ImprovePolicy(
-            algorithm=Grpo(optimiser=FAST, samples_per_prompt=4, mle_steps=2),
-            schedule=Schedule(steps=2),
-            prompts_per_step=4,
-            demonstration_rows=4,
-            evaluations=1,
-            samples=2,
-        ),
-        **changes,
-    )
+TINY = Sizes(
+    network=DECODER,
+    policy_steps=6,
+    reward_steps=6,
+    improvement_steps=2,
+    search_problems=2,
+    samples=4,
+    max_steps=8,
+    max_step_tokens=8,
+)
 
 
 def rows(answers):
@@ -105,12 +79,49 @@ def unanswered(request, tmp_path_factory):
     """A run through all five stages, with a tokenizer of our own and with one of Hugging Face."""
     folder = tmp_path_factory.mktemp("own")
     (folder / "run").mkdir()
-    config = tiny(write(folder / "traces.jsonl", rows(False)))
-    if request.param == "hugging face":
-        tokenizer = hugging_face_folder(folder / "tokenizer")
-        config = replace(config, encoding=replace(config.encoding, tokenizer=tokenizer))
-    run_experiment(config, folder / "run", "traceward run own_traces")
+    files = {name: write(folder / f"{name}.jsonl", rows(False)[part]) for name, part in PARTS.items()}
+    domain = TraceFiles(**{name: str(file) for name, file in files.items()})
+    tokenizer = None if request.param == "bytes" else hugging_face_folder(folder / "tokenizer")
+    config = OwnTraces(domain=domain, sizes=TINY, tokenizer=tokenizer)
+    config.run(folder / "run", "traceward run own_traces")
     return folder / "run"
+
+
+PARTS = {"train": slice(0, 14), "validation": slice(13, 16), "test": slice(16, 20)}
+
+
+def test_sizes_and_time_are_reported_first(unanswered):
+    lines = [line[20:] for line in (unanswered / "log.txt").read_text().splitlines()]
+    assert re.match(r"sizes: \d+ tokens a trace, \d+ a response, 8 steps; 3\d\d tokens of vocabulary; 1 lay", lines[0])
+    assert lines[1].startswith("estimated time: ")
+    assert "policy 0.0 (6 steps), reward 0.0 (1 x 6 steps), samples 0.0 (4 of each of 4 problems)" in lines[1]
+    assert "13 training traces of 13 prompts; 4 test problems; 3 validation traces" in lines[2]
+    assert "1 of 14 training traces removed: their prompts are in the validation set." in lines
+    assert "no trace of train.jsonl has an answer by the rule 'marked'" in lines
+    assert lines[-1].startswith("took ")
+    report = json.loads((unanswered / "report.json").read_text())
+    assert any("validation traces" in sentence for sentence in report["summary"])
+    panel = next(each for each in report["train_time"] if each["name"] == "validation traces")
+    assert [line["name"] for line in panel["series"]] == ["policy", "reward-1-likelihood"]
+    assert all(value < 0 for line in panel["series"] for value in line["y"])
+
+
+def test_nothing_is_said_of_correctness_without_labels(unanswered):
+    log = (unanswered / "log.txt").read_text()
+    assert "correctness AUC" not in log and "expert-vs-correct" not in log
+
+
+def test_a_run_is_resumed_with_its_own_data_only(unanswered):
+    config = OwnTraces(domain=load_config(str(unanswered / "experiment.json")).domain, sizes=TINY)
+    before = (unanswered / "experiment.json").read_bytes()
+    config.run(unanswered, "again")
+    assert (unanswered / "experiment.json").read_bytes() == before
+    train = unanswered.parent / "train.jsonl"
+    content = train.read_text()
+    train.write_text(content + content[: content.index("\n") + 1].replace("Count on from 0", "Count on from 90"))
+    with pytest.raises(InputError, match=r"train\.jsonl: its content has changed since the run in .* began; restore"):
+        replace(config, domain=replace(config.domain)).run(unanswered, "again")
+    train.write_text(content)
 
 
 def test_everything_but_accuracy_is_reported_without_answers(unanswered):
@@ -141,14 +152,15 @@ def test_the_model_scores_and_reranks_texts_of_the_domain(unanswered, tmp_path, 
     assert "chosen by the learned reward" in capsys.readouterr().err
 
 
-def test_accuracy_is_reported_with_answers_and_a_critic_takes_rounds(tmp_path):
-    plain = tiny(write(tmp_path / "traces.jsonl", rows(True)), seed=1)
+def test_accuracy_is_reported_with_answers_and_a_critic_takes_rounds(unanswered, tmp_path):
+    plain = load_config(str(unanswered / "experiment.json"))
+    domain = TraceFiles(train=str(write(tmp_path / "traces.jsonl", rows(True))), held_out=0.2)
     (tmp_path / "run").mkdir()
     reward = FitReward(
         **{name: getattr(plain.reward, name) for name in ("demonstrations", "warm_up", "warm_up_schedule")},
         network=CriticConfig(decoder=DECODER),
         warm_up_rows=4,
-        row_length=64,
+        row_length=32,
         evaluations=1,
         critic=PairwiseCritic(optimiser=FAST),
         rounds=1,
@@ -156,15 +168,70 @@ def test_accuracy_is_reported_with_answers_and_a_critic_takes_rounds(tmp_path):
         negatives=Negatives(resets=20, sampled=10, samples_per_problem=2, ends=20),
         batch_size=4,
     )
-    run_experiment(replace(plain, reward=reward, search=None, improvement=None), tmp_path / "run", "command")
+    config = replace(plain, domain=domain, reward=reward, search=None, improvement=None, seed=1)
+    run_experiment(config, tmp_path / "run", "command")
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert {"pass@1", "rerank@4", "pass@4"} <= {row["name"] for row in report["headline"]}
 
 
+def test_labels_of_the_file_train_an_outcome_model(unanswered, tmp_path):
+    def judged(row, n):
+        right, wrong = "\n".join(row["steps"]), "\n".join([*row["steps"][:2], f"#### {n}"])
+        return {
+            "prompt": row["prompt"],
+            "candidates": [{"text": right, "correct": True}, {"text": wrong, "correct": False}],
+        }
+
+    file = write(tmp_path / "traces.jsonl", [judged(row, n) for n, row in enumerate(rows(True))])
+    (tmp_path / "run").mkdir()
+    sizes = replace(TINY, label_steps=3, improvement_steps=0, search_problems=0)
+    config = replace(labelled, domain=TraceFiles(train=str(file), held_out=0.2), sizes=sizes)
+    config.run(tmp_path / "run", "traceward run own_traces_labelled")
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    compared = {row["name"]: row for row in report["headline"] if row["name"].startswith("better of a labelled pair")}
+    assert [name.partition(": ")[2] for name in compared] == [
+        "learned reward",
+        "outcome model",
+        "log-probability (sum)",
+        "log-probability (mean)",
+        "shorter",
+    ]
+    assert [row["information"] for row in compared.values()] == ["demonstrations", "outcome labels", *["none"] * 3]
+    assert all(row["note"] == "4 pairs of test prompts" for row in compared.values())
+    assert "outcome model@4" in {row["name"] for row in report["headline"]}
+    assert "outcome model 0.0 (3 steps)" in (tmp_path / "run" / "log.txt").read_text()
+    with pytest.raises(InputError, match=r"train\.jsonl: 0 pairs of a better and a worse trace by its labels; give"):
+        replace(config, domain=load_config(str(unanswered / "experiment.json")).domain).plan()
+
+
+def test_traces_over_the_limits_are_counted_with_limits_that_fit(tmp_path):
+    records = [row | {"steps": row["steps"] * (1 + n // 10)} for n, row in enumerate(rows(False))]
+    domain = TraceFiles(train=str(write(tmp_path / "traces.jsonl", records)), held_out=0.1)
+    encoding = Encoding(max_length=256, max_steps=3, tokenizer=Characters())
+    workspace = Workspace(tmp_path, 0, environment=domain, encoder=encoding.encoder(domain))
+    traces = domain.demonstrations("train")
+    over = sum(len(trace.steps) == 6 for trace in traces)
+    assert len(encode_traces(workspace, traces)) == 18 - over
+    limit = r"256 tokens or 3 steps and left out; \d+ tokens and 6 steps would fit 95% \(encoding or sizes: max_length"
+    assert re.search(f"{over} of 18 traces are over {limit}", (tmp_path / "log.txt").read_text())
+    with pytest.raises(InputError, match=r"all 18 traces are over the limit; raise encoding.max_length"):
+        encode_traces(replace(workspace, encoder=replace(workspace.encoder, max_length=4)), traces)
+
+
+def test_long_prompts_are_counted_once(tmp_path):
+    long = [row | {"prompt": row["prompt"] + " please" * 30} for row in rows(False)[:5]]
+    domain = TraceFiles(train=str(write(tmp_path / "traces.jsonl", [*long, *rows(False)[5:]])), held_out=0.1)
+    encoding = Encoding(max_length=96, max_steps=8, max_response=40, tokenizer=Characters())
+    workspace = Workspace(tmp_path, 0, environment=domain, encoder=encoding.encoder(domain))
+    for _ in range(3):
+        kept = workspace.problems("train")
+    assert all(len(workspace.encoder.prompt(problem.prompt)) <= 56 for problem in kept)
+    assert (tmp_path / "log.txt").read_text().count("train prompts are over 56 tokens and left out") == 1
+
+
 def test_traces_that_the_tokenizer_cannot_write_are_refused(tmp_path):
     foreign = [{"prompt": f"Count on from {n}", "steps": [f"{n} → {n + 1}", "Done."]} for n in range(20)]
-    config = tiny(write(tmp_path / "traces.jsonl", foreign))
-    config = replace(config, encoding=Encoding(max_length=64, max_steps=8, tokenizer=Characters()))
+    domain = TraceFiles(train=str(write(tmp_path / "traces.jsonl", foreign)))
     (tmp_path / "run").mkdir()
     with pytest.raises(InputError, match=r"cannot write \d+ of \d+ training traces .*more than 1%.*give another"):
-        run_experiment(config, tmp_path / "run", "traceward run own_traces")
+        OwnTraces(domain=domain, tokenizer=Characters(), sizes=TINY).run(tmp_path / "run", "traceward run own_traces")

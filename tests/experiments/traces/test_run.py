@@ -351,8 +351,8 @@ def stages(tmp_path_factory, careless_compilation):
     return lambda config: reward(replace(config, title="", search=None, improvement=None))
 
 
-WHOLE = ("smoke", "own_traces")
-"""Configs of which small versions run whole: smoke above, own_traces in test_own_traces.py."""
+WHOLE = ("smoke",)
+"""The config of which a small version runs whole, above."""
 STEPPED = [f for f in CONFIG_FILES if f.stem not in WHOLE and isinstance(load_config(f.stem), Experiment)]
 """Models of text are stepped in test_text_models.py."""
 

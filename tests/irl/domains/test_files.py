@@ -43,8 +43,54 @@ def test_training_prompts_of_the_test_file_are_removed_and_counted(tmp_path):
     train = write(tmp_path / "a.jsonl", [solution(number) for number in range(10)])
     spelled = solution(3) | {"question": "  what is 3 + 1? "}
     domain = TraceFiles(train=train, test=write(tmp_path / "b.jsonl", [spelled, solution(50)]))
-    assert domain.removed() == 1 and len(domain.problems("train")) == 9
+    assert domain.removed() == (("training traces", "the test problems", 1, 10),)
+    assert len(domain.problems("train")) == 9
     assert [problem.prompt.strip() for problem in domain.problems("test")] == ["what is 3 + 1?", "What is 50 + 1?"]
+
+
+def test_three_files_share_no_prompt(tmp_path):
+    files = {
+        name: write(tmp_path / f"{name}.jsonl", [solution(number) for number in numbers])
+        for name, numbers in {"train": range(10), "validation": range(3, 15), "test": range(5, 8)}.items()
+    }
+    domain = TraceFiles(**files)
+    splits = {name: {problem.id for problem in domain.problems(name)} for name in files}
+    prompts = {name: {problem.prompt for problem in domain.problems(name)} for name in files}
+    assert {name: len(known) for name, known in prompts.items()} == {"train": 3, "validation": 9, "test": 3}
+    assert len(set().union(*prompts.values())) == 15 and splits["test"]
+    assert [(each.data, each.held_out, each.records, each.total) for each in domain.removed()] == [
+        ("training traces", "the test problems", 3, 10),
+        ("training traces", "the validation set", 4, 7),
+        ("validation traces", "the test problems", 3, 12),
+    ]
+    assert domain.summary()[0] == "3 training traces of 3 prompts; 3 test problems; 9 validation traces"
+    problem = domain.problems("validation")[0]
+    assert domain.expert(problem, np.random.default_rng(0)).prompt == problem.prompt
+
+
+def test_problems_are_held_out_of_what_validation_leaves(tmp_path):
+    train = write(tmp_path / "a.jsonl", [solution(number) for number in range(30)])
+    domain = TraceFiles(train=train, validation=write(tmp_path / "b.jsonl", [solution(n) for n in range(10)]))
+    sizes = [len(domain.problems(name)) for name in ("train", "validation", "test")]
+    assert sizes == [18, 10, 2] and domain.demonstrations("validation")
+    assert "2 of 20 prompts of a.jsonl (10%) are held out" in domain.summary()[1]
+
+
+def test_a_validation_file_of_test_prompts_alone(tmp_path):
+    train = write(tmp_path / "a", [solution(number) for number in range(9)])
+    other = write(tmp_path / "b", [solution(20), solution(21)])
+    with pytest.raises(InputError, match=r"/b: each of its prompts is a test prompt.*give a file with other prompts"):
+        TraceFiles(train=train, validation=other, test=other).problems("train")
+
+
+def test_a_file_with_few_answers_is_reported(tmp_path):
+    rows = [solution(number) for number in range(9)]
+    rows += [{"question": f"Why {n}?", "answer": "Because.\n####"} for n in range(11)]
+    domain = TraceFiles(train=write(tmp_path / "a.jsonl", rows))
+    assert not domain.verifies()
+    assert domain.summary()[-1] == (
+        "55.0% of the traces of a.jsonl have no answer by 'marked'; give another --domain.answer if they have"
+    )
 
 
 @pytest.mark.parametrize(
@@ -95,7 +141,7 @@ def test_without_answers_nothing_is_verified(tmp_path):
         (
             [{"prompt": f"p{n}", "completion": "a\nb"} for n in range(3)],
             {"answer": "boxed"},
-            "only 0% of its 3 traces have an answer by the rule 'boxed'; give another --domain.answer, or none",
+            r"only 0% of its 3 traces have an answer by the rule 'boxed' \(row-1 has none\); give another",
         ),
         ([{"prompt": "p", "completion": "a\nb"}] * 3, {}, "all traces have one prompt"),
     ],

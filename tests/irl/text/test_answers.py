@@ -35,6 +35,17 @@ def test_answers(rule, text, answer):
         (r"\dfrac{3}{6}", "1/2"),
         ("50%", "50"),
         (" The  Dog. ", "the dog"),
+        (r"\frac12", "1/2"),
+        (r"\tfrac{3}4", "0.75"),
+        ("1,000", "1000"),
+        ("18 dollars", "18"),
+        (r"5\text{ cm}", "5"),
+        (r"$60 \, \text{miles per hour}$", "60"),
+        ("x = 3", "3"),
+        (r"90^\circ", "90"),
+        (r"\$12", "12"),
+        (r"25\%", "25"),
+        (r"\left(1, 2\right)", "(1, 2)"),
     ],
 )
 def test_equal_answers(left, right):
@@ -44,6 +55,9 @@ def test_equal_answers(left, right):
 def test_answers_that_differ_or_are_no_numbers():
     assert normal_form("x+1") != normal_form("1+x")
     assert normal_form("3/0") == "3/0"
+    assert normal_form("3 and 4") != normal_form("3") != normal_form("2x")
+    assert normal_form("5 or more") != normal_form("5")
+    assert normal_form("x = y = 3") != normal_form("3")
     assert normal_form("1" * 200) == "1" * 200
 
 

@@ -1,0 +1,228 @@
+"""A run on traces of any domain: an experiment whose sizes come from the traces and from the time there is.
+
+The run folder keeps the experiment as experiment.json. `traceward run FOLDER/experiment.json` runs the same sizes
+again, and every field of them can be changed there.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import jax
+from annotated_types import Gt, Le
+
+from experiments.core.kinds import Run
+from experiments.core.run_folder import RunFolder
+from experiments.traces.beam_search import BeamSearch
+from experiments.traces.budget import BEGINNINGS, EXPANSIONS, GROUP, PROMPTS, WIDTH, Counts, Task, scaled
+from experiments.traces.calibrate import measure_speed
+from experiments.traces.demonstrations import Demonstrations
+from experiments.traces.experiment import Encoding, Experiment, run_experiment, training_texts
+from experiments.traces.fit_outcome_model import FileLabels
+from experiments.traces.fit_policy import FitPolicy
+from experiments.traces.fit_reward import FitReward
+from experiments.traces.improve_policy import ImprovePolicy, grpo_for
+from experiments.traces.rerank_pool import RerankPool
+from experiments.traces.sampling import ROWS_AT_ONCE
+from experiments.traces.sizes import Limits, Sizes, decoder, lengths, limits, vocabulary
+from irl.algorithms.bradley_terry import BradleyTerry
+from irl.algorithms.optimiser import AdamW, Muon
+from irl.algorithms.sft import Sft
+from irl.domains.files import TraceFiles
+from irl.guidance.beam import BeamSettings
+from irl.policies.language_model import LanguageModel
+from irl.text.tokenizer_configs import BytePairs, TokenizerConfig
+from irl.train import Schedule
+from irl.types import InputError
+from reward_models.config_json import decode, encode
+from reward_models.networks.decoder import DecoderConfig
+from reward_models.networks.soft_advantage import SoftAdvantageConfig
+from reward_models.ranges import Few, Seed
+from reward_models.records import read_json, record
+from reward_models.registry import REGISTERED
+
+PLAN, ESTIMATE = "experiment.json", "estimate.json"
+ALL = Demonstrations(count=10_000_000)
+BATCH, FILLING = 4608, 8
+"""Tokens of a training batch, and the batches that the training traces fill at least."""
+PAIRS = 16
+"""Of a batch of the outcome model."""
+
+
+@record
+class OwnTraces(Run):
+    """A policy and a reward from files of traces, from scratch."""
+
+    title: str = "A reward from traces of one's own"
+    domain: TraceFiles
+    minutes: Annotated[float, Gt(0), Le(100_000)] = 10.0
+    """The time of the whole run on this machine: training, samples and search are scaled to it."""
+    tokenizer: TokenizerConfig | None = None
+    """None: byte pairs, learned from the training traces."""
+    members: Few = 1
+    """Independently trained rewards whose mean is taken."""
+    labels: bool = False
+    """Train an outcome model on the labels of the file, beside the reward from demonstrations."""
+    sizes: Sizes = Sizes()
+    seed: Seed = 0
+
+    def run(self, folder: Path, command: str) -> Path:
+        missing = next((file for file in self.domain.files if not Path(file).exists()), None)
+        if missing is not None:
+            raise InputError(f"{missing}: no such file; name the traces by --domain.train FILE (validation, test)")
+        run, begun = RunFolder(folder, self.seed), time.perf_counter()
+        known = (folder / PLAN).exists()
+        experiment = _kept(folder / PLAN) if known else self._planned(run)
+        page = run_experiment(experiment, folder, command)
+        if not known:
+            run.say(f"took {(time.perf_counter() - begun) / 60:.1f} minutes")
+        return page
+
+    def _planned(self, run: RunFolder) -> Experiment:
+        """A new experiment for the traces, which the run folder keeps."""
+        experiment, estimate = self.plan()
+        for line in described(experiment, estimate):
+            run.say(line)
+        run.write_json(ESTIMATE, estimate)
+        run.write_json(PLAN, encode(experiment, "config"))
+        return experiment
+
+    def plan(self) -> tuple[Experiment, dict[str, float]]:
+        """The experiment, and the seconds that each of its stages is expected to take."""
+        config = self.tokenizer or BytePairs(vocabulary=vocabulary(self.domain))
+        encoder = config.encoder(training_texts(self.domain), 2, 1, self.domain.split_steps)
+        found = lengths(encoder, self.domain.demonstrations("train"))
+        limit = limits(found, self.sizes)
+        encoding = Encoding(
+            max_length=limit.max_length,
+            max_steps=limit.max_steps,
+            max_response=limit.max_response,
+            tokenizer=config,
+        )
+        encoder = encoding.limited(encoder)
+        network = self.sizes.network or decoder(found.tokens, max(encoder.vocab_size, config.most))
+        rows = batch_rows(found.tokens, limit.max_length)
+        fresh = LanguageModel(network, network.make().init(jax.random.key(0)))
+        algorithm = Sft(optimiser=Muon()).make(network)
+        speed = measure_speed(algorithm, fresh, encoder, (rows, limit.max_length), ROWS_AT_ONCE)
+        task = Task(
+            found, limit, rows * limit.max_length, len(self.domain.problems("test")), self.members, self._pairs()
+        )
+        counts, estimate = scaled(task, speed, 60 * self.minutes, self.sizes)
+        return self._experiment(encoding, limit, network, rows, counts), estimate
+
+    def _experiment(
+        self, encoding: Encoding, limit: Limits, network: DecoderConfig, rows: int, counts: Counts
+    ) -> Experiment:
+        """The experiment of these sizes."""
+        beam = BeamSettings(
+            width=WIDTH, expansions=EXPANSIONS, max_steps=limit.max_steps, max_step_tokens=limit.max_step_tokens
+        )
+        return Experiment(
+            title=self.title,
+            domain=self.domain,
+            encoding=encoding,
+            policy=FitPolicy(
+                network=network,
+                demonstrations=ALL,
+                algorithm=likelihood(2e-3, counts.policy_steps),
+                schedule=Schedule(steps=counts.policy_steps),
+                batch_size=rows,
+                row_length=limit.max_length,
+            ),
+            reward=FitReward(
+                network=SoftAdvantageConfig(decoder=network),
+                demonstrations=ALL,
+                warm_up=likelihood(2.5e-3, counts.reward_steps),
+                warm_up_schedule=Schedule(steps=counts.reward_steps),
+                warm_up_rows=rows,
+                row_length=limit.max_length,
+                members=self.members,
+                rounds=0,
+                evaluations=1,
+            ),
+            outcome_model=self._outcome_model(counts) if self.labels else None,
+            rerank=RerankPool(
+                samples=counts.samples, problems=counts.problems, vote=counts.samples, beginnings=BEGINNINGS
+            ),
+            search=BeamSearch(settings=beam, problems=counts.search_problems) if counts.search_problems else None,
+            improvement=self._improvement(counts) if counts.improvement_steps else None,
+            seed=self.seed,
+        )
+
+    def _pairs(self) -> int:
+        """Pairs in a batch of the outcome model; InputError where the file has no labels."""
+        if not self.labels:
+            return 0
+        found = len(self.domain.judged("train"))
+        devices = jax.device_count()
+        if found < devices:
+            told = f"{self.domain.train}: {found} pairs of a better and a worse trace by its labels"
+            raise InputError(f"{told}; give a file with labels of both kinds, or run own_traces")
+        return min(PAIRS, found) // devices * devices
+
+    def _outcome_model(self, counts: Counts) -> FileLabels:
+        steps = counts.label_steps
+        optimiser = AdamW(learning_rate=1e-3, warmup_steps=min(50, steps // 5), total_steps=steps)
+        algorithm = BradleyTerry(optimiser=optimiser)
+        return FileLabels(algorithm=algorithm, schedule=Schedule(steps=steps), batch_size=self._pairs())
+
+    def _improvement(self, counts: Counts) -> ImprovePolicy:
+        return ImprovePolicy(
+            algorithm=replace(grpo_for(counts.improvement_steps), samples_per_prompt=GROUP),
+            schedule=Schedule(steps=counts.improvement_steps),
+            prompts_per_step=min(PROMPTS, len(self.domain.problems("train"))),
+            demonstration_rows=max(2, jax.device_count()),
+            evaluations=1,
+            samples=GROUP,
+            problems=min(counts.problems, 50),
+        )
+
+
+def likelihood(learning_rate: float, steps: int) -> Sft:
+    """Maximum likelihood whose learning rate falls over so many steps."""
+    return Sft(optimiser=Muon(learning_rate=learning_rate, warmup_steps=min(50, steps // 5), total_steps=steps))
+
+
+def batch_rows(tokens: int, length: int) -> int:
+    """Rows of a training batch, for every device the same: `BATCH` tokens, less for a small file."""
+    devices = jax.device_count()
+    rows = min(BATCH, tokens // FILLING) / length
+    return max(round(rows / devices), 1) * devices
+
+
+def described(experiment: Experiment, estimate: Mapping[str, float]) -> Iterator[str]:
+    """The sizes of the run and its expected time, for a person."""
+    encoding, network, rerank = experiment.encoding, experiment.policy.network, experiment.rerank
+    yield (
+        f"sizes: {encoding.max_length} tokens a trace, {encoding.max_response} a response, {encoding.max_steps} steps; "
+        f"{encoding.tokenizer.most} tokens of vocabulary; {network.num_layers} layers of {network.dim} units "
+        "(--sizes.FIELD sets others)"
+    )
+    counts = {
+        "policy": f"{experiment.policy.schedule.steps} steps",
+        "reward": f"{experiment.reward.members} x {experiment.reward.warm_up_schedule.steps} steps",
+        "samples": f"{rerank.samples} of each of {rerank.problems} problems",
+    }
+    if experiment.outcome_model is not None:
+        counts["outcome model"] = f"{experiment.outcome_model.schedule.steps} steps"
+    if experiment.improvement is not None:
+        counts["improvement"] = f"{experiment.improvement.schedule.steps} steps"
+    if experiment.search is not None:
+        counts["search"] = f"{experiment.search.problems} problems"
+    stages = [
+        f"{name} {seconds / 60:.1f}{f' ({counts[name]})' if name in counts else ''}"
+        for name, seconds in estimate.items()
+        if seconds
+    ]
+    yield f"estimated time: {sum(estimate.values()) / 60:.1f} minutes at this machine's speed now: {', '.join(stages)}"
+
+
+def _kept(path: Path) -> Experiment:
+    """The experiment of a run folder."""
+    kept = decode(read_json(path), REGISTERED, str(path))
+    if not isinstance(kept, Experiment):
+        raise InputError(f"{path}: expected an Experiment, got {type(kept).__name__}; start anew with --overwrite")
+    return kept
