@@ -152,6 +152,7 @@ def test_the_model_scores_and_reranks_texts_of_the_domain(unanswered, tmp_path, 
     assert "chosen by the learned reward" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("unanswered", ["bytes"], indirect=True)
 def test_accuracy_is_reported_with_answers_and_a_critic_takes_rounds(unanswered, tmp_path):
     plain = load_config(str(unanswered / "experiment.json"))
     domain = TraceFiles(train=str(write(tmp_path / "traces.jsonl", rows(True))), held_out=0.2)
@@ -160,7 +161,7 @@ def test_accuracy_is_reported_with_answers_and_a_critic_takes_rounds(unanswered,
         **{name: getattr(plain.reward, name) for name in ("demonstrations", "warm_up", "warm_up_schedule")},
         network=CriticConfig(decoder=DECODER),
         warm_up_rows=4,
-        row_length=32,
+        row_length=plain.reward.row_length,
         evaluations=1,
         critic=PairwiseCritic(optimiser=FAST),
         rounds=1,
@@ -174,6 +175,7 @@ def test_accuracy_is_reported_with_answers_and_a_critic_takes_rounds(unanswered,
     assert {"pass@1", "rerank@4", "pass@4"} <= {row["name"] for row in report["headline"]}
 
 
+@pytest.mark.parametrize("unanswered", ["bytes"], indirect=True)
 def test_labels_of_the_file_train_an_outcome_model(unanswered, tmp_path):
     def judged(row, n):
         right, wrong = "\n".join(row["steps"]), "\n".join([*row["steps"][:2], f"#### {n}"])
