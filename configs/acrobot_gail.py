@@ -1,9 +1,9 @@
-"""GAIL on Acrobot-v1, whose task ends early when it is done well: what comes after the end is imitated, too.
+"""GAIL on Acrobot-v1, whose episodes end early on success, with absorbing states.
 
     traceward run acrobot_gail
 
-Expect: the expert's return (about -80; LOG.md). Without `absorbing` a reward that is always positive pays for never
-being done, whatever the expert shows. Obvious variations: --absorbing False; --imitator.reward-map gail_loss.
+Expect: the expert's return (about -80; LOG.md). Without `absorbing`, a positive reward encourages the policy never to
+finish. Variations: --absorbing False; --imitator.reward-map gail_loss.
 """
 
 from experiments.control.backends import PureJax

@@ -1,9 +1,9 @@
-"""GAIL with PPO on Ant, as halfcheetah_gail has it.
+"""GAIL with PPO on Ant: the settings of halfcheetah_gail.
 
     traceward run ant_gail
 
-Expect: not run yet; ready for a machine with more cores. The expert takes 998,000 steps first. Obvious variations:
---imitator.discriminator.gradient_penalty 10; --absorbing True; --imitator.reward_map airl.
+Expect: not measured yet; it needs more cores. The expert takes 998,000 steps first. Variations:
+--imitator.discriminator.gradient-penalty 10; --absorbing True; --imitator.reward-map airl.
 """
 
 from dataclasses import replace

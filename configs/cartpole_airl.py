@@ -1,10 +1,10 @@
-"""AIRL on seals/CartPole-v0: a reward that carries over, learned from demonstrations by five seeds side by side.
+"""AIRL on seals/CartPole-v0: a portable reward, learned from demonstrations with five seeds in one program.
 
     traceward run cartpole_airl
 
-Expect: all five at 500, the expert's return (40 of 40 fresh seeds: LOG.md), within 133,000 steps each; a fresh policy
-on the frozen reward is reported beside them. `head_scale` counts: rewards that start far from 0 where the pole has long
-fallen cost one seed in ten its start. Obvious variations: --seeds 16; --retrain 0; --imitator.pay f.
+Expect: all five seeds at 500, the expert's return (40 of 40 new seeds: LOG.md), within 133,000 environment steps each;
+the report includes a new policy trained on the frozen reward. `head_scale` matters: with initial rewards far from 0 in
+states where the pole has fallen, one seed in ten fails. Variations: --seeds 16; --retrain 0; --imitator.pay f.
 """
 
 from experiments.control.backends import PureJax

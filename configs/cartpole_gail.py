@@ -1,9 +1,9 @@
-"""GAIL on seals/CartPole-v0: five seeds side by side, rollouts and learning in one compiled program.
+"""GAIL on seals/CartPole-v0: five seeds, rollouts and learning in one compiled program.
 
     traceward run cartpole_gail
 
-Expect: all five at 500 (the expert's return) within 133,000 steps of the environment each; half a minute on two cores.
-Obvious variations: --seeds 16; --imitator.discriminator.gradient-penalty 1; --retrain 60.
+Expect: all five seeds at 500, the expert's return, within 133,000 environment steps each; half a minute on two cores.
+Variations: --seeds 16; --imitator.discriminator.gradient-penalty 1; --retrain 60.
 """
 
 from experiments.control.backends import PureJax

@@ -1,11 +1,11 @@
-"""AIRL with PPO on HalfCheetah: a reward of states alone, from a clone of 16 episodes on.
+"""AIRL with PPO on HalfCheetah: a reward of states alone, from a clone of 16 episodes.
 
     traceward run halfcheetah_airl
 
-Expect: .90 of the expert's return within 205,000 steps of the environment, the worst of six seeds .84 (LOG.md). What
-holds it: rewards that start at 0 (`head_scale`), a discriminator trained often enough to catch up with log pi of a sure
-policy, small steps of PPO, and f for pay: -log pi of a sure policy outweighs what is learned.
-Obvious variations: --environment.id Hopper-v5; --imitator.pay logit (collapses); --retrain 100.
+Expect: .90 of the expert's return within 205,000 environment steps, .84 for the worst of six seeds (LOG.md). Stability
+requires initial rewards of 0 (`head_scale`), enough updates of the discriminator to follow log pi of a confident
+policy, small steps of PPO, and the reward f: -log pi of a confident policy would dominate the learned part. Variations:
+--environment.id Hopper-v5; --imitator.pay logit (collapses); --retrain 100.
 """
 
 from configs.halfcheetah_gail import EXPERT, STEPS

@@ -1,14 +1,14 @@
-"""GAIL with PPO on HalfCheetah: MuJoCo through Gymnasium, stepped on the host while PPO learns.
+"""GAIL with PPO on HalfCheetah: MuJoCo through Gymnasium, stepped on the host while PPO trains.
 
     traceward run halfcheetah_gail
 
-Expect: the expert's return within 205,000 steps of the environment (LOG.md: 1.01 of it, three seeds). An expert is
-trained first (SAC; 250,000 steps, a quarter of an hour on two cores); 16 of its episodes are cloned, and imitated from
-there. For demonstrations of your own copy this file and write expert=DemonstrationFile(path=...). Obvious variations:
---seeds 1; --warm_start 0.
+Expect: the expert's return within 205,000 environment steps (LOG.md: 1.01 of it, three seeds). An expert is trained
+first (SAC, 250,000 steps, a quarter of an hour on two cores); the policy starts from a clone of 16 of its episodes. For
+your own demonstrations, copy this file and set expert=DemonstrationFile(path=...). Variations: --seeds 1;
+--warm-start 0.
 
-The discriminator reads states and where they led, not actions: those of an expert without noise are told from a
-policy's by their noise alone.
+The inputs of the discriminator are states and next states, not actions: the noise of a policy's actions alone would
+distinguish it from an expert without noise.
 """
 
 from experiments.control.backends import OfGymnasium

@@ -1,12 +1,11 @@
-"""IQ-Learn with SAC on HalfCheetah, from 16 episodes of an expert without noise and nothing else.
+"""IQ-Learn with SAC on HalfCheetah, from 16 greedy episodes of an expert.
 
     traceward run halfcheetah_iq_learn
 
-Expect: see LOG.md; 40,000 steps of the environment a seed, seven minutes each on one core. An expert is trained first
-(SAC; a quarter of an hour on two cores). For demonstrations of your own copy this file and write
-expert=DemonstrationFile(path=...). The value term lies on the expert's states alone: with half of it on own steps
-Hopper is not learned.
-Obvious variations: --seeds 1; --environment.id Hopper-v5; --imitator.value-share 0.5.
+Expect: see LOG.md; 40,000 environment steps per seed, seven minutes each on one core. An expert is trained first (SAC,
+a quarter of an hour on two cores). For your own demonstrations, copy this file and set
+expert=DemonstrationFile(path=...). The value term uses the expert's states alone: with half of it on the policy's
+states Hopper is not learned. Variations: --seeds 1; --environment.id Hopper-v5; --imitator.value-share 0.5.
 """
 
 from configs.halfcheetah_gail import EXPERT

@@ -1,8 +1,8 @@
-"""Behavioural cloning on Hopper, from episodes of an expert that SAC trains first.
+"""Behavioural cloning on Hopper, from episodes of an expert that is trained first (SAC).
 
     traceward run hopper_bc
 
-Expect: .98 of the expert (LOG.md, three seeds). Obvious variations: --expert.episodes 1; --schedule.steps 300.
+Expect: .98 of the expert's return (LOG.md, three seeds). Variations: --expert.episodes 1; --schedule.steps 300.
 """
 
 from dataclasses import replace

@@ -1,9 +1,9 @@
-"""GAIL with PPO on Hopper, as halfcheetah_gail has it.
+"""GAIL with PPO on Hopper: the settings of halfcheetah_gail.
 
     traceward run hopper_gail
 
-Expect: LOG.md: .94 of the expert, three seeds. The expert takes 198,000 steps first. Obvious variations:
---imitator.discriminator.gradient_penalty 10; --absorbing True; --imitator.reward_map airl.
+Expect: .94 of the expert's return (LOG.md, three seeds). The expert takes 198,000 steps first. Variations:
+--imitator.discriminator.gradient-penalty 10; --absorbing True; --imitator.reward-map airl.
 """
 
 from dataclasses import replace

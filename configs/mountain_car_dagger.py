@@ -1,9 +1,9 @@
-"""DAgger on seals/MountainCar-v0: an expert that can be asked answers in the states the learner gets into.
+"""DAgger on seals/MountainCar-v0: a hand-written expert labels the states that the learner visits.
 
     traceward run mountain_car_dagger
 
-Expect: the expert's return (LOG.md). The expert pushes the way it moves. Obvious variations: --imitator.beta.decay 0.5;
---schedule.steps 5.
+Expect: the expert's return (LOG.md). The expert pushes in the direction of motion.
+Variations: --imitator.beta.decay 0.5; --schedule.steps 5.
 """
 
 from experiments.control.backends import PureJax

@@ -1,8 +1,8 @@
-"""GAIL with SAC on Pendulum-v1, a continuous action: five seeds side by side in one compiled program.
+"""GAIL with SAC on Pendulum-v1, which has continuous actions: five seeds in one compiled program.
 
     traceward run pendulum_gail
 
-Expect: about what the expert earns (-150 to -120; LOG.md). Obvious variations: --imitator.reward-map gail; --seeds 16.
+Expect: about the expert's return (-150 to -120; LOG.md). Variations: --imitator.reward-map gail; --seeds 16.
 """
 
 from experiments.control.backends import PureJax

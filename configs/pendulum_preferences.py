@@ -1,9 +1,9 @@
-"""Preference comparisons on Pendulum-v1: five seeds side by side, 1,000 synthetic answers each, in 61 rounds.
+"""Preference comparisons on Pendulum-v1: five seeds in one program, 1,000 synthetic answers each, in 61 rounds.
 
     traceward run pendulum_preferences
 
-Expect: LOG.md has what was reached; a learner on the true reward, with as many steps, stands beside it in the report.
-Obvious variations: --comparisons.acquisition disagreement; --comparisons.comparisons 300; --retrain 61.
+Expect: see LOG.md; the report compares with a learner on the true reward that takes as many steps.
+Variations: --comparisons.acquisition disagreement; --comparisons.comparisons 300; --retrain 61.
 """
 
 from experiments.control.backends import PureJax

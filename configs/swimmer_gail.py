@@ -1,9 +1,9 @@
-"""GAIL with PPO on Swimmer, as halfcheetah_gail has it.
+"""GAIL with PPO on Swimmer: the settings of halfcheetah_gail.
 
     traceward run swimmer_gail
 
-Expect: not run yet; ready for a machine with more cores. The expert takes 249,000 steps first. Obvious variations:
---imitator.discriminator.gradient_penalty 10; --absorbing True; --imitator.reward_map airl.
+Expect: not measured yet; it needs more cores. The expert takes 249,000 steps first. Variations:
+--imitator.discriminator.gradient-penalty 10; --absorbing True; --imitator.reward-map airl.
 """
 
 from dataclasses import replace

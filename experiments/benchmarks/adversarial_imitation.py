@@ -1,106 +1,72 @@
-"""GAIL and AIRL on seals/CartPole-v0 beside imitation 1.0.1, on the same demonstrations, in one command.
+"""GAIL and AIRL on seals/CartPole-v0, compared with imitation 1.0.1 on the same demonstrations, in one command.
 
     python -m experiments.benchmarks.adversarial_imitation --peer-folder FOLDER --peer-python PYTHON
 
-FOLDER holds make_expert.py and adversarial_variants.py of the peer's side, PYTHON has imitation, seals and torch. The
-peer trains an expert and writes its demonstrations, which both sides learn from: 8 environments, 256 steps a round,
-65 rounds (133,120 steps). *Cold* is from the start of a process to the trained policy: imports, compilation. *Warm* is
-training alone: ours is a second training in the same process, the peer's without its imports and its evaluations of the
-policy. Ours (adversarial_side.py) is repeated with 16 seeds side by side, and its cold start in a second process, which
-finds the first one's compiled programs (compilation_cache.py).
+Both sides learn from the peer's demonstrations: 8 environments, 256 steps a round, 65 rounds (133,120 steps). *Cold* is
+the time from the start of a process to the trained policy, including imports and compilation. *Warm* is training alone:
+for ours a second training in the same process, for the peer without its imports and evaluations. Ours
+(adversarial_side.py) is repeated with 16 seeds at once, and in a second process that reuses the compiled programs of
+the first (compilation_cache.py).
 """
 
-import json
 import os
-import shutil
-import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import tyro
 
 from experiments.benchmarks.adversarial_side import ENVS, STEPS, TIME
+from experiments.benchmarks.peer import Peer, PeerOptions, run_child
 from experiments.core.compilation_cache import VARIABLE
 
 PEER = {"gail": "rounds", "airl": "airl-rounds"}
-MANY = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(PeerOptions):
     """What to compare."""
 
-    peer_folder: Path
-    peer_python: Path
-    games: tuple[str, ...] = ("gail", "airl")
+    algorithms: tuple[str, ...] = ("gail", "airl")
     seeds: tuple[int, ...] = (0, 1)
-    """Of the peer; ours are as many in the same order, each in a process of its own."""
-    many: int = MANY
+    many: int = 16
+    """Seeds at once."""
 
 
-def main(arguments: list[str] | None = None) -> int:
-    options = tyro.cli(Options, description=__doc__, args=arguments)
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder) / "peer"
-        shutil.copytree(options.peer_folder, place)
-        place.chmod(0o755)
-        peer_line(options.peer_python, place, "make_expert.py")
-        for game in options.games:
-            _compare(options, place, game)
+def main() -> int:
+    options = tyro.cli(Options, description=__doc__)
+    with options.scripts(expert=True) as peer:
+        for algorithm in options.algorithms:
+            print(f"\n{algorithm}: {STEPS} steps       cold, s   warm, s   steps/s warm   return")
+            for seed in options.seeds:
+                _compare(peer, algorithm, seed, options.many)
     return 0
 
 
-def _compare(options: Options, place: Path, game: str) -> None:
-    """Both sides in turn, seed by seed."""
-    rows = []
-    for seed in options.seeds:
-        flags = f"--variant {PEER[game]} --n-steps {TIME} --gen-buf {ENVS * TIME} --steps {STEPS} --seed {seed}"
-        theirs = peer_line(options.peer_python, place, "adversarial_variants.py", *flags.split())
-        evaluations = len(theirs["curve"]) * 16 / theirs["eval"]["n"] * theirs["eval"]["wall_s"]
-        cold = theirs["total_wall_s"] - theirs["eval"]["wall_s"] - evaluations
-        mine = _ours(game, place / "expert" / "rollouts", seed, options.many)
-        rows.append((cold, theirs["train_wall_s"] - evaluations, theirs["eval"]["mean"], mine))
-    print(f"\n{game}: {STEPS} steps       cold, s   warm, s   steps/s warm   return")
-    for seed, (cold, warm, earned, mine) in zip(options.seeds, rows, strict=True):
-        print(f"imitation, seed {seed}          {cold:8.2f}  {warm:8.2f}  {STEPS / warm:12,.0f}   {earned:.1f}")
-        print(
-            f"ours, seed {seed}               {mine['cold']:8.2f}  {mine['warm']:8.2f}  "
-            f"{STEPS / mine['warm']:12,.0f}   {mine['return']:.1f}"
-        )
-        print(
-            f"  ours is faster            {cold / mine['cold']:8.1f}x {warm / mine['warm']:8.1f}x\n"
-            f"  a process later           {mine['later']:8.2f}s {cold / mine['later']:8.1f}x\n"
-            f"  {options.many} seeds in {mine['many']:.2f} s: {mine['many'] / mine['warm']:.1f} times one; "
-            f"returns {mine['many_returns']}"
-        )
-    sys.stdout.flush()
-
-
-def _ours(game: str, demonstrations: Path, seed: int, many: int) -> dict[str, Any]:
-    """With an empty cache of compiled programs, and the next process's cold start beside it."""
+def _compare(peer: Peer, algorithm: str, seed: int, many: int) -> None:
+    theirs = peer.run(
+        "adversarial_variants.py", variant=PEER[algorithm], n_steps=TIME, gen_buf=ENVS * TIME, steps=STEPS, seed=seed
+    )
+    evaluations = len(theirs["curve"]) * 16 / theirs["eval"]["n"] * theirs["eval"]["wall_s"]
+    cold = theirs["total_wall_s"] - theirs["eval"]["wall_s"] - evaluations
+    warm = theirs["train_wall_s"] - evaluations
+    arguments = {"algorithm": algorithm, "demonstrations": str(peer.demonstrations), "seed": seed, "many": many}
     with tempfile.TemporaryDirectory() as cache:
-        first, later = (_side(game, demonstrations, seed, many, cache) for _ in range(2))
-    return first | {"later": later["cold"]}
+        ours, later = (run_child("adversarial_side", arguments, {**os.environ, VARIABLE: cache}) for _ in range(2))
+    _row(f"imitation, seed {seed}", cold, warm, theirs["eval"]["mean"])
+    _row(f"ours, seed {seed}", ours["cold"], ours["warm"], ours["return"])
+    print(
+        f"  ours is faster            {cold / ours['cold']:8.1f}x {warm / ours['warm']:8.1f}x\n"
+        f"  a later process           {later['cold']:8.2f}s {cold / later['cold']:8.1f}x\n"
+        f"  {many} seeds in {ours['many']:.2f} s: {ours['many'] / ours['warm']:.1f} times one; "
+        f"returns {ours['many_returns']}",
+        flush=True,
+    )
 
 
-def _side(game: str, demonstrations: Path, seed: int, many: int, cache: str) -> dict[str, Any]:
-    called = [sys.executable, "-m", "experiments.benchmarks.adversarial_side", game, str(demonstrations)]
-    called += [str(seed), str(many), repr(time.time())]
-    environment = {**os.environ, VARIABLE: cache}
-    return _json(subprocess.run(called, capture_output=True, text=True, check=True, env=environment))
-
-
-def peer_line(python: Path | None, place: Path, script: str, *flags: str) -> dict[str, Any]:
-    return _json(subprocess.run([str(python), script, *flags], cwd=place, capture_output=True, text=True, check=True))
-
-
-def _json(done: subprocess.CompletedProcess) -> dict[str, Any]:
-    """The line of JSON in what a process printed."""
-    return json.loads(next(line for line in reversed(done.stdout.splitlines()) if line.startswith("{")))
+def _row(name: str, cold: float, warm: float, mean_return: Any) -> None:
+    print(f"{name:27s} {cold:8.2f}  {warm:8.2f}  {STEPS / warm:12,.0f}   {mean_return:.1f}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Our side of `adversarial_imitation`: one game in a process of its own, so that its start can be timed.
+"""Our side of `adversarial_imitation`: one algorithm in a process of its own, whose start is timed.
 
-    python -m experiments.benchmarks.adversarial_side GAME DEMONSTRATIONS SEED MANY STARTED
+    python -m experiments.benchmarks.adversarial_side --child ARGUMENTS
 
-STARTED is time.time() when the process was. The last line printed is JSON: seconds and returns.
+It imports no more than training needs, and prints seconds and returns as JSON.
 """
 
 import json
@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,7 +20,7 @@ import numpy as np
 from experiments.core.compilation_cache import keep_compiled_programs
 from irl.algorithms.base import Algorithm, State
 from irl.control.agent import Agent
-from irl.control.algorithms.adversarial import Discriminator
+from irl.control.algorithms.adversarial import AdversarialImitator, Discriminator
 from irl.control.algorithms.airl import TransitionAirl
 from irl.control.algorithms.gail import Gail
 from irl.control.environments.scaled import moments_of, scaled, scaled_environment, scaled_space
@@ -36,20 +35,20 @@ from irl.control.trajectories.trajectory import to_transitions
 from irl.control.types import Transitions
 
 LIGHT = {"xla_backend_optimization_level": 1}
-"""Training of networks as small as these is as fast at LLVM's level 1, and compiled in three quarters of the time."""
+"""Small networks train equally fast at LLVM's level 1, which takes three quarters of the compile time."""
 COMPILER = {"gail": LIGHT | {"xla_cpu_use_fusion_emitters": False}, "airl": LIGHT}
-"""Without the newer emitters GAIL is compiled in half the time and half as fast: it trains for less than a second."""
+"""Without the newer emitters GAIL compiles in half the time and trains half as fast, for less than a second."""
 
 STEPS, ENVS, TIME = 133_120, 8, 256
 ROUNDS = STEPS // (ENVS * TIME)
 Training = Callable[[Moments, Transitions, jax.Array], State]
-"""(moments, demonstrations in their units, key or keys of seeds) -> what was trained"""
+"""(moments, standardised demonstrations, key or keys of seeds) -> trained state or states"""
 
 LEARNERS = {
     "gail": Ppo(learning_rate=1e-3, discount=0.95, hidden=(32, 32), epochs=5),
     "airl": Ppo(learning_rate=2e-3, discount=0.95),
 }
-GAMES: dict[str, Gail | TransitionAirl] = {
+IMITATORS: dict[str, AdversarialImitator] = {
     "gail": Gail(discriminator=Discriminator(updates=8, batch=512), network=RewardMlp(normalise=False)),
     "airl": TransitionAirl(
         discriminator=Discriminator(learning_rate=2e-3, updates=4),
@@ -60,54 +59,51 @@ GAMES: dict[str, Gail | TransitionAirl] = {
         ),
     ),
 }
-"""Those of configs/cartpole_gail.py and cartpole_airl.py, which would bring plots and checkpoints to the start."""
+"""Those of configs/cartpole_gail.py and cartpole_airl.py, whose imports would include plots and checkpoints."""
 
 
-def main() -> None:
-    game, demonstrations, seed, many, started = sys.argv[1:]
-    jax.config.update("jax_num_cpu_devices", math.gcd(int(many), os.cpu_count() or 1))
-    print(json.dumps(measured(game, Path(demonstrations), int(seed), int(many), float(started))))
-
-
-def measured(game: str, demonstrations: Path, seed: int, many: int, started: float) -> dict[str, Any]:
-    """Cold: to the first trained policy since the process started; warm: another; and many seeds side by side."""
+def ours(algorithm: str, demonstrations: str, seed: int, many: int, started: float) -> dict[str, Any]:
+    """Seconds to the first trained policy (cold), of another training (warm), and of `many` seeds at once."""
+    jax.config.update("jax_num_cpu_devices", math.gcd(many, os.cpu_count() or 1))
     keep_compiled_programs()
     world = seals_cartpole()
-    moments, shown = in_units(world.observation, to_transitions(read_trajectories(demonstrations)))
-    agent = agent_of(game)
+    moments, transitions = standardised(world.observation, to_transitions(read_trajectories(demonstrations)))
+    agent = agent_of(algorithm)
 
-    def single(moments: Moments, shown: Transitions, key: jax.Array) -> State:
-        return trained(in_graph(scaled_environment(world, moments), agent, envs=ENVS, time=TIME), shown, key)
+    def single(moments: Moments, transitions: Transitions, key: jax.Array) -> State:
+        environment = scaled_environment(world, moments)
+        return trained(in_graph(environment, agent, envs=ENVS, time=TIME), transitions, key)
 
-    one = jax.jit(single, compiler_options=COMPILER[game])
-    state = jax.block_until_ready(one(moments, shown, jax.random.key(seed)))
+    one = jax.jit(single, compiler_options=COMPILER[algorithm])
+    state = jax.block_until_ready(one(moments, transitions, jax.random.key(seed)))
     cold = time.time() - started
-    warm, _ = seconds(one, moments, shown, jax.random.key(1000 + seed))
+    warm, _ = seconds(one, moments, transitions, jax.random.key(1000 + seed))
     several = jax.jit(over_devices(jax.vmap(single, in_axes=(None, None, 0))), compiler_options=LIGHT)
-    jax.block_until_ready(several(moments, shown, jax.random.split(jax.random.key(seed), many)))
-    side_by_side, states = seconds(several, moments, shown, jax.random.split(jax.random.key(1000 + seed), many))
+    jax.block_until_ready(several(moments, transitions, jax.random.split(jax.random.key(seed), many)))
+    at_once, states = seconds(several, moments, transitions, jax.random.split(jax.random.key(1000 + seed), many))
 
-    def judged(state: State, episodes: int) -> jax.Array:
+    def evaluate(state: State, episodes: int) -> jax.Array:
         environment = scaled_environment(world, moments)
         return returns(environment, agent, state.agent, jax.random.key(1), episodes).mean()
 
-    each = jax.jit(jax.vmap(lambda state: judged(state, 16)))(jax.device_get(states))
-    found = {"cold": cold, "warm": warm, "return": float(judged(state, 100)), "many": side_by_side}
-    return found | {"many_returns": np.asarray(each).round().astype(int).tolist()}
+    each = jax.jit(jax.vmap(lambda state: evaluate(state, 16)))(jax.device_get(states))
+    result = {"cold": cold, "warm": warm, "return": float(evaluate(state, 100)), "many": at_once}
+    return result | {"many_returns": np.asarray(each).round().astype(int).tolist()}
 
 
-def agent_of(game: str) -> Agent:
+def agent_of(algorithm: str) -> Agent:
     world = seals_cartpole()
     spaces = (scaled_space(world.observation), world.action)
-    return GAMES[game].make(LEARNERS[game].make(*spaces), *spaces)
+    return IMITATORS[algorithm].make(LEARNERS[algorithm].make(*spaces), *spaces)
 
 
 @partial(jax.jit, static_argnums=0)
-def in_units(space: Space, shown: Transitions) -> tuple[Moments, Transitions]:
-    """Demonstrations in units of their own, and those."""
-    moments = moments_of(space, shown)
-    before, after = (scaled(space, moments, seen) for seen in (shown.observation, shown.next_observation))
-    return moments, shown._replace(observation=before, next_observation=after)
+def standardised(space: Space, transitions: Transitions) -> tuple[Moments, Transitions]:
+    """Moments of the demonstrations, and the standardised demonstrations."""
+    moments = moments_of(space, transitions)
+    both = (transitions.observation, transitions.next_observation)
+    observation, following = (scaled(space, moments, each) for each in both)
+    return moments, transitions._replace(observation=observation, next_observation=following)
 
 
 def trained(algorithm: Algorithm, demonstrations: Any, key: jax.Array) -> State:
@@ -121,17 +117,17 @@ def trained(algorithm: Algorithm, demonstrations: Any, key: jax.Array) -> State:
 
 
 def over_devices(program: Training) -> Training:
-    """Each device trains a part of the seeds: cores that share out each operation wait for each other there."""
+    """Each device trains a part of the seeds, so that no operation synchronises cores."""
     mesh = jax.make_mesh((jax.device_count(),), ("seeds",), axis_types=(jax.sharding.AxisType.Auto,))
     same, seeds = jax.P(), jax.P("seeds")
     return jax.shard_map(program, mesh=mesh, in_specs=(same, same, seeds), out_specs=seeds, check_vma=False)
 
 
-def seconds(program: Training, moments: Moments, shown: Transitions, key: jax.Array) -> tuple[float, State]:
+def seconds(program: Training, moments: Moments, transitions: Transitions, key: jax.Array) -> tuple[float, State]:
     begun = time.perf_counter()
-    state = jax.block_until_ready(program(moments, shown, key))
+    state = jax.block_until_ready(program(moments, transitions, key))
     return time.perf_counter() - begun, state
 
 
 if __name__ == "__main__":
-    main()
+    print(json.dumps(ours(**json.loads(sys.argv[2]))))

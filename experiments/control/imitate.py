@@ -1,9 +1,9 @@
-"""`traceward run` of imitation in control: demonstrations teach a policy and a reward.
+"""`traceward run` of imitation in control: learn a policy and a reward from demonstrations.
 
-Pure-JAX environments have all seeds trained side by side, rollouts and learning in one jit; Gymnasium's are stepped on
-the host (experiments/control/backends.py). Reported: return of every seed beside the expert's and that of actions at
-random, and, where a reward was learned, how it orders what other policies do (experiments/control/imitation_rows.py).
-The environment's own reward is never shown to an imitator: it is counted for the report alone.
+Pure-JAX environments train all seeds in one program; Gymnasium environments are stepped on the host (backends.py).
+Reported are the returns of every seed, of the expert and of random actions, and, for imitators that learn a reward, its
+agreement with the true reward (result_rows.py). The environment's own reward is never an input of an imitator; it is
+recorded for the report only.
 """
 
 import time
@@ -11,144 +11,135 @@ from collections.abc import Callable
 from dataclasses import field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.control.backends import Backend, OfGymnasium, PureJax, Rounds, of_seed
-from experiments.control.expert import Demonstrated, DemonstrationFile, PushingExpert, TrainedExpert
-from experiments.control.frame_strip import Record, reading
-from experiments.control.imitation_rows import (
-    DEMONSTRATIONS,
-    Row,
-    learning_curves,
-    retrained_row,
-    return_rows,
-    reward_rows,
-)
+from experiments.control.backends import Backend, EnvironmentConfig, PureJax, of_seed
+from experiments.control.control_run import ControlRun, returns_on_frozen_reward, save_tree
+from experiments.control.expert import Demonstrations, ExpertSource, TrainedExpert
+from experiments.control.frame_strip import reading
+from experiments.control.result_rows import DEMONSTRATIONS, Row, curves, return_rows, reward_rows
 from experiments.control.true_rewards import TRUE_REWARDS
-from experiments.core.finish import finish_run
-from experiments.core.kinds import Run
 from experiments.core.run_folder import RunFolder
+from experiments.reporting.report import result_row
+from irl.algorithms.base import Algorithm
 from irl.control.agent import Agent, AgentState
-from irl.control.algorithms import adversarial, dagger
-from irl.control.algorithms.base import Imitator, LearnedReward, Shown
-from irl.control.algorithms.behavioural_cloning import BehaviouralCloning, train_epochs, warm_start
+from irl.control.algorithms.base import ImitationProblem, Imitator, LearnedReward
+from irl.control.algorithms.behavioural_cloning import BehaviouralCloning, train_epochs
 from irl.control.algorithms.gail import Gail
 from irl.control.environments.absorbing import absorbing_trajectory
 from irl.control.environments.scaled import moments_of, scaled, unscaled
-from irl.control.learners.dqn import Dqn
+from irl.control.learners.base import Learner
 from irl.control.learners.ppo import Ppo
-from irl.control.learners.reward_override import rewarded_by
-from irl.control.learners.sac import Sac
 from irl.control.spaces import Discrete, Space
 from irl.control.trajectories.trajectory import Trajectory, to_transitions
 from irl.control.types import Transitions
 from irl.train import Schedule
 from irl.types import InputError
-from reward_models.folders.tensor_file import save_arrays
 from reward_models.ranges import CountOrZero, Few, Rows, Size
 from reward_models.records import record
 
 
 @record
-class Imitate(Run):
+class Imitate(ControlRun):
     """One imitator in one environment."""
 
+    information: ClassVar[str] = DEMONSTRATIONS
+
     title: str
-    environment: PureJax | OfGymnasium = PureJax()
-    expert: TrainedExpert | DemonstrationFile | PushingExpert = field(default_factory=lambda: TrainedExpert())
+    environment: EnvironmentConfig = PureJax()
+    expert: ExpertSource = field(default_factory=lambda: TrainedExpert())
     imitator: Imitator = Gail()
-    learner: Ppo | Sac | Dqn = Ppo()
-    """What GAIL, AIRL and density train, and the policy of behavioural cloning and DAgger."""
+    learner: Learner = Ppo()
+    """Trained by GAIL, AIRL and density; the policy of behavioural cloning and DAgger."""
     warm_start: CountOrZero = 0
-    """Epochs of behavioural cloning that the policy of GAIL, AIRL, density or DAgger begins with."""
+    """Epochs of behavioural cloning for the initial policy of GAIL, AIRL, density or DAgger."""
     envs: Size = 8
     time: Size = 256
-    """Steps of a rollout in each environment: a step of the schedule is `envs * time` steps of the environment.
+    """Steps of a rollout in each environment: a step of the schedule is `envs * time` environment steps.
 
-    SQIL and IQ-Learn train a fixed number of minibatches a rollout: give them rollouts of 8 steps, or more updates.
+    SQIL and IQ-Learn train a fixed number of minibatches per rollout: use rollouts of 8 steps, or more updates.
     """
     schedule: Schedule = Schedule(steps=65, log_every=5, save_every=65)
     scale: bool = True
-    """Observations in the units of the demonstrations."""
+    """Standardise observations by the demonstrations."""
     absorbing: bool = False
-    """What comes after the end is imitated, too: for tasks that may end before their horizon."""
+    """Add absorbing states, for tasks with variable-length episodes."""
     retrain: CountOrZero = 0
-    """Rounds that a fresh policy is trained for on the frozen reward; 0: none is."""
+    """Rounds of training of a new policy on the frozen reward; 0: none."""
     episodes: Rows = 100
-    """Of each seed, for its return."""
+    """Evaluation episodes per seed."""
     seeds: Few = 5
-
-    def rounds(self) -> Rounds:
-        return Rounds(self.envs, self.time, self.schedule)
 
     def run(self, folder: Path, command: str) -> Path:
         return run_imitate(self, folder, command)
 
 
-class Scene(NamedTuple):
-    """Where and from what is imitated."""
+class Setting(NamedTuple):
+    """The environment and demonstrations with transformed observations."""
 
     backend: Backend
     trajectories: list[Trajectory]
-    """As the imitator sees them."""
     demonstrations: Transitions
-    """Their steps."""
-    read: Callable[[Any], jax.Array]
-    """Observations of the environment as the imitator sees them, and `unread` back again."""
-    unread: Callable[[Any], jax.Array]
-    asked: Callable[[Any, jax.Array], jax.Array] | None
-    """(state of the expert, observations of the backend) -> its actions, where it can be asked"""
-    expert: AgentState
-    """Its state."""
+    transform: Callable[[Any], jax.Array]
+    """Observations of the environment -> inputs of the imitator."""
+    inverse: Callable[[Any], jax.Array]
+    expert_policy: Callable[[Any, jax.Array], jax.Array] | None
+    """(state of the expert, transformed observations) -> its actions, if it can be queried"""
+    expert_state: AgentState
 
 
 def run_imitate(config: Imitate, folder: Path, command: str) -> Path:
-    """Run, or go on with, an imitation; returns the report."""
+    """Run or resume an imitation; returns the report."""
     begun, run = time.perf_counter(), RunFolder(folder, 0)
-    world = config.environment.backend()
-    shown = config.expert.run(run, world)
-    scene = scene_of(config, world, shown)
-    agent, reward = agent_of(config, scene)
-    states, seconds = _train(config, run, scene, agent)
-    backend, seeds = scene.backend, config.seeds
-    earned = backend.returns(agent, states, run.key("evaluation"), config.episodes, seeds)
-    headline = return_rows(type(config.imitator).__name__, backend, earned, shown.returns, run, config.episodes)
+    environment = config.environment.backend()
+    demonstrations = config.expert.run(run, environment)
+    setting = prepare(config, environment, demonstrations)
+    agent, reward = agent_of(config, setting)
+    training = time.perf_counter()
+    states = _train(config, run, setting, agent)
+    seconds = time.perf_counter() - training
+    name, backend, seeds = type(config.imitator).__name__, setting.backend, config.seeds
+    returns = backend.returns(agent, states, run.key("evaluation"), config.episodes, seeds)
+    headline = return_rows(name, backend, returns, demonstrations.returns, run, config.episodes)
     if reward is not None:
-        headline += _reward_rows(config, run, scene, agent, states, reward)
+        headline += _reward_rows(config, run, setting, agent, states, reward)
     if reward is not None and config.retrain:
-        headline.append(_retrained(config, run, scene, states, reward))
-    _save(run.folder / "imitators.safetensors", _learned(states))
-    steps = config.schedule.steps * config.envs * config.time * seeds
-    if seconds > 1:
-        run.measured("environment steps, all seeds", steps, seconds, "start-up and compilation included")
-    name = f"{type(config.imitator).__name__} in {world.name}"
-    frames = world.frames(run, name, reading(agent, scene.read), of_seed(states, 0), run.key("frames"))
-    return _finish(config, run, headline, frames, command, time.perf_counter() - begun)
+        learner, keys = config.learner.make(backend.observation, backend.action), ("retrain", "retrain")
+        retrained = returns_on_frozen_reward(config, run, backend, learner, reward, states, "retraining", keys)
+        headline.append(result_row("fresh policy on the frozen reward: return", retrained, DEMONSTRATIONS, "retrained"))
+    save_tree(run.folder / "imitators.safetensors", agent.learned(states))
+    config.measure(run, seconds)
+    transformed = reading(agent, setting.transform)
+    frames = environment.frames(
+        run, f"{name} in {environment.name}", transformed, of_seed(states, 0), run.key("frames")
+    )
+    train_time = curves(run, "imitation", config.envs * config.time)
+    return config.finish(run, headline, command, time.perf_counter() - begun, train_time=train_time, frames=frames)
 
 
-def scene_of(config: Imitate, world: Backend, shown: Demonstrated) -> Scene:
-    """The environment as the imitator sees it, and the demonstrations alike."""
-    backend, trajectories = world, shown.trajectories
-    read = unread = lambda observations: observations
+def prepare(config: Imitate, environment: Backend, demonstrations: Demonstrations) -> Setting:
+    """Transform the observations of environment and demonstrations."""
+    backend, trajectories = environment, demonstrations.trajectories
+    transform = inverse = lambda observations: observations
     if config.scale:
-        moments = moments_of(world.observation, to_transitions(trajectories))
-        backend = world.in_units(moments)
-        read, unread = partial(scaled, world.observation, moments), partial(unscaled, world.observation, moments)
-        trajectories = [replace(t, observations=np.asarray(read(t.observations))) for t in trajectories]
+        moments = moments_of(environment.observation, to_transitions(trajectories))
+        backend = environment.standardised(moments)
+        transform, inverse = (partial(f, environment.observation, moments) for f in (scaled, unscaled))
+        trajectories = [replace(t, observations=np.asarray(transform(t.observations))) for t in trajectories]
     if config.absorbing:
         trajectories = [_absorbing(backend, t) for t in trajectories]
-        read, unread = _before_the_end(backend.observation, read, unread)
+        transform, inverse = _with_indicator(backend.observation, transform, inverse)
         backend = backend.with_absorbing_end()
-    demonstrations = jax.tree.map(jnp.asarray, to_transitions(trajectories))
-    scene = Scene(backend, trajectories, demonstrations, read, unread, None, None)
-    if shown.expert is None:
-        return scene
-    expert = shown.expert.agent
-    return scene._replace(asked=lambda state, seen: expert.best(state, unread(seen)), expert=shown.expert.state)
+    transitions = jax.tree.map(jnp.asarray, to_transitions(trajectories))
+    setting = Setting(backend, trajectories, transitions, transform, inverse, None, None)
+    if demonstrations.expert is None:
+        return setting
+    agent, state = demonstrations.expert
+    return setting._replace(expert_policy=lambda state, x: agent.greedy(state, inverse(x)), expert_state=state)
 
 
 def _absorbing(backend: Backend, trajectory: Trajectory) -> Trajectory:
@@ -162,124 +153,73 @@ def _absorbing(backend: Backend, trajectory: Trajectory) -> Trajectory:
     return replace(trajectory, observations=observations, actions=actions, terminal=False, rewards=None, infos=None)
 
 
-def _before_the_end(space: Space, read: Callable, unread: Callable) -> tuple[Callable, Callable]:
-    """Both with the coordinate that says whether it is over."""
+def _with_indicator(space: Space, transform: Callable, inverse: Callable) -> tuple[Callable, Callable]:
+    """Both functions with the indicator coordinate of the absorbing state."""
     if isinstance(space, Discrete):
-        return read, unread
-    return lambda seen: jnp.pad(read(seen), ((0, 0), (0, 1))), lambda seen: unread(seen[..., :-1])
+        return transform, inverse
+    return lambda x: jnp.pad(transform(x), ((0, 0), (0, 1))), lambda x: inverse(x[..., :-1])
 
 
-def agent_of(config: Imitate, scene: Scene) -> tuple[Agent, LearnedReward | None]:
-    """The imitator as an agent, and the reward that it learns, if it does."""
-    observation, action = scene.backend.observation, scene.backend.action
+def agent_of(config: Imitate, setting: Setting) -> tuple[Agent, LearnedReward | None]:
+    """The imitator as an agent, and its learned reward, if it has one."""
+    observation, action = setting.backend.observation, setting.backend.action
     learner = config.learner.make(observation, action)
-    shown = Shown(observation, action, scene.demonstrations, scene.asked, scene.expert)
-    return config.imitator.imitate(learner, shown)
+    problem = ImitationProblem(observation, action, setting.demonstrations, setting.expert_policy, setting.expert_state)
+    return config.imitator.imitate(learner, problem)
 
 
-def _train(config: Imitate, run: RunFolder, scene: Scene, agent: Agent) -> tuple[AgentState, float]:
-    """The trained agent's states, with an axis of seeds, and how long that took."""
-    begun, start = time.perf_counter(), None
-    if isinstance(config.imitator, BehaviouralCloning):
-        states = cloned(config, run, scene, agent, config.imitator, config.schedule.steps)
-        return states, time.perf_counter() - begun
-    if config.warm_start:
-        start = warm(config, run, scene, agent)
-    states = scene.backend.train(
-        run, "imitation", agent, scene.demonstrations, config.rounds(), config.seeds, start=start
+def _train(config: Imitate, run: RunFolder, setting: Setting, agent: Agent) -> AgentState:
+    """The states of the trained agent, with an axis of seeds."""
+    offline = config.imitator.offline(agent, setting.backend.action)
+    if offline is not None:
+        return cloned(config, run, setting, offline, config.schedule.steps)
+    start = warm(config, run, setting, agent) if config.warm_start else None
+    return setting.backend.train(
+        run, "imitation", agent, setting.demonstrations, config.rounds(), config.seeds, start=start
     )
-    return states, time.perf_counter() - begun
 
 
-def cloned(
-    config: Imitate, run: RunFolder, scene: Scene, agent: Agent, cloning: BehaviouralCloning, epochs: int
-) -> AgentState:
-    """States of the agent, cloned from the demonstrations, with an axis of seeds."""
-    algorithm = cloning.make(agent, scene.backend.action)
+def cloned(config: Imitate, run: RunFolder, setting: Setting, algorithm: Algorithm, epochs: int) -> AgentState:
+    """States of an agent, trained offline on the demonstrations, with an axis of seeds."""
     keys = jax.random.split(run.key("imitation"), config.seeds)
-    fit = partial(train_epochs, algorithm, demonstrations=scene.demonstrations, epochs=epochs)
+    fit = partial(train_epochs, algorithm, demonstrations=setting.demonstrations, epochs=epochs)
     states = [fit(algorithm.init(key), key=key)[0].agent for key in keys]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
 
-def warm(config: Imitate, run: RunFolder, scene: Scene, agent: Agent) -> AgentState:
-    """Fresh states of the agent whose policies are cloned ones."""
-    if not config.imitator.has_policy:
+def warm(config: Imitate, run: RunFolder, setting: Setting, agent: Agent) -> AgentState:
+    """Initial states of the agent with cloned policies."""
+    if not config.imitator.trains_learner:
         name = type(config.imitator).__name__
-        raise InputError(f"warm_start: {name} trains no policy of a learner, which has a clone; set warm_start 0")
-    learner = config.learner.make(scene.backend.observation, scene.backend.action)
-    clones = cloned(config, run, scene, learner, BehaviouralCloning(), config.warm_start)
-    fresh = jax.vmap(agent.init)(jax.random.split(run.key("warm start"), config.seeds))
-    return warm_start(fresh, clones.params)
+        raise InputError(f"warm_start: {name} does not train `learner`, whose policy is cloned; set warm_start 0")
+    action = setting.backend.action
+    learner = config.learner.make(setting.backend.observation, action)
+    clones = cloned(config, run, setting, BehaviouralCloning().make(learner, action), config.warm_start)
+    initial = jax.vmap(agent.init)(jax.random.split(run.key("warm start"), config.seeds))
+    return agent.with_params(initial, clones.params)
 
 
 def _reward_rows(
-    config: Imitate, run: RunFolder, scene: Scene, agent: Agent, states: AgentState, reward: LearnedReward
+    config: Imitate, run: RunFolder, setting: Setting, agent: Agent, states: AgentState, reward: LearnedReward
 ) -> list[Row]:
-    """Where the end is absorbing, the true reward of what comes after it is nobody's: no EPIC, no expert's steps."""
+    """With absorbing states, the true reward after termination is undefined: there is no EPIC and no expert data."""
     known = None if config.absorbing else TRUE_REWARDS.get(config.environment.id)
 
     def true(steps: Transitions) -> jax.Array:
         assert known is not None
-        seen, after = scene.unread(steps.observation), scene.unread(steps.next_observation)
-        return known(steps._replace(observation=seen, next_observation=after))
+        observation, following = setting.inverse(steps.observation), setting.inverse(steps.next_observation)
+        return known(steps._replace(observation=observation, next_observation=following))
 
-    paid = [t for t in scene.trajectories if t.rewards is not None]
     return reward_rows(
-        scene.backend,
+        setting.backend,
         agent,
         states,
         reward,
         config.seeds,
         config.envs,
         run,
-        expert=paid,
-        true=None if known is None else true,
+        DEMONSTRATIONS,
         discount=config.learner.discount,
+        expert=[t for t in setting.trajectories if t.rewards is not None],
+        true=None if known is None else true,
     )
-
-
-def _retrained(config: Imitate, run: RunFolder, scene: Scene, states: AgentState, reward: LearnedReward) -> Row:
-    """The return of fresh policies that were trained on the frozen rewards."""
-    backend = scene.backend
-    learner = config.learner.make(backend.observation, backend.action)
-    agent, begin = rewarded_by(learner, reward)
-    start = jax.vmap(begin)(states, jax.random.split(run.key("retrain"), config.seeds))
-    rounds = config.rounds()._replace(schedule=replace(config.schedule, steps=config.retrain))
-    trained = backend.train(run, "retraining", agent, None, rounds, config.seeds, start=start)
-    earned = backend.returns(agent, trained, run.key("retrain"), config.episodes, config.seeds)
-    return retrained_row(earned)
-
-
-def _learned(states: AgentState) -> dict[str, Any]:
-    """Policies of all seeds with the moments that they read observations by, and rewards."""
-    match states:
-        case adversarial.State():
-            return {"reward": states.params} | _learned(states.learner)
-        case dagger.GuidedState():
-            return _learned(states.learner.cloning.agent)
-    return {"policy": states.params, "moments": states.moments._asdict()}
-
-
-def _save(file: Path, tree: Any) -> None:
-    """Tensors are named after their place in the tree."""
-    leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(tree))
-    named = {jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(leaf) for path, leaf in leaves}
-    save_arrays(file, named)
-
-
-def _finish(
-    config: Imitate, run: RunFolder, headline: list[Row], frames: list[Record], command: str, seconds: float
-) -> Path:
-    report = {
-        "title": config.title,
-        "command": command,
-        "information": DEMONSTRATIONS,
-        "seeds": list(range(config.seeds)),
-        "environment": config.environment.id,
-        "headline": headline,
-        "train_time": learning_curves(run, config.envs * config.time),
-        "frames": frames,
-        "throughput": run.throughput,
-    }
-    return finish_run(run, report, seconds)

@@ -1,21 +1,19 @@
-"""A learned reward beside the true one, as rows of a report: on single steps, on episodes, and as distances.
+"""Comparison of a learned reward with the true one, as rows of a report: on steps, on episodes, and as distances.
 
-The data are steps of several kinds of policy (random actions, the imitator's own, the expert's), with what the
-environment paid for each. Nothing else of the environment is needed, so that it may live in the graph or on the host:
+The data are steps of several policies (random actions, the imitator's, the expert's) with the environment's rewards:
 
-    correlations of steps, on every kind's data and on equal parts of all     what was paid on visited steps
-    correlations of returns of episodes, all kinds together                   the same
-    STARC distances, on equal parts of all                                    the same
-    EPIC distance, on equal parts of all                                      the true reward as a *function*
+    correlations of steps, on the data of each policy and on equal parts of all    rewards of visited steps
+    correlations of returns of episodes, all policies together                     the same
+    STARC distances, on equal parts of all                                         the same
+    EPIC distance, on equal parts of all                                           the true reward as a *function*
 
-EPIC asks for rewards of (s, a, s') put together of parts that never met, so that what was paid on visited steps does
-not do: without `true` it is left out, and the rows of STARC, which takes its place, say so. The functions of
-irl/evaluation/reward_distance.py are used, and its equations hold. Their potentials and values are spanned here by
-polynomials of degree 2 in the observation; shaping by another potential is seen as a difference. No reward knows of an
-end in EPIC: `terminated` is false in all that it asks for.
+EPIC evaluates rewards of (s, a, s') whose parts are sampled independently, so rewards of visited steps do not suffice:
+without `true` it is omitted, as a note says. The distances are those of irl/evaluation/reward_distance.py. Potentials
+and values are polynomials of degree 2 in the observation; shaping by another potential counts as a difference. In EPIC
+`terminated` is always false.
 
-Every number is the mean over seeds with a bootstrap interval over them. Where a side is constant a correlation is
-undefined (an expert that earns 1 at every step); a seed without it is left out, and the note counts the others.
+Every number is the mean over seeds with a bootstrap interval over them. A correlation is undefined if either side is
+constant, as for an expert with reward 1 at every step; a note counts the seeds for which it is defined.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -38,130 +36,134 @@ Reward = Callable[[Transitions], Any]
 
 MIXTURE = "equal parts of these"
 MOST_ROWS, MOST_EPIC_ROWS, MEANS = 10_000, 1000, 256
-"""Rows of a kind in a distance, in EPIC's, and samples of the means in EPIC."""
+"""Rows per policy in distances and in EPIC, and samples of the means in EPIC."""
 MOST_PRODUCTS = 20
-"""Coordinates of observations up to which their products span potentials; beyond, only squares do."""
+"""Largest number of coordinates whose products are in the basis of potentials; otherwise only squares are."""
 
 
-class Visited(NamedTuple):
-    """What one kind of policy did, episodes in order of time, and what the environment paid."""
+class Steps(NamedTuple):
+    """Steps of one policy, ordered by time within episodes, with the environment's rewards."""
 
     transitions: Transitions
     reward: Float[np.ndarray, " rows"]
     episode: Int[np.ndarray, " rows"]
 
 
-def of_rollout(rollout: Rollout) -> Visited:
-    """Its lanes one after another; the last episode of a lane may be a beginning."""
+def of_rollout(rollout: Rollout) -> Steps:
+    """The steps of a rollout, environment by environment; the last episode of each may be incomplete."""
     arrays = [np.asarray(leaf) for leaf in (*rollout[:4], rollout.truncated, rollout.reward)]
-    seen, action, following, terminated, _, reward = (np.concatenate(np.moveaxis(a, 1, 0)) for a in arrays)
-    return Visited(Transitions(seen, action, following, terminated), reward, _numbered(arrays[3] | arrays[4]))
+    flat = [np.concatenate(np.moveaxis(array, 1, 0)) for array in arrays]
+    return Steps(Transitions(*flat[:4]), flat[5], _episode_numbers(arrays[3] | arrays[4]))
 
 
-def of_trajectories(trajectories: Sequence[Trajectory]) -> Visited:
-    """InputError: a trajectory without rewards."""
-    paid = [t.rewards for t in trajectories if t.rewards is not None]
-    if len(paid) < len(trajectories):
-        raise InputError(f"trajectories: {len(trajectories) - len(paid)} of {len(trajectories)} have no rewards")
+def of_trajectories(trajectories: Sequence[Trajectory]) -> Steps:
+    """The steps of trajectories with rewards."""
+    rewards = [t.rewards for t in trajectories if t.rewards is not None]
+    if len(rewards) < len(trajectories):
+        raise InputError(f"trajectories: {len(trajectories) - len(rewards)} of {len(trajectories)} have no rewards")
     episode = np.repeat(np.arange(len(trajectories)), [len(t) for t in trajectories])
-    return Visited(to_transitions(trajectories), np.concatenate(paid), episode)
+    return Steps(to_transitions(trajectories), np.concatenate(rewards), episode)
 
 
 def truth_rows(
     learned: Sequence[Reward],
-    visited: Sequence[Mapping[str, Visited]],
+    visited: Sequence[Mapping[str, Steps]],
     discount: float,
     information: str,
     *,
     true: Reward | None = None,
 ) -> list[Row]:
-    """Rows of the headline: one learned reward per seed, and for each what was visited, by kind of policy.
+    """Rows of the headline, for one learned reward per seed and its data by policy.
 
-    InputError: no seed, as many rewards as not seeds, no kind, a discount outside [0, 1), rewards that are not finite.
+    Raises InputError for missing data, a discount outside [0, 1), or rewards that are not finite.
     """
     if not learned or len(learned) != len(visited):
         raise InputError(f"expected a reward and its data for each seed, got {len(learned)} and {len(visited)}")
     if not 0 <= discount < 1:
         raise InputError(f"discount: expected 0 to below 1, got {discount}")
-    each = [_of_seed(*given, discount, true) for given in zip(learned, visited, strict=True)]
+    each = [_of_seed(reward, data, discount, true) for reward, data in zip(learned, visited, strict=True)]
     rows = []
     for name, note in each[0]:
-        values = np.array([found[name, note] for found in each])
-        known = values[np.isfinite(values)]
-        seeds = "" if len(known) == len(values) else f"; defined on {len(known)} of {len(values)} seeds"
-        if len(known):
-            rows.append(result_row(name, known, information, note + seeds))
+        values = np.array([numbers[name, note] for numbers in each])
+        defined = values[np.isfinite(values)]
+        seeds = "" if len(defined) == len(values) else f"; defined on {len(defined)} of {len(values)} seeds"
+        if len(defined):
+            rows.append(result_row(name, defined, information, note + seeds))
     return rows
 
 
 Numbers = dict[tuple[str, str], float]
-"""(name, note): value, NaN where undefined"""
+"""(name, note) -> value, NaN if undefined"""
 
 
-class _Judged(NamedTuple):
-    """Steps of one kind of policy with both rewards."""
+class _Compared(NamedTuple):
+    """Steps of one policy with both rewards."""
 
     transitions: Transitions
     episode: Int[np.ndarray, " rows"]
-    said: Float[np.ndarray, " rows"]
-    paid: Float[np.ndarray, " rows"]
+    learned: Float[np.ndarray, " rows"]
+    true: Float[np.ndarray, " rows"]
 
 
-Kinds = Mapping[str, _Judged]
+Policies = Mapping[str, _Compared]
 
 
-def _of_seed(learned: Reward, visited: Mapping[str, Visited], discount: float, true: Reward | None) -> Numbers:
+def _of_seed(learned: Reward, visited: Mapping[str, Steps], discount: float, true: Reward | None) -> Numbers:
     if not visited:
-        raise InputError("expected data of at least one kind of policy, got none")
-    kinds = {kind: _judged(kind, learned, v) for kind, v in visited.items()}
-    judged = kinds if len(kinds) == 1 else {**kinds, MIXTURE: _mixture(kinds, MOST_ROWS)}
-    found: Numbers = {}
-    for kind, steps in judged.items():
-        found |= _correlations(f"learned and true reward of a step, on {kind}", steps.said, steps.paid)
-    said, paid = (
-        np.concatenate([np.bincount(k.episode, values(k)) for k in kinds.values()])
-        for values in (lambda k: k.said, lambda k: k.paid)
+        raise InputError("expected data of at least one policy, got none")
+    policies = {name: _compared(name, learned, steps) for name, steps in visited.items()}
+    all_data = policies if len(policies) == 1 else {**policies, MIXTURE: _mixture(policies, MOST_ROWS)}
+    numbers: Numbers = {}
+    for name, steps in all_data.items():
+        numbers |= _correlations(f"learned and true reward of a step, on {name}", steps.learned, steps.true)
+    returns = (
+        np.concatenate([np.bincount(steps.episode, rewards(steps)) for steps in policies.values()])
+        for rewards in (lambda steps: steps.learned, lambda steps: steps.true)
     )
-    found |= _correlations("learned and true return of an episode", said, paid)
-    return found | _distances(learned, true, kinds, discount)
+    numbers |= _correlations("learned and true return of an episode", *returns)
+    return numbers | _distances(learned, true, policies, discount)
 
 
-def _judged(kind: str, learned: Reward, visited: Visited) -> _Judged:
-    rows = len(visited.episode)
-    said = _finite(f"learned reward on {kind}", learned(visited.transitions), rows)
-    return _Judged(visited.transitions, visited.episode, said, _finite(f"true reward on {kind}", visited.reward, rows))
+def _compared(policy: str, reward: Reward, steps: Steps) -> _Compared:
+    rows = len(steps.episode)
+    learned = _finite(f"learned reward on {policy}", reward(steps.transitions), rows)
+    true = _finite(f"true reward on {policy}", steps.reward, rows)
+    return _Compared(steps.transitions, steps.episode, learned, true)
 
 
-def _correlations(name: str, said: np.ndarray, paid: np.ndarray) -> Numbers:
-    defined = np.ptp(said) > 0 and np.ptp(paid) > 0
+def _correlations(name: str, learned: np.ndarray, true: np.ndarray) -> Numbers:
+    defined = np.ptp(learned) > 0 and np.ptp(true) > 0
     return {
-        (name, "rank correlation"): spearman(said, paid) if defined else np.nan,
-        (name, "Pearson's correlation"): float(np.corrcoef(said, paid)[0, 1]) if defined else np.nan,
+        (name, "rank correlation"): spearman(learned, true) if defined else np.nan,
+        (name, "Pearson's correlation"): float(np.corrcoef(learned, true)[0, 1]) if defined else np.nan,
     }
 
 
-def _distances(learned: Reward, true: Reward | None, kinds: Kinds, discount: float) -> Numbers:
-    """STARC of both kinds, and EPIC where the true reward is a function."""
-    mixture, _, said, paid = _mixture(kinds, MOST_ROWS)
-    note = f"0 same, 1 opposite preferences; on {', '.join(kinds)} in equal parts"
-    left_out = "" if true is not None else "; EPIC is left out: it needs the true reward beyond visited steps"
+def _distances(learned: Reward, true: Reward | None, policies: Policies, discount: float) -> Numbers:
+    """Both STARC distances, and EPIC if the true reward is a function."""
+    mixture, _, learned_values, true_values = _mixture(policies, MOST_ROWS)
+    note = f"0 same, 1 opposite preferences; on {', '.join(policies)} in equal parts"
+    omitted = "" if true is not None else "; EPIC is omitted: it needs the true reward beyond visited steps"
     basis = potentials(np.concatenate([mixture.observation, mixture.next_observation]))
-    given = (lambda *_: said), (lambda *_: paid), mixture, np.arange(len(said)), basis, discount
-    found = {(name, note + left_out): each.mean for name, each in starc_findings(*given, resamples=0).items()}
-    return found if true is None else found | {("EPIC distance", note): _epic(learned, true, kinds, discount)}
+    rewards = (lambda *_: learned_values), (lambda *_: true_values)
+    starc = starc_findings(*rewards, mixture, np.arange(len(true_values)), basis, discount, resamples=0)
+    numbers = {(name, note + omitted): each.mean for name, each in starc.items()}
+    return numbers if true is None else numbers | {("EPIC distance", note): _epic(learned, true, policies, discount)}
 
 
-def _epic(learned: Reward, true: Reward, kinds: Kinds, discount: float) -> float:
-    """NaN where either is constant on what was visited, or where `true` is not what was paid.
+def _epic(learned: Reward, true: Reward, policies: Policies, discount: float) -> float:
+    """NaN if either reward is constant on the data, or if `true` differs from the environment's rewards.
 
-    A reading that clips observations hides from `true` how far out a state was.
+    They differ where observations were clipped.
     """
-    mixture, _, said, paid = _mixture(kinds, MOST_EPIC_ROWS)
-    off = np.abs(np.asarray(true(mixture)) - paid) > 0.01 * np.ptp(paid)
-    if np.ptp(said) == 0 or np.ptp(paid) == 0 or off.mean() > 0.01:
+    mixture, _, learned_values, true_values = _mixture(policies, MOST_EPIC_ROWS)
+    wrong = np.abs(np.asarray(true(mixture)) - true_values) > 0.01 * np.ptp(true_values)
+    if np.ptp(learned_values) == 0 or np.ptp(true_values) == 0 or wrong.mean() > 0.01:
         return float("nan")
-    given = _of_triple(learned), _of_triple(true), mixture, np.arange(len(said)), marginals(mixture, MEANS), discount
-    return epic_findings(*given, resamples=0)["EPIC distance"].mean
+    rewards, rows = (_of_triple(learned), _of_triple(true)), np.arange(len(true_values))
+    return epic_findings(*rewards, mixture, rows, marginals(mixture, MEANS), discount, resamples=0)[
+        "EPIC distance"
+    ].mean
 
 
 def _of_triple(reward: Reward) -> Callable[[np.ndarray, np.ndarray, np.ndarray], Any]:
@@ -169,29 +171,29 @@ def _of_triple(reward: Reward) -> Callable[[np.ndarray, np.ndarray, np.ndarray],
 
 
 def potentials(observations: np.ndarray) -> Callable[[np.ndarray], Float[np.ndarray, "batch features"]]:
-    """A basis of functions of an observation: polynomials of degree 2, in units of these; of discrete ones, all."""
+    """A basis of functions of an observation: standardised polynomials of degree 2, or all functions if discrete."""
     if observations.ndim == 1:
         values = np.unique(observations)
-        return lambda seen: (seen[:, None] == values).astype(float)
+        return lambda batch: (batch[:, None] == values).astype(float)
     rows = observations.reshape(len(observations), -1).astype(np.float64)
     mean, scale = rows.mean(axis=0), rows.std(axis=0)
     scale = np.where(scale > 0, scale, 1.0)
     width = rows.shape[1]
     left, right = np.triu_indices(width) if width <= MOST_PRODUCTS else (np.arange(width),) * 2
 
-    def basis(seen: np.ndarray) -> np.ndarray:
-        x = (seen.reshape(len(seen), -1) - mean) / scale
+    def basis(batch: np.ndarray) -> np.ndarray:
+        x = (batch.reshape(len(batch), -1) - mean) / scale
         return np.concatenate([np.ones((len(x), 1)), x, x[:, left] * x[:, right]], axis=1)
 
     return basis
 
 
-def _mixture(kinds: Kinds, most: int) -> _Judged:
-    """As many rows of each kind, `most` at most, drawn without replacement."""
-    rng, count = np.random.default_rng(0), min(most, *(len(k.said) for k in kinds.values()))
+def _mixture(policies: Policies, most: int) -> _Compared:
+    """Equally many rows of each policy, at most `most`, drawn without replacement."""
+    rng, count = np.random.default_rng(0), min(most, *(len(steps.true) for steps in policies.values()))
     drawn = []
-    for steps in kinds.values():
-        rows = rng.choice(len(steps.said), count, replace=False)
+    for steps in policies.values():
+        rows = rng.choice(len(steps.true), count, replace=False)
         drawn.append(jax.tree.map(lambda leaf, rows=rows: np.asarray(leaf)[rows], steps))
     return jax.tree.map(lambda *parts: np.concatenate(parts), *drawn)
 
@@ -205,7 +207,7 @@ def _finite(name: str, values: Any, rows: int) -> Float[np.ndarray, " rows"]:
     return values
 
 
-def _numbered(over: Bool[np.ndarray, "time lanes"]) -> Int[np.ndarray, " rows"]:
-    """Numbers of the episodes of each lane, one lane after another; an episode begins after the end of another."""
+def _episode_numbers(over: Bool[np.ndarray, "time envs"]) -> Int[np.ndarray, " rows"]:
+    """The episode of each step, environment by environment."""
     begins = np.concatenate([np.ones_like(over[:1]), over[:-1]])
     return np.cumsum(np.concatenate(begins.T)) - 1

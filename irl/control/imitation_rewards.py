@@ -1,17 +1,17 @@
-"""Rewards between us and imitation 1.0, without importing it: its `RewardFn`, and the tensors of its reward networks.
+"""Conversion of rewards to and from imitation 1.0, without importing it: `RewardFn`, and reward network tensors.
 
     BasicRewardNet          mlp.normalize_input.{running_mean,running_var,count}, mlp.dense{i}.{weight,bias},
                             mlp.dense_final.{weight,bias}                                           <-> RewardMlp
     BasicShapedRewardNet    _base.mlp.*, potential._potential_net.*                                 <-> ShapedReward
 
-Both sides read [observation, action, next observation, done], each flattened, discrete ones one-hot; both use ReLU,
-and shape with discount (1 - done) h(s') - h(s). What differs, and what becomes of it:
+The inputs of both are [observation, action, next observation, done], each flattened, discrete ones one-hot; both use
+ReLU, and shape with discount (1 - done) h(s') - h(s). Differences:
 
-1. It normalises by sqrt(variance + 1e-5), we by sqrt(variance + 1e-8): the difference goes into the variance.
-2. We clip normalised inputs at 10 standard deviations, it does not.
-3. Its `done` is also true where a time limit ends an episode; our `terminated` is not.
-4. Dropout is left out, and so is the scale that `NormalizedRewardNet` gives its outputs: what is read is `predict`.
-5. The tensors do not say which inputs a network reads nor its discount: that must be told.
+1. imitation normalises by sqrt(variance + 1e-5), we by sqrt(variance + 1e-8): the conversion adjusts the variance.
+2. We clip normalised inputs at 10 standard deviations, imitation does not.
+3. `done` of imitation includes time limits; our `terminated` does not.
+4. Dropout and the output scale of `NormalizedRewardNet` are ignored: the function read is `predict`.
+5. The tensors contain neither the choice of inputs nor the discount; these are arguments.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,16 +35,16 @@ RewardFn = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray
 Tensors = Mapping[str, np.ndarray]
 
 STATE_AND_ACTION = RewardMlp()
-"""What imitation's networks read unless they are told otherwise."""
+"""The default inputs of imitation's networks."""
 _THEIR_EPSILON, _OUR_EPSILON = 1e-5, 1e-8
 _NORM, _LAST = "normalize_input", "dense_final"
 _BASE, _POTENTIAL = "_base.", "potential._potential_net."
 
 
 def reward_fn(function: Callable[[Params, Transitions], Float[Array, " batch"]], params: Params) -> RewardFn:
-    """A reward as imitation calls one: `reward_fn(network.portable, params)`, of a single network or an ensemble.
+    """A `RewardFn` of imitation, such as `reward_fn(network.portable, params)` of a network or an ensemble.
 
-    Compiled once per batch size. Every `done` is taken for terminated.
+    Compiled once per batch size. Every `done` counts as terminated.
     """
     compiled = jax.jit(function)
 
@@ -61,9 +61,11 @@ def reward_fn(function: Callable[[Params, Transitions], Float[Array, " batch"]],
 
 
 def imitation_tensors(config: RewardConfig, params: Params) -> dict[str, np.ndarray]:
-    """The state dict of the imitation network that is the same function; spectral norms are divided out."""
+    """The state dict of the equivalent network of imitation; weights are divided by their spectral norms."""
     if isinstance(config, RewardMlp):
         return _of_mlp(config, params, "mlp.")
+    if not isinstance(config, ShapedReward):
+        raise InputError(f"reward network: expected RewardMlp or ShapedReward, got {type(config).__name__}")
     base = _of_mlp(config.base, params["base"], f"{_BASE}mlp.")
     return base | _of_mlp(config.potential, params["potential"], _POTENTIAL)
 
@@ -73,8 +75,12 @@ def from_imitation(
 ) -> tuple[RewardConfig, Params]:
     """(config, params) of the state dict of a BasicRewardNet or BasicShapedRewardNet, alone or in a wrapper.
 
-    `reads` says which of its inputs it was made with (use_state, use_action, use_next_state, use_done), `discount` with
-    which discount_factor. Tensors come from `safetensors.numpy.load_file`, or from torch by `tensor.numpy()`.
+    Args:
+        tensors: From `safetensors.numpy.load_file`, or from torch by `tensor.numpy()`.
+        observation: Space of observations.
+        action: Space of actions.
+        reads: The inputs of the network (use_state, use_action, use_next_state, use_done).
+        discount: Its discount_factor.
     """
     shaped = any(name.startswith(_POTENTIAL) for name in tensors)
     prefix = f"{_BASE}mlp." if any(name.startswith(_BASE) for name in tensors) else "mlp."
@@ -140,8 +146,8 @@ def _tensor(tensors: Tensors, name: str) -> np.ndarray:
 def _check_names(tensors: Tensors, prefixes: tuple[str, ...]) -> None:
     others = sorted(name for name in tensors if not name.startswith(prefixes))
     if others:
-        told = "expected those of a BasicRewardNet or BasicShapedRewardNet"
-        raise InputError(f"tensor {others[0]}: of another kind of network; {told} (of an ensemble, one member's)")
+        expected = "a BasicRewardNet, a BasicShapedRewardNet or a member of an ensemble"
+        raise InputError(f"tensor {others[0]}: of another kind of network; expected {expected}")
 
 
 def _check_width(name: str, weight: np.ndarray, reads: RewardMlp, observation: Space, action: Space) -> None:
@@ -154,5 +160,5 @@ def _check_width(name: str, weight: np.ndarray, reads: RewardMlp, observation: S
     expected = sum(parts.values())
     if weight.shape[1] != expected:
         listed = ", ".join(f"{part} {width}" for part, width in parts.items() if width)
-        told = f"expected {expected} inputs ({listed}), got {weight.shape[1]}"
-        raise InputError(f"tensor {name}: {told}; say with `reads` what it was made with, or give its own spaces")
+        problem = f"expected {expected} inputs ({listed}), got {weight.shape[1]}"
+        raise InputError(f"tensor {name}: {problem}; set `reads` and the spaces to those of the network")

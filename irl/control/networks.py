@@ -1,4 +1,4 @@
-"""Small networks as pairs of pure functions: perceptrons, and the distributions over actions they parametrise."""
+"""Multi-layer perceptrons, and the action distributions that they parametrise, as pure functions."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float, Num
+from jaxtyping import Float, Int, Num
 
 from irl.control.spaces import Discrete, Space
 from reward_models.types import Array
@@ -30,15 +30,14 @@ def perceptron(
 ) -> Perceptron:
     """Layers of `widths` = (in, hidden..., out); normal weights of variance 2/in, head_scale^2/in in the last.
 
-    With `spectral_norm` every matrix is divided by its largest singular value (Miyato et al. 2018, arXiv 1802.05957).
-    Orthogonal weights would be the habit: but their QR decomposition under `jax.vmap`, on a CPU of two cores, waits for
-    ever (jaxlib 0.10.2: the threads of a batch wait for threads of the same pool).
+    `spectral_norm` divides every matrix by its largest singular value (Miyato et al. 2018, arXiv 1802.05957). Weights
+    are not orthogonal because the QR decomposition deadlocks under `jax.vmap` on a CPU with two cores (jaxlib 0.10.2).
     """
     gains = [2**0.5] * (len(widths) - 2) + [head_scale]
     shapes = list(itertools.pairwise(widths))
 
     def init(key: jax.Array) -> Params:
-        """All weights are drawn at once: random numbers are half of what is compiled of a small training."""
+        """Draw all weights at once: random numbers are half of the compile time of a small training."""
         sizes = [inner * outer for inner, outer in shapes]
         drawn = jnp.split(jax.random.normal(key, (sum(sizes),)), list(itertools.accumulate(sizes[:-1])))
         return [
@@ -58,9 +57,9 @@ def perceptron(
 
 
 def spectral_norm_of(w: Float[Array, "in out"], iterations: int = 12) -> Float[Array, ""]:
-    """The largest singular value, from below, by power iteration from the row of greatest norm.
+    """A lower bound of the largest singular value, by power iteration that starts from the row of largest norm.
 
-    Difference from Miyato et al.: more steps from the same start each time in place of one step from a kept vector.
+    Difference from Miyato et al.: several iterations from that start, instead of one iteration from a stored vector.
     """
     start = w[jnp.argmax(jnp.sum(w**2, axis=1))]
     v = jax.lax.stop_gradient(start / (jnp.linalg.norm(start) + 1e-12))
@@ -75,25 +74,26 @@ def spectral_norm_of(w: Float[Array, "in out"], iterations: int = 12) -> Float[A
 
 
 class Distribution(NamedTuple):
-    """Of actions, given what a network says: a categorical (logits) or a diagonal Gaussian (means; one log std each).
+    """A distribution of actions: categorical (logits) or diagonal Gaussian (means, and a log std per coordinate).
 
-    Gaussian actions are not bounded: an environment clips what it is given.
+    Gaussian actions are unbounded; environments clip them.
     """
 
     parameters: int
-    """Outputs that the network needs."""
+    """Number of network outputs."""
     extra: int
-    """Free parameters beside the network: log standard deviations."""
+    """Number of parameters that do not depend on the observation: log standard deviations."""
     sample: Callable[[Array, Array, jax.Array], Array]
     """(outputs, extra, key) -> actions"""
-    best: Callable[[Array, Array], Array]
+    mode: Callable[[Array, Array], Array]
+    """(outputs, extra) -> the most likely actions"""
     log_prob: Callable[[Array, Array, Array], Float[Array, " batch"]]
     """(outputs, extra, actions) -> nats"""
     entropy: Callable[[Array, Array], Float[Array, " batch"]]
 
 
 def distribution(space: Space) -> Distribution:
-    """The usual one of a space."""
+    """The categorical of a discrete space, the Gaussian of a box."""
     return _categorical(space.n) if isinstance(space, Discrete) else _gaussian(space.shape, space.width)
 
 
@@ -109,7 +109,7 @@ def _categorical(n: int) -> Distribution:
         n,
         0,
         sample=lambda logits, extra, key: jax.random.categorical(key, logits).astype(jnp.int32),
-        best=lambda logits, extra: jnp.argmax(logits, axis=-1).astype(jnp.int32),
+        mode=lambda logits, extra: jnp.argmax(logits, axis=-1).astype(jnp.int32),
         log_prob=log_prob,
         entropy=entropy,
     )
@@ -132,7 +132,13 @@ def _gaussian(shape: tuple[int, ...], width: int) -> Distribution:
         width,
         width,
         sample=sample,
-        best=lambda mean, log_std: mean.reshape(*mean.shape[:-1], *shape),
+        mode=lambda mean, log_std: mean.reshape(*mean.shape[:-1], *shape),
         log_prob=log_prob,
         entropy=entropy,
     )
+
+
+def at_actions(values: Float[Array, "batch n"], actions: Int[Array, " batch"]) -> Float[Array, " batch"]:
+    """The value of the given action in each row."""
+    chosen = jax.nn.one_hot(actions, values.shape[-1], dtype=bool)
+    return jnp.where(chosen, values, 0.0).sum(axis=-1)

@@ -1,8 +1,10 @@
-"""Rewards of transitions: perceptrons, shaped ones with a portable part, ensembles.
+"""Reward networks of transitions: perceptrons, shaped rewards with a portable part, and ensembles.
 
-`params` is {"network", "moments"}: the moments that bring inputs to one scale get no gradient and move by `observe`.
+The params of a perceptron are {"network", "moments"}. The moments normalise inputs; they receive no gradient and are
+updated by `observe`.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from irl.control.moments import no_moments, normalised, updated
+from irl.control.moments import empty_moments, normalised, update_moments
 from irl.control.networks import Params, perceptron
 from irl.control.spaces import Space, features
 from irl.control.types import Transitions
@@ -26,16 +28,24 @@ class RewardNetwork(NamedTuple):
     init: Callable[[jax.Array], Params]
     """key -> params"""
     apply: Callable[[Params, Transitions], Float[Array, " batch"]]
-    """What is trained: for a shaped reward, with its shaping."""
+    """The trained function, shaping included."""
     portable: Callable[[Params, Transitions], Float[Array, " batch"]]
-    """What is carried over to other policies and environments: without shaping."""
+    """The reward that transfers to other policies and environments, without shaping."""
     observe: Callable[[Params, Transitions], Params]
-    """(params, transitions) -> params with moments that have seen them."""
+    """(params, transitions) -> params whose moments include these transitions"""
+
+
+class RewardConfig(ABC):
+    """The config class of a reward network. A new one is a registered subclass."""
+
+    @abstractmethod
+    def make(self, observation: Space, action: Space) -> RewardNetwork:
+        """The reward network of transitions in these spaces."""
 
 
 @record
-class RewardMlp:
-    """r(s, a, s', terminated) by a perceptron on those of them that it is to read."""
+class RewardMlp(RewardConfig):
+    """A perceptron r(s, a, s', terminated) on a choice of these inputs."""
 
     hidden: Widths = (32, 32)
     observation: bool = True
@@ -45,11 +55,11 @@ class RewardMlp:
     normalise: bool = True
     spectral_norm: bool = False
     head_scale: Weight = 1.0
-    """Of the last layer's first weights: near 0 all steps are worth the same before anything is learned."""
+    """Scale of the last layer's initial weights: near 0, all transitions have about the same initial reward."""
 
     def __post_init__(self):
         if not (self.observation or self.action or self.next_observation or self.terminated):
-            raise InputError("RewardMlp: reads nothing; set one of observation, action, next_observation, terminated")
+            raise InputError("RewardMlp: no inputs; set one of observation, action, next_observation, terminated")
 
     def make(self, observation: Space, action: Space) -> RewardNetwork:
         widths = (observation.width * self.observation, action.width * self.action)
@@ -67,7 +77,7 @@ class RewardMlp:
             return jnp.concatenate([part() for wanted, part in parts if wanted], axis=-1)
 
         def init(key: jax.Array) -> Params:
-            return {"network": network.init(key), "moments": no_moments((width,))}
+            return {"network": network.init(key), "moments": empty_moments((width,))}
 
         def apply(params: Params, transitions: Transitions) -> Float[Array, " batch"]:
             inputs = read(transitions)
@@ -76,17 +86,21 @@ class RewardMlp:
             return network.apply(params["network"], inputs)[:, 0]
 
         def observe(params: Params, transitions: Transitions) -> Params:
-            return {**params, "moments": updated(params["moments"], read(transitions))} if self.normalise else params
+            return (
+                {**params, "moments": update_moments(params["moments"], read(transitions))}
+                if self.normalise
+                else params
+            )
 
         return RewardNetwork(init, apply, apply, observe)
 
 
 @record
-class ShapedReward:
-    """f(s, a, s') = g(s, a) + discount h(s') - h(s), h = 0 once terminated: Fu et al. 2018 (arXiv 1710.11248), eq. 4.
+class ShapedReward(RewardConfig):
+    """f(s, a, s') = g(s, a) + discount h(s') - h(s), h = 0 after termination: Fu et al. 2018 (arXiv 1710.11248), eq. 4.
 
-    Only g is portable. A g of the state alone (`action=False`) recovers a reward up to a constant where dynamics are
-    deterministic, by the paper's theorem 5.1.
+    Only g is portable. With deterministic dynamics, a g of the state alone (`action=False`) recovers the reward up to
+    a constant (theorem 5.1 of the paper).
     """
 
     base: RewardMlp = RewardMlp()
@@ -95,7 +109,7 @@ class ShapedReward:
 
     def make(self, observation: Space, action: Space) -> RewardNetwork:
         if self.potential.action or self.potential.next_observation or self.potential.terminated:
-            raise InputError("ShapedReward.potential: expected a function of the observation alone")
+            raise InputError("ShapedReward.potential: expected observation as the only input")
         base, potential = self.base.make(observation, action), self.potential.make(observation, action)
 
         def init(key: jax.Array) -> Params:
@@ -103,10 +117,10 @@ class ShapedReward:
             return {"base": base.init(first), "potential": potential.init(second)}
 
         def apply(params: Params, transitions: Transitions) -> Float[Array, " batch"]:
-            after = transitions._replace(observation=transitions.next_observation)
-            both = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), transitions, after)
-            here, there = jnp.split(potential.apply(params["potential"], both), 2)
-            shaping = self.discount * jnp.where(transitions.terminated, 0.0, there) - here
+            following = transitions._replace(observation=transitions.next_observation)
+            both = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), transitions, following)
+            value, next_value = jnp.split(potential.apply(params["potential"], both), 2)
+            shaping = self.discount * jnp.where(transitions.terminated, 0.0, next_value) - value
             return base.apply(params["base"], transitions) + shaping
 
         def portable(params: Params, transitions: Transitions) -> Float[Array, " batch"]:
@@ -119,9 +133,6 @@ class ShapedReward:
             }
 
         return RewardNetwork(init, apply, portable, observe)
-
-
-RewardConfig = RewardMlp | ShapedReward
 
 
 def ensemble(member: RewardNetwork, members: int) -> RewardNetwork:
@@ -142,5 +153,5 @@ def ensemble(member: RewardNetwork, members: int) -> RewardNetwork:
 def each(
     function: Callable[[Any, Transitions], Array], params: Params, transitions: Transitions
 ) -> Float[Array, "members batch"]:
-    """What every member of an ensemble says: its spread is where they disagree."""
+    """The outputs of every member of an ensemble."""
     return jax.vmap(function, in_axes=(0, None))(params, transitions)

@@ -1,7 +1,6 @@
-"""What observations and actions look like: `Discrete` or `Box`, hashable, as arrays of one shape.
+"""Spaces of observations and actions: `Discrete` or `Box`, both hashable.
 
-Dict and tuple spaces are flattened to one vector where an environment is bridged (gymnasium.spaces.flatten), so that
-nothing behind the bridge knows of them.
+The bridge to Gymnasium flattens Dict and Tuple spaces to one vector (environments/gymnasium_env.py).
 """
 
 import math
@@ -29,7 +28,7 @@ class Discrete:
 
     @property
     def width(self) -> int:
-        """Numbers in its encoding: one-hot."""
+        """Length of the one-hot encoding."""
         return self.n
 
     dtype = np.int32
@@ -37,7 +36,7 @@ class Discrete:
 
 @dataclass(frozen=True)
 class Box:
-    """Float arrays; `low` and `high` are one number each, or one per coordinate, and may be infinite."""
+    """Float arrays between `low` and `high`, each one number or one per coordinate, finite or infinite."""
 
     shape: tuple[int, ...]
     low: float | tuple[float, ...] = -math.inf
@@ -63,7 +62,7 @@ Space = Discrete | Box
 
 
 def features(space: Space, values: Num[Array, "..."]) -> Float[Array, "... width"]:
-    """Values as vectors that a network can read: one-hot, or flattened floats."""
+    """Values as vectors, the inputs of networks: one-hot, or flattened floats."""
     if isinstance(space, Discrete):
         return jax.nn.one_hot(values, space.n)
     lead = values.shape[: values.ndim - len(space.shape)]
@@ -71,8 +70,10 @@ def features(space: Space, values: Num[Array, "..."]) -> Float[Array, "... width
 
 
 def box(low: np.ndarray, high: np.ndarray) -> Box:
-    """A Box of arrays of bounds."""
+    """The Box with these bounds. The largest float32, in Gymnasium 0.29 and gymnax, means unbounded."""
+    largest = np.finfo(np.float32).max
     low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
+    low, high = np.where(low <= -largest, -np.inf, low), np.where(high >= largest, np.inf, high)
     return Box(low.shape, _edge(low), _edge(high))
 
 
@@ -82,7 +83,7 @@ def _edge(values: np.ndarray) -> float | tuple[float, ...]:
 
 
 def check_values(name: str, space: Space, values: np.ndarray, lead: Sequence[int]) -> None:
-    """InputError: values are not `lead` many of the space, of its kind, finite and inside."""
+    """Raise InputError unless `values` are finite elements of the space, with the leading axes `lead`."""
     expected = (*lead, *space.shape)
     if values.shape != expected:
         raise InputError(f"{name}: expected shape {expected} of {space}, got {values.shape}")
@@ -97,3 +98,13 @@ def check_values(name: str, space: Space, values: np.ndarray, lead: Sequence[int
     bad = ~np.isfinite(values.reshape(values.shape[0], -1)).all(axis=1) if values.size else np.zeros(0, bool)
     if bad.any():
         raise InputError(f"{name}[{int(np.argmax(bad))}]: NaN or infinite, as {int(bad.sum())} of {len(bad)} rows are")
+
+
+def random_values(space: Space, key: jax.Array, count: int) -> Num[Array, "count ..."]:
+    """Uniformly random elements; of a box without finite bounds, standard normal ones."""
+    if isinstance(space, Discrete):
+        return jax.random.randint(key, (count,), 0, space.n, jnp.int32)
+    if space.bounded:
+        low, high = space.bounds()
+        return jax.random.uniform(key, (count, *space.shape), jnp.float32, low, high)
+    return jax.random.normal(key, (count, *space.shape), jnp.float32)

@@ -1,4 +1,4 @@
-"""Steps of behaviour as arrays: single transitions for rewards, rollouts for learners, trajectories on the host."""
+"""Behaviour as arrays: transitions for rewards, and rollouts for learners."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from reward_models.types import Array
 
 
 class Transitions(NamedTuple):
-    """Steps (s, a, s') in any order: all that a reward reads. `terminated` is the end of the task, no time limit."""
+    """Steps (s, a, s') in any order: the input of a reward. A time limit does not count as `terminated`."""
 
     observation: Num[Array, "batch *observation"]
     action: Num[Array, "batch *action"]
@@ -18,9 +18,10 @@ class Transitions(NamedTuple):
 
 
 class Rollout(NamedTuple):
-    """What `envs` environments did in `time` steps one after another; episodes may end inside.
+    """`time` consecutive steps of `envs` environments; an episode may end anywhere.
 
-    `next_observation` is what the step led to, also at the end of an episode, where `observation` goes on with another.
+    `next_observation` is the observation that a step leads to. At the end of an episode it differs from the following
+    `observation`, which is the first of the next episode.
     """
 
     observation: Num[Array, "time envs *observation"]
@@ -30,13 +31,13 @@ class Rollout(NamedTuple):
     truncated: Bool[Array, "time envs"]
     reward: Float[Array, "time envs"]
     log_prob: Float[Array, "time envs"]
-    """Of the action, by who took it, in nats."""
+    """Log-probability of the action under the policy that took it, in nats."""
 
     def transitions(self) -> Transitions:
-        """Its steps as one batch, time before environments."""
+        """The steps as one batch, ordered by time, then by environment."""
         return flat(Transitions(self.observation, self.action, self.next_observation, self.terminated))
 
 
 def flat(tree: PyTree[Shaped[Array, "time envs ..."]]) -> PyTree[Shaped[Array, "batch ..."]]:
-    """[time, envs, ...] as [time * envs, ...] for every array of a pytree."""
+    """Reshape [time, envs, ...] to [time * envs, ...] in every array of a pytree."""
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), tree)

@@ -12,12 +12,11 @@ from imitation.util.networks import EMANorm, RunningNorm
 from imitation.util.util import make_vec_env
 from stable_baselines3 import PPO
 
-from experiments.control.imitation_reward_net import imitation_reward_net, load_reward_net, tensors_of
+from experiments.control.imitation_reward_net import imitation_reward_net, tensors_of
 from irl.control.imitation_rewards import from_imitation, reward_fn
 from irl.control.rewards import RewardMlp, ShapedReward
 from irl.control.spaces import Box, Discrete
 from irl.control.types import Transitions
-from irl.types import InputError
 
 ROWS = 16
 SPACES = {
@@ -89,37 +88,6 @@ def test_ours_is_its_network(config, space):
     assert np.allclose(net.predict(far, *others), reward_fn(network.apply, params)(far, *others), rtol=1e-4, atol=1e-4)
     net(*net.preprocess(*rows(space))).sum().backward()
     assert all(weight.grad is not None for weight in net.parameters())
-
-
-@pytest.mark.parametrize("name", NETS)
-def test_a_network_it_saved_whole(name, tmp_path):
-    """What torch 2.6 and later refuse by default; a space that has drawn samples comes with its generator."""
-    net, _ = its_net(name, "discrete")
-    net.action_space.sample()
-    torch.save(net, tmp_path / "reward.pt")
-    with pytest.raises(Exception, match="Weights only load failed"):
-        torch.load(tmp_path / "reward.pt")
-    found = load_reward_net(tmp_path / "reward.pt")
-    assert type(found) is type(net)
-    assert np.array_equal(found.predict(*rows("discrete")), net.predict(*rows("discrete")))
-
-
-class Harmful:
-    def __reduce__(self):
-        return (print, ("ran",))
-
-
-def test_a_file_that_would_run_code(tmp_path, capsys):
-    torch.save(Harmful(), tmp_path / "reward.pt")
-    with pytest.raises(InputError, match=r"reward.pt: names builtins.print, no part of a reward network"):
-        load_reward_net(tmp_path / "reward.pt")
-    assert "ran" not in capsys.readouterr().out
-
-
-def test_no_torch_file(tmp_path):
-    (tmp_path / "reward.pt").write_bytes(b"nothing")
-    with pytest.raises(InputError, match=r"no network saved whole by torch.save"):
-        load_reward_net(tmp_path / "reward.pt")
 
 
 @pytest.mark.parametrize("as_network", [True, False])

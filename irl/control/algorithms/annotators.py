@@ -1,19 +1,19 @@
-"""What answers queries: a program that knows the reward, files that somebody fills in, a person at the command line.
+"""Annotators of queries: a program that knows the reward, files that a person fills in, a prompt on the command line.
 
-An answer has a number per fragment of its query: how many of the others it is better than, a tie counting one half, as
-a mean over judges. Of two fragments that is the share of judges who prefer each: [1, 0], [0.5, 0.5]. A synthetic judge
-prefers i to j with probability
+An answer has one number per fragment of its query: how many of the other fragments it beats, a tie counting one half,
+averaged over judges. For two fragments this is the share of judges who prefer each: [1, 0], [0.5, 0.5]. A synthetic
+judge prefers i to j with probability
 
     P(i > j) = sigmoid((G_i - G_j) / temperature),    G = sum_t discount^t r_t
 
-and ranks more than two as Plackett and Luce do, by G + temperature * Gumbel noise (Christiano et al. 2017, arXiv
+and ranks more than two by G + temperature * Gumbel noise, the Plackett-Luce model (Christiano et al. 2017, arXiv
 1706.03741, eq. 1, at temperature and discount 1). A folder holds two files per round, queries_000.jsonl and
 answers_000.jsonl:
 
     {"id": "0-17", "fragments": [{"observation": [...], "action": [...], ..., "present": [...]}, ...]}
-    {"id": "0-17", "answer": [1, 0]}                  null where nobody can tell; the last line of an id counts
+    {"id": "0-17", "answer": [1, 0]}                  null if undecided; the last line of an id counts
 
-A round that was asked before is read back, not asked again, so a program that stops loses neither queries nor answers.
+Queries of a round that already has a file are read from it, so a stopped program loses neither queries nor answers.
 """
 
 import json
@@ -34,58 +34,52 @@ from irl.types import InputError
 from reward_models.ranges import Few, Share, Weight
 from reward_models.records import record
 
+Answers = dict[int, Float[np.ndarray, " items"]]
+"""Index of a query in its round -> answer."""
 
-class Answered(NamedTuple):
-    """Queries on the host, and what was said of them; NaN where nobody could tell."""
+
+class AnsweredQueries(NamedTuple):
+    """Queries on the host with their answers; NaN if undecided."""
 
     queries: Fragments
     answers: Float[np.ndarray, "queries items"]
 
 
-Gatherer = Callable[[int, Fragments], Answered]
-"""(round, queries) -> the round's queries, which may be those of a run before, with answers"""
+Annotator = Callable[[int, Fragments], AnsweredQueries]
+"""(round, queries) -> the queries of the round, possibly those of an earlier run, with answers"""
 
 
 class Unanswered(InputError):
-    """Queries that wait for somebody; the same call after that goes on."""
+    """Queries without answers; the same call resumes once the answers are there."""
 
 
 @record
 class Synthetic:
-    """Answers by the environment's own reward."""
+    """Answers computed from the environment's reward."""
 
     temperature: Weight = 1.0
-    """In units of return; 0 always prefers the higher return."""
+    """In units of return; at 0 the higher return always wins."""
     discount: Share = 1.0
     noise: Share = 0.0
-    """Share of answers that are given at random."""
+    """Share of random answers."""
     tie: Weight = 0.0
-    """Returns no further apart are called equal."""
+    """Largest difference of returns that counts as a tie."""
     judges: Few = 1
 
     def answers(self, queries: Fragments, key: jax.Array) -> Float[Array, "queries items"]:
-        """As a pure function."""
-        of_luck, of_noise = jax.random.split(key)
+        """The answers, as a pure function."""
+        gumbel_key, noise_key = jax.random.split(key)
         returns = discounted_sum(queries.reward, queries.present, self.discount)
         shape = (self.judges, *returns.shape)
-        luck = jax.random.gumbel(of_luck, shape)
-        careless = jax.random.bernoulli(of_noise, self.noise, (*shape[:-1], 1))
-        felt = jnp.where(careless, luck, returns + self.temperature * luck)
-        equal = (jnp.abs(_gaps(returns)) <= self.tie) & ~careless[..., None]
-        return beaten(jnp.where(equal, 0.0, _gaps(felt))).mean(axis=0)
-
-    def gatherer(self, key: jax.Array) -> Gatherer:
-        """On the host; the answers of a round depend on `key` and the round alone."""
-
-        def gather(number: int, queries: Fragments) -> Answered:
-            asked = jax.tree.map(jnp.asarray, queries)
-            return Answered(queries, np.asarray(self.answers(asked, jax.random.fold_in(key, number))))
-
-        return gather
+        gumbel = jax.random.gumbel(gumbel_key, shape)
+        random = jax.random.bernoulli(noise_key, self.noise, (*shape[:-1], 1))
+        perceived = jnp.where(random, gumbel, returns + self.temperature * gumbel)
+        tied = (jnp.abs(_gaps(returns)) <= self.tie) & ~random[..., None]
+        return wins(jnp.where(tied, 0.0, _gaps(perceived))).mean(axis=0)
 
 
-def beaten(gaps: Float[Array, "*lists items items"]) -> Float[Array, "*lists items"]:
-    """How many others each is better than, by the sign of its lead over each; equals count one half."""
+def wins(gaps: Float[Array, "*lists items items"]) -> Float[Array, "*lists items"]:
+    """How many other items each beats, by the sign of its gap to them; ties count one half."""
     return ((1 + jnp.sign(gaps)) / 2).sum(axis=-1) - 0.5
 
 
@@ -106,88 +100,95 @@ class QueryFolder:
         return self.folder / f"answers_{number:03}.jsonl"
 
     def ask(self, number: int, queries: Fragments) -> Fragments:
-        """Write the queries of a round, or read those that it was begun with, and return them."""
-        path = self.queries_file(number)
-        if path.exists():
-            return self._queries(number, queries)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        count = len(queries.present)
-        write_json_lines(path, ({"id": f"{number}-{i}", **_as_json(take(queries, i))} for i in range(count)))
-        return queries
+        """Write the queries of a round, or read those of an earlier run, and return them."""
+        path, count = self.queries_file(number), len(queries.present)
+        if not path.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_json_lines(path, ({"id": f"{number}-{i}", **_to_json(take(queries, i))} for i in range(count)))
+            return queries
+        rows = list(read_json_lines(path))
+        if len(rows) != count:
+            raise InputError(f"{path}: expected {count} queries, got {len(rows)}; use a new folder for a new run")
+        read = [_from_json(row, take(queries, i), f"{path}, line {line}") for i, (line, row) in enumerate(rows)]
+        return jax.tree.map(lambda *leaves: np.stack(leaves), *read)
 
-    def answers(self, number: int, count: int, items: int) -> dict[int, Float[np.ndarray, " items"]]:
-        """What was said of a round's `count` queries, by their index."""
+    def answers(self, number: int, count: int, items: int) -> Answers:
+        """The answers of a round with `count` queries."""
         path = self.answers_file(number)
         if not path.exists():
             return {}
-        found = {}
+        answers = {}
         for line, row in read_json_lines(path):
             where = f"{path}, line {line}"
             index = _index(row.get("id"), number, count, where)
             if "answer" not in row:
                 raise InputError(f"{where}: expected the fields id and answer, got {', '.join(row)}")
-            found[index] = _checked(row["answer"], items, f"{where}, answer")
-        return found
+            answers[index] = _answer(row["answer"], items, f"{where}, answer")
+        return answers
 
-    def answer(self, number: int, answers: dict[int, Float[np.ndarray, " items"]]) -> None:
-        """Replace a round's answers, by a complete file or not at all."""
-        rows = ({"id": f"{number}-{i}", "answer": _answer_as_json(a)} for i, a in sorted(answers.items()))
+    def write(self, number: int, answers: Answers) -> None:
+        """Replace the answers of a round, atomically."""
+        rows = (
+            {"id": f"{number}-{i}", "answer": None if np.isnan(answer).any() else answer.tolist()}
+            for i, answer in sorted(answers.items())
+        )
         write_json_lines(self.answers_file(number), rows)
 
-    def _queries(self, number: int, like: Fragments) -> Fragments:
-        path, count = self.queries_file(number), len(like.present)
-        rows = list(read_json_lines(path))
-        if len(rows) != count:
-            raise InputError(f"{path}: expected {count} queries, got {len(rows)}; give a new run a folder of its own")
-        read = [_from_json(row, take(like, i), f"{path}, line {line}") for i, (line, row) in enumerate(rows)]
-        return jax.tree.map(lambda *leaves: np.stack(leaves), *read)
+
+Complete = Callable[[QueryFolder, int, Fragments, Answers], None]
+"""(files, round, queries, answers so far): add the missing answers in place, or raise `Unanswered`"""
 
 
-def from_files(folder: FilePath) -> Gatherer:
-    """Answers that somebody writes into answers_*.jsonl. Unanswered: some are missing; the message says which."""
+def _from_folder(folder: FilePath, complete: Complete) -> Annotator:
     files = QueryFolder(folder)
 
-    def gather(number: int, queries: Fragments) -> Answered:
+    def annotate(number: int, queries: Fragments) -> AnsweredQueries:
         queries = files.ask(number, queries)
         count, items = queries.present.shape[:2]
         answers = files.answers(number, count, items)
-        missing = [i for i in range(count) if i not in answers]
-        if missing:
-            example = json.dumps({"id": f"{number}-{missing[0]}", "answer": list(range(items))[::-1]})
-            raise Unanswered(
-                f"{files.queries_file(number)}: {len(missing)} of {count} queries are not answered, first "
-                f"{number}-{missing[0]}; add lines such as {example} to {files.answers_file(number)} and run again"
-            )
-        return Answered(queries, np.stack([answers[i] for i in range(count)]))
+        if len(answers) < count:
+            complete(files, number, queries, answers)
+        return AnsweredQueries(queries, np.stack([answers[i] for i in range(count)]))
 
-    return gather
+    return annotate
+
+
+def from_files(folder: FilePath) -> Annotator:
+    """Answers that a person writes to answers_*.jsonl. Raises Unanswered, naming the file, if some are missing."""
+
+    def complete(files: QueryFolder, number: int, queries: Fragments, answers: Answers) -> None:
+        count, items = queries.present.shape[:2]
+        first, *others = (i for i in range(count) if i not in answers)
+        example = json.dumps({"id": f"{number}-{first}", "answer": list(range(items))[::-1]})
+        raise Unanswered(
+            f"{files.queries_file(number)}: {1 + len(others)} of {count} queries are not answered, first "
+            f"{number}-{first}; add lines such as {example} to {files.answers_file(number)} and run again"
+        )
+
+    return _from_folder(folder, complete)
 
 
 def from_command_line(
     folder: FilePath, *, ask: Callable[[str], str] = input, show: Callable[[str], Any] = print, rows: int = 10
-) -> Gatherer:
-    """A person who is shown tables of `rows` steps and asked; every answer is on disk before the next question.
+) -> Annotator:
+    """Answers of a person at the command line, who sees tables of `rows` steps. Each answer is saved immediately.
 
-    Unanswered: nobody is there any more (end of file).
+    The annotator raises Unanswered at the end of the input.
     """
-    files = QueryFolder(folder)
 
-    def gather(number: int, queries: Fragments) -> Answered:
-        queries = files.ask(number, queries)
+    def complete(files: QueryFolder, number: int, queries: Fragments, answers: Answers) -> None:
         count, items = queries.present.shape[:2]
-        answers = files.answers(number, count, items)
         for index in range(count):
             if index not in answers:
                 show(f"query {number}-{index}, {count - len(answers)} left\n{table(take(queries, index), rows)}")
-                answers[index] = _asked(ask, show, items, files.answers_file(number))
-                files.answer(number, answers)
-        return Answered(queries, np.stack([answers[i] for i in range(count)]))
+                answers[index] = _prompt(ask, show, items, files.answers_file(number))
+                files.write(number, answers)
 
-    return gather
+    return _from_folder(folder, complete)
 
 
 def table(query: Fragments, rows: int = 10) -> str:
-    """Fragments side by side: observation and action at steps spread evenly over them, blank after an episode's end."""
+    """Fragments side by side: observation and action at evenly spaced steps, blank after the end of an episode."""
     items, length = query.present.shape
     steps = np.unique(np.linspace(0, length - 1, min(rows, length)).round().astype(int)).tolist()
     head = ["step", *(f"{i + 1}: observation -> action" for i in range(items))]
@@ -197,9 +198,9 @@ def table(query: Fragments, rows: int = 10) -> str:
 
 
 def parse_answer(reply: str, items: int) -> Float[np.ndarray, " items"]:
-    """A ranking such as `2 1 3`, best first, or `2 1=3`; `=` all are equal, `s` cannot tell; of a pair `1` is enough.
+    """A ranking such as `2 1 3`, best first, or `2 1=3`; `=` all tied, `s` undecided; for a pair `1` is enough.
 
-    InputError: anything else.
+    Raises InputError for any other reply.
     """
     text, everything = re.sub(r"\s*=\s*", "=", reply.strip().lower()), list(range(1, items + 1))
     if text == "s":
@@ -208,23 +209,23 @@ def parse_answer(reply: str, items: int) -> Float[np.ndarray, " items"]:
     text = {"1": "1 2", "2": "2 1"}.get(text, text) if items == 2 else text
     named = sorted(int(n) for n in re.findall(r"\d+", text))
     if named != everything or not re.fullmatch(r"[\d\s>=]+", text):
-        expected = "1, 2, = (equal)" if items == 2 else f"{' '.join(map(str, everything))} in order, best first,"
-        raise InputError(f"expected {expected} or s (cannot tell), got {reply.strip()!r}")
+        expected = "1, 2, = (tied)" if items == 2 else f"{' '.join(map(str, everything))} in order, best first,"
+        raise InputError(f"expected {expected} or s (undecided), got {reply.strip()!r}")
     groups = [re.findall(r"\d+", group) for group in re.split(r"[\s>]+", text)]
     place = {int(n): -i for i, group in enumerate(groups) for n in group}
-    return np.asarray(beaten(_gaps(jnp.array([place[n] for n in everything], jnp.float32))))
+    return np.asarray(wins(_gaps(jnp.array([place[n] for n in everything], jnp.float32))))
 
 
-def _asked(
-    ask: Callable[[str], str], show: Callable[[str], Any], items: int, kept: Path
+def _prompt(
+    ask: Callable[[str], str], show: Callable[[str], Any], items: int, saved: Path
 ) -> Float[np.ndarray, " items"]:
-    question = "better (1, 2, = equal, s cannot tell): " if items == 2 else "best first (2 1=3; s cannot tell): "
+    question = "better (1, 2, = tied, s undecided): " if items == 2 else "best first (2 1=3; s undecided): "
     while True:
         try:
             return parse_answer(ask(question), items)
         except EOFError:
-            told = f"the answers ended before the queries did; those given are in {kept}, run again to go on"
-            raise Unanswered(told) from None
+            message = f"end of input before the last query; the answers so far are in {saved}, run again to resume"
+            raise Unanswered(message) from None
         except InputError as error:
             show(str(error))
 
@@ -236,55 +237,47 @@ def _cell(query: Fragments, item: int, step: int) -> str:
     return f"{' '.join(f'{v:.3g}' for v in observation)} -> {' '.join(f'{v:.3g}' for v in action)}"
 
 
-_FIELDS = (*Transitions._fields, "present")
-
-
 def _arrays(query: Fragments) -> Iterable[tuple[str, np.ndarray]]:
-    return zip(_FIELDS, map(np.asarray, (*query.transitions, query.present)), strict=True)
+    names = (*Transitions._fields, "present")
+    return zip(names, map(np.asarray, (*query.transitions, query.present)), strict=True)
 
 
-def _as_json(query: Fragments) -> dict[str, Any]:
+def _to_json(query: Fragments) -> dict[str, Any]:
     items = range(len(query.present))
     return {"fragments": [{name: array[i].tolist() for name, array in _arrays(query)} for i in items]}
 
 
 def _from_json(row: dict[str, Any], like: Fragments, where: str) -> Fragments:
-    pieces = row.get("fragments")
+    fragments = row.get("fragments")
     items, fields = len(like.present), list[Any]()
-    if not isinstance(pieces, list) or len(pieces) != items:
+    if not isinstance(fragments, list) or len(fragments) != items:
         raise InputError(f"{where}, fragments: expected a list of {items}")
     for name, array in _arrays(like):
         try:
-            value = np.array([piece[name] for piece in pieces], array.dtype)
+            value = np.array([fragment[name] for fragment in fragments], array.dtype)
         except (TypeError, KeyError, ValueError) as error:
             raise InputError(f"{where}, fragments, {name}: expected numbers of shape {array.shape} ({error})") from None
         if value.shape != array.shape:
             raise InputError(f"{where}, fragments, {name}: expected shape {array.shape}, got {value.shape}")
         fields.append(value)
-    present, nothing = jnp.asarray(fields[-1]), jnp.zeros(like.present.shape)
-    return Fragments(Transitions(*fields[:-1]), present, nothing)
+    return Fragments(Transitions(*fields[:-1]), jnp.asarray(fields[-1]), jnp.zeros(like.present.shape))
 
 
 def _index(name: Any, number: int, count: int, where: str) -> int:
-    found = re.fullmatch(rf"{number}-(\d+)", name) if isinstance(name, str) else None
-    if found is None or int(found[1]) >= count:
+    match = re.fullmatch(rf"{number}-(\d+)", name) if isinstance(name, str) else None
+    if match is None or int(match[1]) >= count:
         raise InputError(f"{where}, id: expected one of {number}-0 to {number}-{count - 1}, got {name!r}")
-    return int(found[1])
+    return int(match[1])
 
 
-def _checked(answer: Any, items: int, where: str) -> Float[np.ndarray, " items"]:
+def _answer(answer: Any, items: int, where: str) -> Float[np.ndarray, " items"]:
     if answer is None:
         return np.full(items, np.nan, np.float32)
     numbers = isinstance(answer, list) and all(isinstance(a, int | float) for a in answer)
     total = items * (items - 1) / 2
     if not numbers or len(answer) != items or min(answer) < 0 or not abs(sum(answer) - total) < 1e-3:
-        example = [1, 0] if items == 2 else list(range(items))[::-1]
         raise InputError(
-            f"{where}: expected {items} numbers, how many others each is better than, that sum to {total:g} "
-            f"({example}; ties count one half), or null; got {json.dumps(answer)}"
+            f"{where}: expected {items} numbers, how many others each beats, with sum {total:g} "
+            f"({list(range(items))[::-1]}; ties count one half), or null; got {json.dumps(answer)}"
         )
     return np.array(answer, np.float32)
-
-
-def _answer_as_json(answer: Float[np.ndarray, " items"]) -> list[float] | None:
-    return None if np.isnan(answer).any() else answer.tolist()

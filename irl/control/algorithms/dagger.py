@@ -1,17 +1,18 @@
-"""DAgger: the expert says what it would have done in the states that the learner gets into.
+"""DAgger: the expert labels the states that the learner visits.
 
     pi_i = beta_i pi* + (1 - beta_i) pi^_i,    D <- D u {(s, pi*(s)): s visited by pi_i},    pi^_{i+1} = argmin L_D
 
 Ross, Gordon & Bagnell, "A Reduction of Imitation Learning and Structured Prediction to No-Regret Online Learning",
-AISTATS 2011 (arXiv 1011.0686), algorithm 3.1. Information level: demonstrations, and an expert that answers in any
-state. Differences from the paper:
+AISTATS 2011 (arXiv 1011.0686), algorithm 3.1. Information level: demonstrations, and an expert that can be queried in
+any state. Differences from the paper:
 
-1. L is the likelihood of behavioural cloning, and pi^_{i+1} goes on from pi^_i instead of being fitted from scratch: a
-   round is `updates` batches drawn from all of D.
-2. D is an array of fixed size; when it is full, the newest labels take the place of the oldest.
-3. The last policy is kept, not the best one on held-out data.
+1. L is the likelihood of behavioural cloning. Training of pi^_{i+1} continues from pi^_i instead of starting from
+   scratch: a round consists of `updates` batches drawn from all of D.
+2. D is an array of fixed size; when it is full, new labels overwrite the oldest ones.
+3. The result is the last policy, not the best one on held-out data.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -20,9 +21,9 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int, Num
 
 from irl.algorithms.base import Algorithm, Info
-from irl.control.agent import Agent
+from irl.control.agent import Agent, AgentState
 from irl.control.algorithms import behavioural_cloning
-from irl.control.algorithms.base import Imitator, Shown
+from irl.control.algorithms.base import ImitationProblem, Imitator
 from irl.control.algorithms.behavioural_cloning import BehaviouralCloning, Labelled, number_of_steps
 from irl.control.networks import Params
 from irl.control.spaces import Space
@@ -36,40 +37,45 @@ Expert = Callable[[Params, Num[Array, "batch ..."]], Array]
 """(params, observations) -> actions, pure"""
 
 
+class Beta(ABC):
+    """The config class of a schedule of beta."""
+
+    @abstractmethod
+    def at(self, rounds: Int[Array, ""]) -> Float[Array, ""]:
+        """beta_i after `rounds` completed rounds."""
+
+
 @record
-class ExponentialBeta:
-    """beta_i = decay^i. With 0 the expert acts in the first round only: the paper's parameter-free choice."""
+class ExponentialBeta(Beta):
+    """beta_i = decay^i. At decay 0 the expert acts in the first round only: the paper's parameter-free choice."""
 
     decay: Share = 0.0
 
-    def at(self, done: Int[Array, ""]) -> Float[Array, ""]:
-        return jnp.where(done == 0, 1.0, self.decay ** done.astype(jnp.float32))
+    def at(self, rounds: Int[Array, ""]) -> Float[Array, ""]:
+        return jnp.where(rounds == 0, 1.0, self.decay ** rounds.astype(jnp.float32))
 
 
 @record
-class LinearBeta:
-    """beta_i = 1 - i / rounds, and 0 from then on."""
+class LinearBeta(Beta):
+    """beta_i = max(0, 1 - i / rounds)."""
 
     rounds: Count = 15
 
-    def at(self, done: Int[Array, ""]) -> Float[Array, ""]:
-        return jnp.maximum(0.0, 1 - done / self.rounds)
-
-
-Beta = ExponentialBeta | LinearBeta
+    def at(self, rounds: Int[Array, ""]) -> Float[Array, ""]:
+        return jnp.maximum(0.0, 1 - rounds / self.rounds)
 
 
 class State(NamedTuple):
     cloning: behavioural_cloning.State
     data: Labelled
-    """The array: rows that were not yet filled are zero."""
+    """D; unused rows are zero."""
     seen: Int[Array, ""]
-    """Labels so far."""
+    """Number of labels so far."""
     rounds: Int[Array, ""]
 
     @property
     def params(self) -> Params:
-        """The novice's."""
+        """The learner's parameters."""
         return self.cloning.params
 
 
@@ -79,8 +85,17 @@ class GuidedState(NamedTuple):
 
     @property
     def params(self) -> Params:
-        """The novice's."""
+        """The learner's parameters."""
         return self.learner.params
+
+    @property
+    def agent(self) -> AgentState:
+        """The state of the learner as an agent."""
+        return self.learner.cloning.agent
+
+    def with_agent(self, agent: AgentState) -> "GuidedState":
+        cloning = self.learner.cloning._replace(params=agent.params, rest=agent._replace(params=None))
+        return self._replace(learner=self.learner._replace(cloning=cloning))
 
 
 @record
@@ -90,13 +105,13 @@ class Dagger(Imitator):
     cloning: BehaviouralCloning = BehaviouralCloning()
     beta: Beta = ExponentialBeta()
     updates: Rows = 200
-    """Batches in a round."""
+    """Batches per round."""
     batch: Rows = 64
     capacity: Rows = 100_000
-    """Labels that are kept."""
+    """Size of D, in labels."""
 
     def make(self, agent: Agent, observation: Space, action: Space) -> Algorithm:
-        """(init, step) on `Labelled` rows of one round, wherever they were gathered and labelled."""
+        """(init, step) whose batch is the `Labelled` rows of one round, from any source."""
         cloning = self.cloning.make(agent, action)
 
         def init(key: jax.Array) -> State:
@@ -108,9 +123,9 @@ class Dagger(Imitator):
             data, seen = aggregated(state.data, state.seen, batch)
 
             def update(learner: behavioural_cloning.State, key: jax.Array):
-                of_rows, of_step = jax.random.split(key)
-                rows = jax.random.randint(of_rows, (self.batch,), 0, jnp.minimum(seen, self.capacity))
-                return cloning.step(learner, jax.tree.map(lambda leaf: leaf[rows], data), of_step)
+                row_key, step_key = jax.random.split(key)
+                rows = jax.random.randint(row_key, (self.batch,), 0, jnp.minimum(seen, self.capacity))
+                return cloning.step(learner, jax.tree.map(lambda leaf: leaf[rows], data), step_key)
 
             learner, infos = jax.lax.scan(update, state.cloning, jax.random.split(key, self.updates))
             info = jax.tree.map(jnp.mean, infos) | {"log_likelihood_before": before}
@@ -118,17 +133,16 @@ class Dagger(Imitator):
 
         return Algorithm(init, step)
 
-    def imitate(self, learner: Agent, shown: Shown) -> tuple[Agent, None]:
-        """InputError: the expert cannot be asked."""
-        if shown.asked is None:
-            raise InputError("Dagger: demonstrations from a file cannot be asked; give it expert=TrainedExpert(...)")
-        guided = self.guided(learner, shown.observation, shown.action, shown.asked, shown.expert)
+    def imitate(self, learner: Agent, problem: ImitationProblem) -> tuple[Agent, None]:
+        if problem.expert_policy is None:
+            raise InputError("Dagger: expected an expert to query, got a file; set expert=TrainedExpert(...)")
+        guided = self.guided(learner, problem.observation, problem.action, problem.expert_policy, problem.expert_state)
         return guided._replace(step=lambda state, batch, key: guided.step(state, batch.rollout, key)), None
 
     def guided(self, agent: Agent, observation: Space, action: Space, expert: Expert, params: Params) -> Agent:
-        """An agent for `in_graph`: it acts with the expert's help, and its step has the expert label the rollout.
+        """An agent that mixes in the expert's actions, and whose step labels the rollout with the expert.
 
-        `best` and `log_prob` are the novice's own. Every step of `in_graph` is a round.
+        `greedy` and `log_prob` are those of the learner. Every step is a round.
         """
         learning = self.make(agent, observation, action)
 
@@ -136,13 +150,13 @@ class Dagger(Imitator):
             return GuidedState(learning.init(key), params)
 
         def act(state: GuidedState, observations: Array, key: jax.Array):
-            of_novice, of_choice = jax.random.split(key)
-            novice = state.learner.cloning.agent
-            own, _ = agent.act(novice, observations, of_novice)
-            asks = jax.random.uniform(of_choice, (len(own),)) < self.beta.at(state.learner.rounds)
-            shown = expert(state.expert, observations).astype(own.dtype)
-            actions = jnp.where(asks.reshape(-1, *[1] * (own.ndim - 1)), shown, own)
-            return actions, agent.log_prob(novice, observations, actions)
+            learner_key, choice_key = jax.random.split(key)
+            learner_actions, _ = agent.act(state.agent, observations, learner_key)
+            count, ndim = len(learner_actions), learner_actions.ndim
+            by_expert = jax.random.uniform(choice_key, (count,)) < self.beta.at(state.learner.rounds)
+            expert_actions = expert(state.expert, observations).astype(learner_actions.dtype)
+            actions = jnp.where(by_expert.reshape(-1, *[1] * (ndim - 1)), expert_actions, learner_actions)
+            return actions, agent.log_prob(state.agent, observations, actions)
 
         def step(state: GuidedState, rollout: Rollout, key: jax.Array) -> tuple[GuidedState, Info]:
             observations = flat(rollout.observation)
@@ -150,21 +164,13 @@ class Dagger(Imitator):
             learner, info = learning.step(state.learner, Labelled(observations, labels), key)
             return state._replace(learner=learner), info | {"beta": self.beta.at(state.learner.rounds)}
 
-        return Agent(
-            init,
-            act,
-            best=lambda state, observations: agent.best(state.learner.cloning.agent, observations),
-            log_prob=lambda state, observations, actions: agent.log_prob(
-                state.learner.cloning.agent, observations, actions
-            ),
-            step=step,
-        )
+        return agent.nested(init, step, lambda state: state.agent, GuidedState.with_agent)._replace(act=act)
 
 
 def aggregated(data: Labelled, seen: Int[Array, ""], new: Labelled) -> tuple[Labelled, Int[Array, ""]]:
-    """D with the new labels in it, in a ring, and how many there have been."""
+    """(D with the new labels in its ring buffer, number of labels so far)."""
     count, capacity = number_of_steps(new), len(data.action)
     if count > capacity:
-        raise InputError(f"Dagger.capacity: {capacity} is less than the {count} labels of one round; make it larger")
+        raise InputError(f"Dagger.capacity: expected at least {count}, the labels of one round, got {capacity}")
     rows = (seen + jnp.arange(count)) % capacity
     return jax.tree.map(lambda old, add: old.at[rows].set(add.astype(old.dtype)), data, new), seen + count

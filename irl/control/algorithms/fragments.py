@@ -1,12 +1,12 @@
-"""Fragments of rollouts, and which of them to ask about.
+"""Fragments of rollouts, and the selection of queries about them.
 
-A query is a few fragments of which somebody says which is best. Which queries are worth an answer, by the probabilities
-p_m that the members m of an ensemble give to each answer y:
+A query is a set of fragments; its answer says which of them is best. Acquisition functions rate queries by the
+probabilities p_m that the members m of an ensemble assign to each answer y:
 
     disagreement       mean_y Var_m p_m(y)                   Christiano et al. 2017 (arXiv 1706.03741), section 2.2.4
     information gain   H(mean_m p_m) - mean_m H(p_m)         Houlsby et al. 2011 (arXiv 1112.5745), BALD, in nats
 
-For two fragments y is a Bernoulli variable; for more it is which of them is best.
+y is the best fragment of the query; for two fragments, a Bernoulli variable.
 """
 
 from collections.abc import Callable
@@ -24,57 +24,58 @@ Tree = TypeVar("Tree")
 
 
 class Fragments(NamedTuple):
-    """Pieces of episodes as arrays [..., length, ...]; for queries [queries, items, length, ...]."""
+    """Parts of episodes as arrays [..., length, ...]; for queries [queries, items, length, ...]."""
 
     transitions: Transitions
     present: Bool[Array, "*fragments length"]
-    """False after the end of the episode that the fragment began in."""
+    """False after the end of the fragment's episode."""
     reward: Float[Array, "*fragments length"]
-    """The environment's, which only synthetic answers read."""
+    """The environment's reward, for synthetic answers only."""
 
 
 def draw_fragments(rollout: Rollout, key: jax.Array, count: int, length: int) -> Fragments:
-    """`count` fragments, with replacement, of those that lie within one episode.
+    """`count` fragments, drawn with replacement from those that lie within one episode.
 
-    Where no episode is as long as that, fragments begin anywhere, and are present up to the end of the episode.
+    If no episode is that long, fragments start anywhere and are present up to the end of their episode.
     """
     time, envs = rollout.reward.shape
     if not 1 <= length <= time:
         raise InputError(f"fragments of {length} steps from a rollout of {time}: lower the length or collect more")
     over = rollout.terminated | rollout.truncated
-    before = jnp.cumsum(over, axis=0) - over
+    episode = jnp.cumsum(over, axis=0) - over
     starts = time - length + 1
-    whole = before[length - 1 :] == before[:starts]
+    whole = episode[length - 1 :] == episode[:starts]
     weight = jnp.where(whole.any(), whole, True).reshape(-1).astype(jnp.float32)
     start, env = jnp.divmod(jax.random.choice(key, starts * envs, (count,), p=weight / weight.sum()), envs)
-    rows, lanes = start[:, None] + jnp.arange(length), env[:, None]
-    present = before[rows, lanes] == before[start, env][:, None]
-    transitions, reward = take((_transitions(rollout), rollout.reward), (rows, lanes))
+    rows, columns = start[:, None] + jnp.arange(length), env[:, None]
+    present = episode[rows, columns] == episode[start, env][:, None]
+    steps = Transitions(rollout.observation, rollout.action, rollout.next_observation, rollout.terminated)
+    transitions, reward = take((steps, rollout.reward), (rows, columns))
     return Fragments(transitions, present, reward)
 
 
 def draw_queries(rollout: Rollout, key: jax.Array, count: int, items: int, length: int) -> Fragments:
-    """`count` queries of `items` fragments each, at random."""
+    """`count` random queries of `items` fragments each."""
     fragments = draw_fragments(rollout, key, count * items, length)
     return jax.tree.map(lambda leaf: leaf.reshape(count, items, *leaf.shape[1:]), fragments)
 
 
 def take(tree: Tree, rows: Any) -> Tree:
-    """What an index, or arrays of indices, pick of every array."""
+    """Index every array of a pytree."""
     return jax.tree.map(lambda leaf: leaf[rows], tree)
 
 
 def discounted_sum(
     values: Float[Array, "*fragments length"], present: Bool[Array, "*fragments length"], discount: float = 1.0
 ) -> Float[Array, "*fragments"]:
-    """sum_t discount^t v_t over the steps that are present."""
+    """sum_t discount^t v_t over present steps."""
     return jnp.sum(jnp.where(present, values, 0.0) * discount ** jnp.arange(values.shape[-1]), axis=-1)
 
 
-def returns_of(
+def fragment_returns(
     reward: Callable[[Params, Transitions], Array], params: Params, fragments: Fragments, discount: float = 1.0
 ) -> Float[Array, "*fragments"]:
-    """Sums of a reward over fragments."""
+    """Discounted sums of a reward over fragments."""
     shape = fragments.present.shape
     steps = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(shape) :]), fragments.transitions)
     return discounted_sum(reward(params, steps).reshape(shape), fragments.present, discount)
@@ -86,17 +87,17 @@ def preferences(returns: Float[Array, "*lists items"]) -> Float[Array, "*lists i
 
 
 def indifference(probabilities: Float[Array, "members queries items"]) -> Float[Array, " queries"]:
-    """All queries are as good: the first are taken, which are as random as any."""
+    """Equal ratings: the first queries are selected, which is a random choice."""
     return jnp.zeros(probabilities.shape[1])
 
 
 def disagreement(probabilities: Float[Array, "members queries items"]) -> Float[Array, " queries"]:
-    """Variance over members; for two fragments, of the probability of either."""
+    """Variance over members, averaged over answers."""
     return probabilities.var(axis=0).mean(axis=-1)
 
 
 def information_gain(probabilities: Float[Array, "members queries items"]) -> Float[Array, " queries"]:
-    """What an answer is expected to tell about which member is right, in nats."""
+    """Mutual information of the answer and the member, in nats."""
     return _entropy(probabilities.mean(axis=0)) - _entropy(probabilities).mean(axis=0)
 
 
@@ -108,14 +109,10 @@ ACQUISITIONS: dict[str, Acquisition] = {
 }
 
 
-def best_queries(queries: Fragments, worth: Float[Array, " candidates"], count: int) -> Fragments:
-    """The `count` queries that are worth most, best first; of equals, those that come first."""
-    return take(queries, jax.lax.top_k(worth, count)[1])
+def best_queries(queries: Fragments, ratings: Float[Array, " candidates"], count: int) -> Fragments:
+    """The `count` queries with the highest ratings, best first; ties keep their order."""
+    return take(queries, jax.lax.top_k(ratings, count)[1])
 
 
 def _entropy(probabilities: Float[Array, "*lists items"]) -> Float[Array, "*lists"]:
     return jax.scipy.special.entr(probabilities).sum(axis=-1)
-
-
-def _transitions(rollout: Rollout) -> Transitions:
-    return Transitions(rollout.observation, rollout.action, rollout.next_observation, rollout.terminated)

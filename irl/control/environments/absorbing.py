@@ -1,15 +1,14 @@
-"""Absorbing states: what comes after the end of a task is part of what is imitated.
+"""Absorbing states, for tasks with variable-length episodes.
 
-Where an episode may end early, a reward that is always positive pays for staying alive and one that is always negative
-for ending, whatever the expert does: what comes after the end is never seen, and its reward is taken for 0. Kostrikov
-et al., "Discriminator-Actor-Critic", ICLR 2019 (arXiv 1809.02925), section 4.2: after the end an episode stays in one
-absorbing state, known by an indicator coordinate, whose reward is learned like any other. Then all episodes of expert
-and policy are of one length, and variable horizons need no refusal. Differences from the paper:
+If episodes may end early, a positive reward encourages survival and a negative one termination, whatever the expert
+does: states after the end are never visited, and their reward is taken to be 0. Kostrikov et al.,
+"Discriminator-Actor-Critic", ICLR 2019 (arXiv 1809.02925), section 4.2: after termination an episode stays in one
+absorbing state, marked by an indicator coordinate, whose reward is learned like that of any other state. All episodes
+then have the same length. Differences from the paper:
 
-1. The last action leads into the absorbing state at once; in the true final state, which has no action, nobody acts.
-2. All steps until the horizon are there, not one that loops: learners on rollouts need them.
-3. The expert's actions in the absorbing state are zero, as in the paper, but the policy's are what it happens to do.
-   `without_actions` hides both from a reward.
+1. The last action leads directly to the absorbing state; no action is taken in the final state of the task.
+2. Episodes contain all steps up to the horizon, not a single self-loop, because learners use rollouts.
+3. The expert's actions in the absorbing state are zero, as in the paper, but the policy's actions are not replaced.
 """
 
 import jax
@@ -18,17 +17,15 @@ import numpy as np
 from jaxtyping import Num
 
 from irl.control.environments.base import Environment, Outcome
-from irl.control.rewards import RewardNetwork
 from irl.control.spaces import Box, Discrete, Space
-from irl.control.types import Transitions
 from irl.types import InputError
 from reward_models.types import Array
 
 
 def absorbing(environment: Environment, horizon: int | None = None) -> Environment:
-    """The environment without terminations: once its task is over it stays, at reward 0, until the horizon.
+    """The environment without terminations: after the end of the task it stays, with reward 0, until the horizon.
 
-    Vectors get an indicator coordinate, discrete observations one more value.
+    Vector observations gain an indicator coordinate, discrete observations one more value.
     """
     horizon = environment.horizon if horizon is None else horizon
     if horizon < 1:
@@ -37,24 +34,24 @@ def absorbing(environment: Environment, horizon: int | None = None) -> Environme
 
     def reset(key):
         state, observation = environment.reset(key)
-        return (state, jnp.bool_(False), jnp.int32(0)), present(environment.observation, observation)
+        return (state, jnp.bool_(False), jnp.int32(0)), with_indicator(environment.observation, observation)
 
     def step(state, action, key):
-        inner, over, time = state
-        moved, outcome = environment.step(inner, action, key)
-        inner = jax.tree.map(lambda old, new: jnp.where(over, old, new), inner, moved)
-        cut_off = (outcome.truncated & ~over) | (time + 1 >= horizon)
+        old, over, time = state
+        new, outcome = environment.step(old, action, key)
+        kept = jax.tree.map(lambda old, new: jnp.where(over, old, new), old, new)
+        truncated = (outcome.truncated & ~over) | (time + 1 >= horizon)
         reward = jnp.where(over, 0.0, outcome.reward)
         over = over | outcome.terminated
-        seen = present(environment.observation, outcome.observation)
-        observation = jnp.where(over, absorbed(environment.observation), seen)
-        return (inner, over, time + 1), Outcome(observation, reward, jnp.bool_(False), cut_off)
+        before_end = with_indicator(environment.observation, outcome.observation)
+        observation = jnp.where(over, absorbing_observation(environment.observation), before_end)
+        return (kept, over, time + 1), Outcome(observation, reward, jnp.bool_(False), truncated)
 
     return environment._replace(observation=space, horizon=horizon, reset=reset, step=step)
 
 
 def absorbing_space(space: Space) -> Space:
-    """Observations of `absorbing`."""
+    """The observation space of `absorbing`."""
     if isinstance(space, Discrete):
         return Discrete(space.n + 1)
     if len(space.shape) != 1:
@@ -64,15 +61,15 @@ def absorbing_space(space: Space) -> Space:
     return Box((space.width + 1,), (*map(float, low), 0.0), (*map(float, high), 1.0))
 
 
-def present(space: Space, observation: Num[Array, "..."]) -> Num[Array, "..."]:
+def with_indicator(space: Space, observation: Num[Array, "..."]) -> Num[Array, "..."]:
     """An observation before the end: indicator 0."""
     if isinstance(space, Discrete):
         return observation
     return jnp.append(observation, jnp.zeros(1, observation.dtype))
 
 
-def absorbed(space: Space) -> Num[Array, "..."]:
-    """The absorbing state: zeros and indicator 1, or the last value."""
+def absorbing_observation(space: Space) -> Num[Array, "..."]:
+    """The absorbing state: zeros and indicator 1, or the additional value."""
     if isinstance(space, Discrete):
         return jnp.int32(space.n)
     return jnp.zeros(space.width + 1).at[-1].set(1.0)
@@ -85,11 +82,11 @@ def absorbing_trajectory(
     *,
     terminal: bool,
     horizon: int,
-) -> tuple[Num[np.ndarray, "more *seen"], Num[np.ndarray, "filled *action"]]:
-    """Observations and actions of a demonstration as `absorbing` would have shown them; it is not terminal any more.
+) -> tuple[Num[np.ndarray, "more *extended"], Num[np.ndarray, "filled *action"]]:
+    """(observations, actions) of a demonstration as in the environment of `absorbing`, where it is not terminal.
 
-    `space` is that of the observations as they were recorded. A terminal one is filled up to the horizon with the
-    absorbing state and actions 0; another one ends where it ended.
+    A terminal demonstration is extended to the horizon by the absorbing state and zero actions. `space` is that of the
+    recorded observations.
     """
     steps = len(actions)
     if steps == 0:
@@ -98,27 +95,10 @@ def absorbing_trajectory(
         raise InputError(f"observations: expected {steps + 1}, one more than actions, got {len(observations)}")
     if steps > horizon:
         raise InputError(f"demonstration of {steps} steps: expected at most {horizon}, the horizon")
-    seen = observations if isinstance(space, Discrete) else np.pad(observations, ((0, 0), (0, 1)))
+    extended = observations if isinstance(space, Discrete) else np.pad(observations, ((0, 0), (0, 1)))
     if not terminal:
-        return seen, actions
-    end = np.asarray(absorbed(space), seen.dtype)
+        return extended, actions
+    end = np.asarray(absorbing_observation(space), extended.dtype)
     rest = np.broadcast_to(end, (horizon - steps + 1, *end.shape))
     idle = np.zeros((horizon - steps, *actions.shape[1:]), actions.dtype)
-    return np.concatenate([seen[:-1], rest]), np.concatenate([actions, idle])
-
-
-def without_actions(network: RewardNetwork, space: Space) -> RewardNetwork:
-    """A reward that takes every action in the absorbing state for 0; `space` is that of `absorbing`."""
-
-    def hidden(transitions: Transitions) -> Transitions:
-        seen, action = transitions.observation, transitions.action
-        over = seen == space.n - 1 if isinstance(space, Discrete) else seen[..., -1] > 0.5
-        over = over.reshape(-1, *[1] * (action.ndim - 1))
-        return transitions._replace(action=jnp.where(over, jnp.zeros_like(action), action))
-
-    return RewardNetwork(
-        network.init,
-        apply=lambda params, transitions: network.apply(params, hidden(transitions)),
-        portable=lambda params, transitions: network.portable(params, hidden(transitions)),
-        observe=lambda params, transitions: network.observe(params, hidden(transitions)),
-    )
+    return np.concatenate([extended[:-1], rest]), np.concatenate([actions, idle])

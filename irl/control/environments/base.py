@@ -1,7 +1,7 @@
-"""The contract of every pure-JAX environment: two pure functions and the spaces.
+"""The interface of pure-JAX environments: two pure functions and the spaces.
 
-`step` never resets: the observation after the last step of an episode is that of the true final state, and terminated
-(the task is over: no future reward) and truncated (a time limit: the future goes on unseen) are told apart.
+`step` never resets: the observation after the last step of an episode is the final one. `terminated` (the task is over,
+there is no future reward) and `truncated` (a time limit; the future is unobserved) are distinct.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ EnvState = Any
 
 
 class Outcome(NamedTuple):
-    """What a step leads to."""
+    """The outcome of one step."""
 
     observation: Num[Array, "..."]
     reward: Float[Array, ""]
@@ -26,7 +26,7 @@ class Outcome(NamedTuple):
 
 
 class Environment(NamedTuple):
-    """One episode as pure functions; `jax.vmap` makes many of it."""
+    """One environment as pure functions; `jax.vmap` vectorises it."""
 
     name: str
     observation: Space

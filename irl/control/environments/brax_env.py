@@ -3,9 +3,9 @@
     jax_environment("brax/halfcheetah")          brax's default physics of that environment
     jax_environment("brax/halfcheetah/spring")   generalized, positional, spring or mjx
 
-An unhealthy body terminates an episode, the horizon truncates it; brax itself tells both by one `done`, and only where
-its own wrappers count the steps, which are not used. Actions go from -1 to 1. Rewards and masses are not quite those of
-Gymnasium's environments of the same names: returns of the two do not compare.
+An unhealthy body terminates an episode, the horizon truncates it. (brax reports both as `done`, and counts steps only
+in its own wrappers, which are not used.) Actions are in [-1, 1]. Rewards and masses differ from those of Gymnasium's
+environments of the same names, so their returns are not comparable.
 """
 
 import difflib
@@ -25,9 +25,9 @@ HORIZON = 1000
 
 
 def brax_environment(name: str, *, horizon: int = HORIZON, **options: Any) -> Environment:
-    """By brax's name, NAME or NAME/BACKEND; options are those of the environment's class in brax.
+    """The environment NAME or NAME/BACKEND of brax; options are those of its class in brax.
 
-    InputError: no such environment or physics, or brax is not installed.
+    Raises InputError for an unknown environment or backend, or if brax is not installed.
     """
     try:
         from brax import envs
@@ -36,7 +36,7 @@ def brax_environment(name: str, *, horizon: int = HORIZON, **options: Any) -> En
     body, _, backend = name.removeprefix(PREFIX).partition("/")
     _check_name("environment", body, sorted(envs._envs))
     if backend:
-        _check_name("physics", backend, BACKENDS)
+        _check_name("backend", backend, BACKENDS)
         options["backend"] = backend
     env = envs.get_environment(body, **options)
     shape = jax.eval_shape(env.reset, jax.random.key(0)).obs.shape
@@ -48,7 +48,7 @@ def brax_environment(name: str, *, horizon: int = HORIZON, **options: Any) -> En
     def step(state: EnvState, action: Array, key: jax.Array) -> tuple[EnvState, Outcome]:
         del key
         before, time = state
-        copy = jax.tree.map(jnp.asarray, before)  # brax writes into the dicts of the state that it is given
+        copy = jax.tree.map(jnp.asarray, before)  # brax modifies the dicts of its input
         after = jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), env.step(copy, action), before)
         terminated = after.done > 0
         truncated = (time + 1 >= horizon) & ~terminated
@@ -62,5 +62,5 @@ def brax_environment(name: str, *, horizon: int = HORIZON, **options: Any) -> En
 def _check_name(kind: str, name: str, known: tuple[str, ...] | list[str]) -> None:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
-        told = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-        raise InputError(f"brax: no {kind} {name!r}; {told}")
+        advice = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}"
+        raise InputError(f"brax: no {kind} {name!r}; {advice}")

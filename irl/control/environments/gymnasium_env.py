@@ -1,6 +1,6 @@
-"""Gymnasium's environments (0.29 and 1.x): made by id or function; their spaces as ours, their values as arrays."""
+"""The bridge to Gymnasium (0.29 and 1.x): environments by id or function, with their spaces and values as ours."""
 
-import importlib
+import logging
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -15,17 +15,15 @@ from irl.control.spaces import Discrete, Space, box
 from irl.types import InputError
 
 Make = str | Callable[[], gymnasium.Env]
-"""An id of `gymnasium.make`, or a function that returns an environment. For the id "MODULE:NAME", gymnasium imports the
-module first; the variable `ALLOWED_IMPORTS` must list it."""
+"""An id of `gymnasium.make`, or a function that returns an environment. For the id "MODULE:NAME", Gymnasium imports the
+module first; the environment variable `ALLOWED_IMPORTS` must list it."""
 
 ALLOWED_IMPORTS = "TRACEWARD_ALLOW_IMPORTS"
 """Environment variable: the modules, separated by commas, that an id may import. Ids come from files such as a
 config.json, which must not run code."""
 
-OWN = "traceward/"
-OWN_MODULE = "irl.control.environments.reasoning"
 MOST_JOINT_ACTIONS = 1000
-"""A MultiDiscrete of more combinations is refused."""
+"""Largest number of combinations of a MultiDiscrete action space."""
 
 _FLATTENED = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 
@@ -39,21 +37,30 @@ def create(environment: Make, **options: Any) -> gymnasium.Env:
     if not isinstance(environment, str):
         return environment(**options)
     _check_import(environment)
-    if environment.startswith(OWN):
-        importlib.import_module(OWN_MODULE)
+    if ".mujoco." in str(getattr(gymnasium.registry.get(environment), "entry_point", "")):
+        _redirect_warnings_of_mujoco()
     try:
         return gymnasium.make(environment, disable_env_checker=True, **options)
     except (gymnasium.error.Error, ImportError, ValueError) as error:
         raise InputError(f"environment {environment[:200]}: {error}") from error
 
 
+def _redirect_warnings_of_mujoco() -> None:
+    """Send warnings to the logger "mujoco"; MuJoCo itself appends them to MUJOCO_LOG.TXT in the current folder."""
+    try:
+        import mujoco
+    except ImportError:
+        return  # gymnasium.make says what is missing
+    mujoco.set_mju_user_warning(logging.getLogger("mujoco").info)
+
+
 def _check_import(environment: str) -> None:
     module, colon, _ = environment.partition(":")
     allowed = [name.strip() for name in os.environ.get(ALLOWED_IMPORTS, "").split(",")]
     if colon and module not in allowed:
-        told = f"imports the module {module[:100]!r}, which runs its code"
+        problem = f"imports the module {module[:100]!r}, which runs its code"
         advice = f"if you trust it, set the environment variable {ALLOWED_IMPORTS}={module[:100]}"
-        raise InputError(f"environment {environment[:200]}: {told}; {advice}")
+        raise InputError(f"environment {environment[:200]}: {problem}; {advice}")
 
 
 def name_of(env: gymnasium.Env) -> str:
@@ -62,20 +69,21 @@ def name_of(env: gymnasium.Env) -> str:
 
 
 class Bridge(NamedTuple):
-    """Between what an environment takes and gives, and arrays."""
+    """Conversion between the values of an environment and arrays of our spaces."""
 
     observation: Space
     action: Space
     read: Callable[[Any], np.ndarray]
-    """An observation of the environment as an array of the space."""
+    """An observation as an array of `observation`."""
     write: Callable[[Num[np.ndarray, "envs ..."]], Sequence[Any]]
-    """Actions as the environment takes them, inside its bounds."""
+    """Actions in the environment's format, clipped to its bounds."""
 
 
 def bridge(env: gymnasium.Env) -> Bridge:
-    """Dict and Tuple observations, and integer vectors, are flattened to one vector, discrete parts one-hot.
+    """The bridge of an environment.
 
-    MultiDiscrete actions become one choice among all combinations. InputError names a space that has no place here.
+    Dict and Tuple observations, and integer vectors, are flattened to one vector with one-hot discrete parts. A
+    MultiDiscrete action becomes one choice among all combinations. Raises InputError for an unsupported space.
     """
     observation, read = _reader(name_of(env), env.observation_space)
     action, write = _writer(name_of(env), env.action_space)
@@ -91,17 +99,10 @@ def _reader(name: str, space: spaces.Space) -> tuple[Space, Callable[[Any], np.n
         known = "Box, Discrete, MultiDiscrete, MultiBinary, and Dict and Tuple of them"
         raise InputError(f"{name}: observations of {unknown[0]} are not supported; there are {known}")
     if isinstance(space, spaces.Box):
-        return _box(space), lambda value: _array(value, space.shape)
+        return box(space.low, space.high), lambda value: _array(value, space.shape)
     vector = spaces.flatten_space(space)
     assert isinstance(vector, spaces.Box)
-    return _box(vector), lambda value: _array(spaces.flatten(space, value), vector.shape)
-
-
-def _box(space: spaces.Box) -> Space:
-    """0.29 writes the largest float32 for a bound that is none."""
-    largest = np.finfo(np.float32).max
-    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
-    return box(np.where(low <= -largest, -np.inf, low), np.where(high >= largest, np.inf, high))
+    return box(vector.low, vector.high), lambda value: _array(spaces.flatten(space, value), vector.shape)
 
 
 def _parts(space: spaces.Space) -> Iterator[spaces.Space]:
@@ -127,7 +128,7 @@ def _index(value: Any, start: int, n: int) -> np.ndarray:
 def _array(value: Any, shape: tuple[int, ...]) -> np.ndarray:
     array = np.array(value, np.float32)
     if array.shape != shape:
-        raise InputError(f"expected an observation of shape {shape} as its space says, got {array.shape}")
+        raise InputError(f"expected an observation of shape {shape}, as in its space, got {array.shape}")
     return array
 
 
@@ -139,9 +140,13 @@ def _writer(name: str, space: spaces.Space) -> tuple[Space, Callable[[np.ndarray
         case spaces.MultiDiscrete() if math.prod(space.nvec.ravel().tolist()) <= MOST_JOINT_ACTIONS:
             return Discrete(math.prod(space.nvec.ravel().tolist())), lambda actions: _combinations(space, actions)
         case spaces.Box() if np.issubdtype(space.dtype, np.floating):
-            return _box(space), lambda actions: list(np.clip(actions, space.low, space.high).astype(space.dtype))
+            return box(space.low, space.high), lambda actions: _clipped(space, actions)
     known = f"Discrete, float Box, and MultiDiscrete of up to {MOST_JOINT_ACTIONS} combinations"
     raise InputError(f"{name}: actions of {space} are not supported; there are {known}: wrap the environment")
+
+
+def _clipped(space: spaces.Box, actions: np.ndarray) -> Sequence[np.ndarray]:
+    return list(np.clip(actions, space.low, space.high).astype(space.dtype))
 
 
 def _combinations(space: spaces.MultiDiscrete, actions: np.ndarray) -> Sequence[np.ndarray]:

@@ -1,6 +1,6 @@
-"""Pure-JAX environments by their ids: our own (classic_control.py, acrobot.py, seals.py), or gymnax's as `Environment`.
+"""Pure-JAX environments by id: our own (classic_control.py, acrobot.py, seals.py), brax's, and gymnax's.
 
-gymnax is imported when one of its own is asked for: with it come pandas, seaborn and matplotlib.
+gymnax is imported only for its own environments: it imports pandas, seaborn and matplotlib.
 """
 
 import difflib
@@ -19,17 +19,19 @@ from irl.types import InputError
 
 
 def gymnax_environment(name: str, **parameters: float) -> Environment:
-    """An environment of gymnax by its id (CartPole-v1, Pendulum-v1, ...), with some of its parameters changed.
+    """An environment of gymnax by id (CartPole-v1, Pendulum-v1, ...), with changes of its parameters.
 
-    ValueError of gymnax: no such id. InputError: no such parameter.
+    Raises:
+        ValueError: From gymnax, for an unknown id.
+        InputError: An unknown parameter.
     """
     import gymnax
 
     env, params = gymnax.make(name)
     unknown = [key for key in parameters if not hasattr(params, key)]
     if unknown:
-        there = ", ".join(sorted(vars(params)))
-        raise InputError(f"{name}: no parameter {unknown[0]!r}; there are {there}")
+        known = ", ".join(sorted(vars(params)))
+        raise InputError(f"{name}: no parameter {unknown[0]!r}; expected one of {known}")
     params = params.replace(**parameters)
 
     def reset(key):
@@ -57,7 +59,7 @@ OWN: dict[str, Callable[[], Environment]] = {
 
 
 def jax_environment(name: str) -> Environment:
-    """A pure-JAX environment by its id: one of `OWN`, brax/NAME, or one of gymnax. InputError: there is none."""
+    """The pure-JAX environment with an id of `OWN`, brax/NAME, or gymnax. Raises InputError for any other id."""
     if name in OWN:
         return OWN[name]()
     if name.startswith(PREFIX):
@@ -66,13 +68,11 @@ def jax_environment(name: str) -> Environment:
 
     if name not in gymnax.registered_envs:
         near = difflib.get_close_matches(name, [*OWN, *gymnax.registered_envs], n=3) or ["CartPole-v1"]
-        raise InputError(f"environment: no pure-JAX environment {name!r}; perhaps {', '.join(near)}")
+        raise InputError(f"environment: no pure-JAX environment {name!r}; similar ids: {', '.join(near)}")
     return gymnax_environment(name)
 
 
 def _space(space) -> Space:
     if hasattr(space, "n"):
         return Discrete(int(space.n))
-    low, high = (np.broadcast_to(np.asarray(edge), space.shape) for edge in (space.low, space.high))
-    largest = np.finfo(np.float32).max
-    return box(np.where(low <= -largest, -np.inf, low), np.where(high >= largest, np.inf, high))
+    return box(*(np.broadcast_to(np.asarray(edge), space.shape) for edge in (space.low, space.high)))

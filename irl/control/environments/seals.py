@@ -1,8 +1,8 @@
 """The fixed-horizon variants of seals, as `Environment`.
 
-An episode whose end depends on what was done leaks the reward: an imitator that survives is rewarded for that alone
-(Kostrikov et al. 2019, arXiv 1809.02925; Freire et al. 2020, arXiv 2012.01365, "DERAIL"). These always run to their
-horizon: CartPole goes on after a fall and pays 1 only while it stands; MountainCar stays at the goal, where it pays 0.
+If the end of an episode depends on the actions, it leaks the reward: an imitator is rewarded for survival alone
+(Kostrikov et al. 2019, arXiv 1809.02925; Freire et al. 2020, arXiv 2012.01365, "DERAIL"). These environments always run
+to their horizon: CartPole continues after a fall, with reward 0; MountainCar stays at the goal, with reward 0.
 """
 
 import jax.numpy as jnp
@@ -12,9 +12,9 @@ from irl.control.environments.base import Environment, Outcome
 from irl.control.environments.classic_control import (
     State,
     cart_pole,
-    cart_pole_moved,
+    in_bounds,
     mountain_car,
-    stands,
+    move_cart_pole,
     wrapped,
 )
 from irl.control.spaces import Box
@@ -23,13 +23,13 @@ ANGLE = np.array([False, False, True, False])
 
 
 def seals_cartpole(horizon: int = 500) -> Environment:
-    """seals/CartPole-v0: never over before the horizon; reward 1 while cart and pole are in bounds, else 0."""
+    """seals/CartPole-v0: no end before the horizon; reward 1 while cart and pole are in bounds, else 0."""
 
     def step(state, action, key):
-        physics = cart_pole_moved(state.physics, action)
+        physics = move_cart_pole(state.physics, action)
         physics = jnp.where(ANGLE, wrapped(physics), physics)
         state = State(physics, state.time + 1)
-        return state, Outcome(physics, jnp.float32(stands(physics)), jnp.bool_(False), state.time >= horizon)
+        return state, Outcome(physics, jnp.float32(in_bounds(physics)), jnp.bool_(False), state.time >= horizon)
 
     high = (np.inf, np.inf, np.pi, np.inf)
     space = Box((4,), tuple(-h for h in high), high)
@@ -37,7 +37,7 @@ def seals_cartpole(horizon: int = 500) -> Environment:
 
 
 def seals_mountain_car(horizon: int = 200) -> Environment:
-    """seals/MountainCar-v0: at the goal the car stays, at reward 0, until the horizon."""
+    """seals/MountainCar-v0: the car stays at the goal, with reward 0, until the horizon."""
     env = mountain_car(horizon)
 
     def reset(key):

@@ -1,15 +1,16 @@
-"""What off-policy learners share: a memory of steps, minibatches from it, Adam, and slow copies of their critics.
+"""The common part of off-policy learners: replay buffer, minibatches, Adam, and target networks.
 
-A `Learner` is what they differ in: parameters, policy, and the loss of a minibatch. One step of an agent inserts the
-rollout and then takes `updates` steps of Adam, each on minibatches of its own, after each of which the slow copy moves:
+`OffPolicyFunctions` hold what differs: parameters, policy, and the loss of a minibatch. One step of an agent inserts a
+rollout into the buffer, then takes `updates` steps of Adam. After each of them the target parameters move:
 
     target <- target + target_rate (params - target),    every target_period updates
 
-which is the hard copy of Mnih et al. 2015 at rate 1 and the soft one of Lillicrap et al. 2016 (arXiv 1509.02971) at
-period 1. Minibatches are drawn before the first update, in one go. Adam moves all parameters as one vector.
-Observations reach a learner as vectors, brought to one scale if `normalise` is set.
+which is the hard update of Mnih et al. 2015 at rate 1 and the soft update of Lillicrap et al. 2016 (arXiv 1509.02971)
+at period 1. All minibatches of a step are drawn at once, before the first update. Adam updates all parameters as one
+vector. Observations are flattened, and normalised if `normalise` is set.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,8 +21,9 @@ from jaxtyping import Array, Float, Int, Num
 
 from irl.algorithms.base import Info
 from irl.control.agent import Agent, ImitationBatch
+from irl.control.learners.base import Learner
 from irl.control.learners.replay import Experience, Replay, balanced, empty, experience, insert, sample
-from irl.control.moments import Moments, no_moments, normalised, updated
+from irl.control.moments import Moments, empty_moments, normalised, update_moments
 from irl.control.networks import Params
 from irl.control.spaces import Space, features
 from irl.control.types import Rollout, flat
@@ -30,21 +32,23 @@ from reward_models.records import record
 
 Inputs = Float[Array, "batch width"]
 """Observations as vectors."""
-Taken = Int[Array, ""]
-"""Environment steps so far: schedules go by them."""
+StepCount = Int[Array, ""]
+"""Environment steps so far, the argument of schedules."""
 
 
-class Learner(NamedTuple):
-    """Pure functions; what they read of an observation is a vector."""
+class OffPolicyFunctions(NamedTuple):
+    """Pure functions of an off-policy learner."""
 
     init: Callable[[jax.Array], Params]
     """key -> params"""
-    slow: Callable[[Params], Params]
-    """The part of params that has a slow copy, the target."""
-    act: Callable[[Params, Inputs, Taken, jax.Array], tuple[Array, Float[Array, " batch"]]]
-    """(params, inputs, taken, key) -> (actions, their log-probabilities in nats)"""
-    best: Callable[[Params, Inputs], Array]
-    log_prob: Callable[[Params, Inputs, Taken, Array], Float[Array, " batch"]]
+    target: Callable[[Params], Params]
+    """params -> the part that has a target network"""
+    act: Callable[[Params, Inputs, StepCount, jax.Array], tuple[Array, Float[Array, " batch"]]]
+    """(params, inputs, steps, key) -> (actions, their log-probabilities in nats)"""
+    greedy: Callable[[Params, Inputs], Array]
+    """(params, inputs) -> greedy actions"""
+    log_prob: Callable[[Params, Inputs, StepCount, Array], Float[Array, " batch"]]
+    """(params, inputs, steps, actions) -> nats"""
     loss: Callable[[Params, Params, Experience, jax.Array], tuple[Float[Array, ""], Info]]
     """(params, target, minibatch, key) -> (loss, info)"""
 
@@ -56,119 +60,126 @@ class State(NamedTuple):
     updates: Int[Array, ""]
     replay: Replay
     moments: Moments
-    """Of observations."""
+    """Moments of observations."""
 
 
 @record
 class OffPolicy:
-    """How a learner is trained."""
+    """Training of an off-policy learner."""
 
     learning_rate: Rate = 1e-3
     capacity: Rows = 50_000
-    """Steps that the memory holds."""
+    """Size of the replay buffer, in steps."""
     batch: Rows = 64
-    """Steps of a minibatch; of imitators, of either side."""
+    """Steps in a minibatch; for imitators, steps of the expert and steps of the policy each."""
     updates: Rows = 16
-    """Gradient steps on each rollout."""
+    """Gradient steps per rollout."""
     target_rate: PositiveShare = 0.01
     target_period: Count = 1
     normalise: bool = False
-    """Observations by their running mean and variance."""
+    """Normalise observations by their running mean and variance."""
 
 
-def learning(config: OffPolicy, learner: Learner, observation: Space, action: Space) -> Agent:
-    """An agent that learns from the rewards of rollouts."""
+class OffPolicyLearner(Learner):
+    """The config class of an off-policy learner, which SQIL can train on demonstrations."""
 
-    def read(rollout: Rollout) -> tuple[Rollout, Callable]:
-        return rollout, lambda replay, key, shape: sample(replay, key, shape)
+    training: OffPolicy
 
-    return _agent(config, learner, observation, action, read)
+    @abstractmethod
+    def build(self, observation: Space, action: Space) -> OffPolicyFunctions:
+        """The functions of the learner, without its replay buffer."""
+
+    def make(self, observation: Space, action: Space) -> Agent:
+        def read(rollout: Rollout) -> tuple[Rollout, Callable]:
+            return rollout, sample
+
+        return _agent(self.training, self.build(observation, action), observation, action, read)
 
 
-def imitating(config: OffPolicy, learner: Learner, observation: Space, action: Space) -> Agent:
-    """An agent whose minibatches are half demonstrations, at reward 1, and half its own steps, at reward 0."""
+def imitating(config: OffPolicy, functions: OffPolicyFunctions, observation: Space, action: Space) -> Agent:
+    """An agent whose minibatches are half demonstrations, with reward 1, and half its own steps, with reward 0."""
 
     def read(batch: ImitationBatch) -> tuple[Rollout, Callable]:
         return batch.rollout, lambda replay, key, shape: balanced(replay, batch.demonstrations, key, shape)
 
-    return _agent(config, learner, observation, action, read)
+    return _agent(config, functions, observation, action, read)
 
 
 def inputs(config: OffPolicy, space: Space, moments: Moments, observations: Num[Array, "..."]) -> Float[Array, "..."]:
-    """Observations as a learner reads them."""
-    read = features(space, observations)
-    return normalised(moments, read) if config.normalise else read
+    """Observations as inputs of the networks."""
+    vectors = features(space, observations)
+    return normalised(moments, vectors) if config.normalise else vectors
 
 
 def _agent(
     config: OffPolicy,
-    learner: Learner,
+    functions: OffPolicyFunctions,
     observation: Space,
     action: Space,
     read: Callable[[Any], tuple[Rollout, Callable]],
 ) -> Agent:
-    """`read` says of what a step takes: what the agent did, and how minibatches are drawn."""
+    """`read`: batch of a step -> (rollout, (replay, key, shape) -> minibatches)."""
     optimiser = optax.flatten(optax.adam(config.learning_rate))
 
-    def seen(state: State, observations: Array) -> Array:
+    def encode(state: State, observations: Array) -> Array:
         return inputs(config, observation, state.moments, observations)
 
     def init(key: jax.Array) -> State:
-        params = learner.init(key)
+        params = functions.init(key)
         return State(
             params,
             optimiser.init(params),
-            jax.tree.map(jnp.copy, learner.slow(params)),
+            jax.tree.map(jnp.copy, functions.target(params)),
             jnp.int32(0),
             empty(observation, action, config.capacity),
-            no_moments((observation.width,)),
+            empty_moments((observation.width,)),
         )
 
     def step(state: State, batch: Any, key: jax.Array) -> tuple[State, Info]:
         rollout, draw = read(batch)
         state = state._replace(replay=insert(state.replay, experience(rollout)))
         if config.normalise:
-            moments = updated(state.moments, features(observation, flat(rollout.observation)))
+            moments = update_moments(state.moments, features(observation, flat(rollout.observation)))
             state = state._replace(moments=moments)
-        of_draw, of_losses = jax.random.split(key)
-        drawn = draw(state.replay, of_draw, (config.updates, config.batch))
-        drawn = drawn._replace(
-            observation=seen(state, drawn.observation), next_observation=seen(state, drawn.next_observation)
+        draw_key, loss_key = jax.random.split(key)
+        drawn = draw(state.replay, draw_key, (config.updates, config.batch))
+        minibatches = drawn._replace(
+            observation=encode(state, drawn.observation), next_observation=encode(state, drawn.next_observation)
         )
-        return _updated(config, learner, optimiser, state, drawn, jax.random.split(of_losses, config.updates))
+        return _train(config, functions, optimiser, state, minibatches, jax.random.split(loss_key, config.updates))
 
     return Agent(
         init,
-        act=lambda state, obs, key: learner.act(state.params, seen(state, obs), state.replay.inserted, key),
-        best=lambda state, obs: learner.best(state.params, seen(state, obs)),
-        log_prob=lambda state, obs, actions: learner.log_prob(
-            state.params, seen(state, obs), state.replay.inserted, actions
+        act=lambda state, obs, key: functions.act(state.params, encode(state, obs), state.replay.inserted, key),
+        greedy=lambda state, obs: functions.greedy(state.params, encode(state, obs)),
+        log_prob=lambda state, obs, actions: functions.log_prob(
+            state.params, encode(state, obs), state.replay.inserted, actions
         ),
         step=step,
     )
 
 
-def _updated(
+def _train(
     config: OffPolicy,
-    learner: Learner,
+    functions: OffPolicyFunctions,
     optimiser: optax.GradientTransformation,
     state: State,
     minibatches: Experience,
     keys: jax.Array,
 ) -> tuple[State, Info]:
-    """A step of Adam on each minibatch."""
+    """One step of Adam per minibatch."""
 
-    def update(carry, at):
+    def update(carry, minibatch_and_key):
         params, opt_state, target, count = carry
-        (loss, info), grads = jax.value_and_grad(learner.loss, has_aux=True)(params, target, *at)
+        (loss, info), grads = jax.value_and_grad(functions.loss, has_aux=True)(params, target, *minibatch_and_key)
         changes, opt_state = optimiser.update(grads, opt_state, params)
         params, count = optax.apply_updates(params, changes), count + 1
         rate = jnp.where(count % config.target_period == 0, config.target_rate, 0.0)
-        target = optax.incremental_update(learner.slow(params), target, rate)
+        target = optax.incremental_update(functions.target(params), target, rate)
         return (params, opt_state, target, count), info | {"loss": loss}
 
-    fresh = learner.slow(state.params)  # which may have been cloned from an expert since init
-    target = jax.tree.map(lambda now, old: jnp.where(state.updates == 0, now, old), fresh, state.target)
+    fresh = functions.target(state.params)  # the policy may have been replaced by a clone after init
+    target = jax.tree.map(lambda new, old: jnp.where(state.updates == 0, new, old), fresh, state.target)
     carry = (state.params, state.opt_state, target, state.updates)
     (params, opt_state, target, count), infos = jax.lax.scan(update, carry, (minibatches, keys))
     state = State(params, opt_state, target, count, state.replay, state.moments)

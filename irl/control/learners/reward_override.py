@@ -1,4 +1,4 @@
-"""A learner on another reward than its environment's: density of demonstrations, or a learned reward that is frozen."""
+"""A learner trained on another reward than the environment's, such as a density or a frozen learned reward."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,50 +12,43 @@ from irl.control.types import Rollout, Transitions
 from reward_models.types import Array
 
 
-def rewarded(learner: Agent, reward: Callable[[Transitions], Float[Array, " batch"]]) -> Agent:
-    """The learner, paid `reward` of its transitions; takes rollouts."""
+def with_reward(learner: Agent, reward: Callable[[Transitions], Float[Array, " batch"]]) -> Agent:
+    """The learner on `reward` of its transitions; its step takes a `Rollout`."""
 
     def step(state: AgentState, rollout: Rollout, key: jax.Array) -> tuple[AgentState, Info]:
-        paid = reward(rollout.transitions()).reshape(rollout.reward.shape)
-        state, info = learner.step(state, rollout._replace(reward=paid), key)
-        return state, info | {"learned_reward": paid.mean()}
+        values = reward(rollout.transitions()).reshape(rollout.reward.shape)
+        state, info = learner.step(state, rollout._replace(reward=values), key)
+        return state, info | {"learned_reward": values.mean()}
 
     return learner._replace(step=step)
 
 
-class Paid(NamedTuple):
-    """A learner, and what its reward is made of: each seed of many has its own."""
+class FrozenRewardState(NamedTuple):
+    """The state of a learner, and the frozen parameters of its reward, which differ between seeds."""
 
     learner: AgentState
     frozen: Any
 
     @property
     def params(self) -> Any:
-        """The learner's."""
+        """The parameters of the learner."""
         return self.learner.params
 
 
-def rewarded_by(
+def with_frozen_reward(
     learner: Agent, reward: Callable[[Any, Transitions], Float[Array, " batch"]]
-) -> tuple[Agent, Callable[[Any, jax.Array], Paid]]:
-    """The learner, paid `reward(frozen, transitions)`, and `begin(frozen, key)`, its state: it has no other init."""
+) -> tuple[Agent, Callable[[Any, jax.Array], FrozenRewardState]]:
+    """The learner on `reward(frozen, transitions)`, and `begin(frozen, key) -> state`, which replaces its init."""
 
-    def begin(frozen: Any, key: jax.Array) -> Paid:
-        return Paid(learner.init(key), frozen)
+    def begin(frozen: Any, key: jax.Array) -> FrozenRewardState:
+        return FrozenRewardState(learner.init(key), frozen)
 
-    def init(key: jax.Array) -> Paid:
-        raise TypeError("rewarded_by: begin with the frozen reward: train(..., start=begin(frozen, key))")
+    def init(key: jax.Array) -> FrozenRewardState:
+        raise TypeError("with_frozen_reward: no init without a reward: train(..., start=begin(frozen, key))")
 
-    def step(state: Paid, rollout: Rollout, key: jax.Array) -> tuple[Paid, Info]:
-        paid = rewarded(learner, lambda transitions: reward(state.frozen, transitions))
-        learned, info = paid.step(state.learner, rollout, key)
+    def step(state: FrozenRewardState, rollout: Rollout, key: jax.Array) -> tuple[FrozenRewardState, Info]:
+        agent = with_reward(learner, lambda transitions: reward(state.frozen, transitions))
+        learned, info = agent.step(state.learner, rollout, key)
         return state._replace(learner=learned), info
 
-    agent = Agent(
-        init,
-        act=lambda state, observations, key: learner.act(state.learner, observations, key),
-        best=lambda state, observations: learner.best(state.learner, observations),
-        log_prob=lambda state, observations, actions: learner.log_prob(state.learner, observations, actions),
-        step=step,
-    )
-    return agent, begin
+    return learner.nested(init, step), begin

@@ -1,18 +1,18 @@
-"""Soft actor-critic for boxes of actions: soft Q-values of a tanh-squashed Gaussian policy, which climbs them.
+"""Soft actor-critic for boxes of actions: a tanh-squashed Gaussian policy that maximises its soft Q-values.
 
     L_Q     = 1/2 sum_i E[(Q_i(s, a) - r - discount (min_j Q'_j(s', a') - alpha log pi(a'|s')))^2],    a' ~ pi(.|s')
     L_pi    = E[alpha log pi(a|s) - min_j Q_j(s, a)],    a = tanh(mean(s) + std(s) noise)
     L_alpha = - alpha E[log pi(a|s) + H]
 
 Haarnoja et al., "Soft Actor-Critic Algorithms and Applications", 2018 (arXiv 1812.05905), eq. 5, 9 and 18 and algorithm
-1, with its twin critics. H is the entropy to keep, in nats of actions brought to [-1, 1]. Information level: rewards,
-of whatever kind the rollout holds. Differences from the paper:
+1, with its twin critics. H is the target entropy in nats, of actions scaled to [-1, 1]. Information level: the rewards
+of the rollout. Differences from the paper:
 
-1. Q' = 0 where the task is over (terminated); where a time limit cut it off, it bootstraps.
-2. The three losses take one step of Adam together: the policy climbs the critics of before the step.
-3. log std runs smoothly between -5 and 2, by a tanh, in place of being clipped.
-4. Critics read actions brought to [-1, 1]; actions outside the box (of an expert, say) count as its edge.
-5. Learning starts with the first rollout: no steps by chance before (see off_policy.py).
+1. Q' = 0 if the task has terminated; a truncated step bootstraps.
+2. One step of Adam minimises the sum of the three losses: the policy follows the critics before their update.
+3. A tanh bounds log std to [-5, 2], in place of clipping.
+4. The inputs of critics are actions scaled to [-1, 1]; actions outside the box are clipped to it.
+5. Training starts with the first rollout, without preceding random steps (see off_policy.py).
 """
 
 from typing import NamedTuple
@@ -22,9 +22,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from irl.algorithms.base import Info
-from irl.control.agent import Agent
-from irl.control.learners.off_policy import Learner, OffPolicy, learning
-from irl.control.learners.soft_q import SoftCritic, soft_loss
+from irl.control.learners.off_policy import OffPolicy, OffPolicyFunctions
+from irl.control.learners.soft_q import SoftCritic, SoftLearner, soft_loss
 from irl.control.networks import Params, Perceptron, perceptron
 from irl.control.spaces import Box, Space
 from irl.types import InputError
@@ -35,49 +34,44 @@ LOG_STD = (-5.0, 2.0)
 
 
 @record
-class Sac:
+class Sac(SoftLearner):
     """Settings of SAC."""
 
     discount: Share = 0.99
     temperature: Scale = 1.0
-    """alpha, to begin with."""
+    """Initial alpha."""
     learn_temperature: bool = True
     target_entropy: Real | None = None
-    """H in nats; None: minus one per coordinate of an action."""
+    """H in nats; None: -1 per coordinate of an action."""
     hidden: Widths = (64, 64)
     training: OffPolicy = OffPolicy(batch=128)
 
-    def make(self, observation: Space, action: Space) -> Agent:
-        return learning(self.training, self.build(observation, action), observation, action)
-
-    def build(self, observation: Space, action: Space) -> Learner:
-        """What learns, without its memory."""
+    def build(self, observation: Space, action: Space) -> OffPolicyFunctions:
         networks = ActorCritic(self, observation, action)
 
-        def act(params: Params, inputs, taken, key):
+        def act(params: Params, inputs, steps, key):
             unit, log_prob = networks.sample(params, inputs, key)
-            return networks.squash.outwards(unit), log_prob - networks.squash.log_scale
+            return networks.squash.to_box(unit), log_prob - networks.squash.log_scale
 
-        def log_prob(params: Params, inputs, taken, actions):
-            unit = networks.squash.inwards(actions)
+        def log_prob(params: Params, inputs, steps, actions):
+            unit = networks.squash.to_unit(actions)
             return networks.log_prob(params, inputs, unit) - networks.squash.log_scale
 
-        return Learner(
+        return OffPolicyFunctions(
             networks.init,
-            slow=lambda params: params["critic"],
+            target=lambda params: params["critic"],
             act=act,
-            best=lambda params, inputs: networks.squash.outwards(jnp.tanh(networks.policy(params, inputs)[0])),
+            greedy=lambda params, inputs: networks.squash.to_box(jnp.tanh(networks.policy(params, inputs)[0])),
             log_prob=log_prob,
-            loss=soft_loss(networks.parts(), self.discount),
+            loss=soft_loss(networks.soft_critic(), self.discount),
         )
 
     def critic(self, observation: Space, action: Space) -> SoftCritic:
-        """Its values, and what moves its policy."""
-        return ActorCritic(self, observation, action).parts()
+        return ActorCritic(self, observation, action).soft_critic()
 
 
 class Squash(NamedTuple):
-    """Between a box, in the shape that the environment wants, and vectors in [-1, 1]."""
+    """The affine map between actions in a box and vectors in [-1, 1]."""
 
     middle: Float[Array, " width"]
     half: Float[Array, " width"]
@@ -85,28 +79,28 @@ class Squash(NamedTuple):
 
     @property
     def log_scale(self) -> Float[Array, ""]:
-        """What the log-density of a vector loses in the box."""
+        """The log-determinant of `to_box`."""
         return jnp.log(self.half).sum()
 
-    def outwards(self, unit: Float[Array, "batch width"]) -> Float[Array, "batch ..."]:
+    def to_box(self, unit: Float[Array, "batch width"]) -> Float[Array, "batch ..."]:
         return (self.middle + self.half * unit).reshape(len(unit), *self.shape)
 
-    def inwards(self, actions: Float[Array, "batch ..."]) -> Float[Array, "batch width"]:
+    def to_unit(self, actions: Float[Array, "batch ..."]) -> Float[Array, "batch width"]:
         return jnp.clip((actions.reshape(len(actions), -1) - self.middle) / self.half, -1.0, 1.0)
 
 
 def squash(action: Space) -> Squash:
-    """InputError: no box, or one without finite bounds."""
+    """Raise InputError unless the space is a box with finite bounds."""
     if not (isinstance(action, Box) and action.bounded):
         raise InputError(
-            f"Sac: expected a box of actions with finite bounds, got {action}; SoftQ and Dqn are for integers"
+            f"Sac: expected a box of actions with finite bounds, got {action}; use SoftQ or Dqn for discrete actions"
         )
     low, high = (jnp.asarray(edge.reshape(-1)) for edge in action.bounds())
     return Squash((low + high) / 2, (high - low) / 2, action.shape)
 
 
 class ActorCritic:
-    """The networks; params are {"actor", "critic", "log_temperature"}, the critic's of two. Actions are in [-1, 1]."""
+    """The networks; params are {"actor", "critic" (of two networks), "log_temperature"}. Actions are in [-1, 1]."""
 
     def __init__(self, config: Sac, observation: Space, action: Space):
         self.config, self.squash, width = config, squash(action), action.width
@@ -116,16 +110,16 @@ class ActorCritic:
         self.critic: Perceptron = perceptron((observation.width + width, *hidden, 1), jax.nn.relu)
 
     def init(self, key: jax.Array) -> Params:
-        of_actor, of_critics = jax.random.split(key)
+        actor_key, critic_key = jax.random.split(key)
         return {
-            "actor": self.actor.init(of_actor),
-            "critic": jax.vmap(self.critic.init)(jax.random.split(of_critics)),
+            "actor": self.actor.init(actor_key),
+            "critic": jax.vmap(self.critic.init)(jax.random.split(critic_key)),
             "log_temperature": jnp.log(jnp.float32(self.config.temperature)),
         }
 
-    def parts(self) -> SoftCritic:
+    def soft_critic(self) -> SoftCritic:
         def q(critic: Params, inputs, actions) -> Float[Array, "2 batch"]:
-            return self.q(critic, inputs, self.squash.inwards(actions))
+            return self.q(critic, inputs, self.squash.to_unit(actions))
 
         def value(params: Params, critic: Params, inputs, key) -> Float[Array, "2 batch"]:
             unit, log_prob = self.sample(params, inputs, key)
@@ -140,22 +134,22 @@ class ActorCritic:
         return mean, low + (high - low) / 2 * (1 + jnp.tanh(spread))
 
     def sample(self, params: Params, inputs: Array, key: jax.Array) -> tuple[Array, Float[Array, " batch"]]:
-        """Actions and their log-densities; gradients flow through the actions."""
+        """Actions and their log-densities, by reparametrisation."""
         mean, log_std = self.policy(params, inputs)
         before = mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape)
         return jnp.tanh(before), squashed_log_prob(mean, log_std, before)
 
     def log_prob(self, params: Params, inputs: Array, unit: Array) -> Float[Array, " batch"]:
-        """Of actions that are known only after the tanh; at the edge, of a point just inside."""
+        """Log-density of actions after the tanh, clipped to the interior."""
         edge = 1 - 1e-6
         return squashed_log_prob(*self.policy(params, inputs), jnp.arctanh(jnp.clip(unit, -edge, edge)))
 
     def q(self, critic: Params, inputs: Array, unit: Array) -> Float[Array, "2 batch"]:
-        read = jnp.concatenate([inputs, unit], axis=-1)
-        return jax.vmap(self.critic.apply, in_axes=(0, None))(critic, read)[..., 0]
+        both = jnp.concatenate([inputs, unit], axis=-1)
+        return jax.vmap(self.critic.apply, in_axes=(0, None))(critic, both)[..., 0]
 
     def policy_loss(self, params: Params, inputs: Array, key: jax.Array) -> tuple[Float[Array, ""], Info]:
-        """L_pi, and L_alpha if the temperature is learned."""
+        """L_pi, plus L_alpha if the temperature is learned."""
         unit, log_prob = self.sample(params, inputs, key)
         alpha, fixed = jnp.exp(params["log_temperature"]), jax.lax.stop_gradient
         q = self.q(fixed(params["critic"]), inputs, unit).min(axis=0)
@@ -168,7 +162,7 @@ class ActorCritic:
 def squashed_log_prob(
     mean: Float[Array, "batch width"], log_std: Float[Array, "batch width"], before: Float[Array, "batch width"]
 ) -> Float[Array, " batch"]:
-    """Log-density of tanh(u), u normal (arXiv 1812.05905, appendix C), with log(1 - tanh(u)^2) in a safe form."""
+    """Log-density of tanh(u), u normal (arXiv 1812.05905, appendix C), with a numerically stable log(1 - tanh(u)^2)."""
     z = (before - mean) * jnp.exp(-log_std)
     normal = -0.5 * z**2 - log_std - 0.5 * jnp.log(2 * jnp.pi)
     return (normal - 2 * (jnp.log(2.0) - before - jax.nn.softplus(-2 * before))).sum(axis=-1)

@@ -1,17 +1,17 @@
-"""Acting on the host: rollouts in Gymnasium's environments as a `Source` of batches for irl.train, and evaluation.
+"""Rollouts of Gymnasium environments on the host, as a `Source` of batches for irl.train, and their evaluation.
 
-    lanes = Lanes("CartPole-v1", envs=8, seed=0)
-    agent = Ppo().make(lanes.observation_space, lanes.action_space)
-    rollouts = HostRollouts(lanes, agent, time=128)
+    environments = VectorEnvironment("CartPole-v1", envs=8, seed=0)
+    agent = Ppo().make(environments.observation_space, environments.action_space)
+    rollouts = HostRollouts(environments, agent, time=128)
     train(Algorithm(agent.init, agent.step), rollouts, schedule, key, record=rollouts.recording(record), ...)
 
-The policy acts on the host's processor, whatever device learns, with copies of those arrays of the state that acting
-reads: the step may donate its own, and a replay buffer is never copied. Keys are fold_in(seed, environments' step).
+The policy acts on the host's processor, whichever device trains it, on copies of those arrays of the state that acting
+depends on: a training step may donate its state, and replay buffers are never copied. Keys are
+fold_in(seed, environment step).
 
-With `overlap` a rollout is collected by the policy of one step before. Its parameters are at hand while the newest are
-still being computed (jax dispatches a step and returns), so environments and learner work at the same time, and what
-comes out depends on no timing. Log-probabilities are those of the policy that acted. Without it every rollout is made
-by the newest policy.
+With `overlap`, a rollout is collected by the policy of the previous step: its parameters are available while the
+current step still runs (JAX dispatches asynchronously), so environments and learner run concurrently. The result does
+not depend on timing; log-probabilities are those of the policy that acted. Without `overlap` the newest policy acts.
 """
 
 import base64
@@ -26,40 +26,40 @@ from jaxtyping import Array, ArrayLike, Float
 
 from irl.control.agent import Agent, AgentState, ImitationBatch
 from irl.control.environments.gymnasium_env import Make
-from irl.control.rollout.vector_environment import Episode, Json, Lanes
+from irl.control.rollout.vector_environment import Episode, Json, VectorEnvironment
 from irl.control.spaces import Discrete
 from irl.control.types import Rollout, Transitions
 from irl.types import InputError
 
 Record = Callable[[int, Mapping[str, float]], None]
 Act = Callable[[AgentState, Array, jax.Array], Any]
-"""(state, observations, key) -> arrays with a row per observation"""
+"""(state, observations, key) -> arrays with one row per observation"""
 
 MOST_ROUNDS = 1000
-"""Rounds whose episodes wait to be recorded; of more, the oldest are forgotten."""
+"""Rounds with unrecorded episodes that are kept; older ones are dropped."""
 
 
 class Actor:
-    """A function of an agent's state, compiled for the host, given only those arrays of the state that it reads."""
+    """A function of an agent's state, compiled for the host, whose inputs are the arrays that it depends on."""
 
     def __init__(self, act: Act, state: AgentState, observation: np.ndarray, seed: int):
         shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
-        self._read = leaves_read(act, shapes, observation, jax.random.key(seed))
+        self._used = used_leaves(act, shapes, observation, jax.random.key(seed))
         leaves, structure = jax.tree.flatten(shapes)
         self._host = jax.local_devices(backend="cpu")[0]
 
-        def of_leaves(read: list[jax.Array], observation: Array, step: Array) -> Any:
-            given = iter(read)
-            full = [next(given) if r else jnp.zeros(x.shape, x.dtype) for r, x in zip(self._read, leaves, strict=True)]
+        def from_leaves(arrays: list[jax.Array], observation: Array, step: Array) -> Any:
+            used = iter(arrays)
+            full = [next(used) if u else jnp.zeros(x.shape, x.dtype) for u, x in zip(self._used, leaves, strict=True)]
             key = jax.random.fold_in(jax.random.key(seed), step)
             return act(jax.tree.unflatten(structure, full), observation, key)
 
-        self._act = jax.jit(of_leaves)
+        self._act = jax.jit(from_leaves)
 
     def copy(self, state: AgentState) -> list[jax.Array]:
-        """The arrays that it reads, as they will be once the step that makes them is done."""
-        read = [leaf for leaf, wanted in zip(jax.tree.leaves(state), self._read, strict=True) if wanted]
-        return self.place([jnp.copy(leaf) for leaf in read])  # device_put alone keeps the buffer on one device
+        """Copies of the arrays that it depends on, also of a state that is still being computed."""
+        used = [leaf for leaf, wanted in zip(jax.tree.leaves(state), self._used, strict=True) if wanted]
+        return self.place([jnp.copy(leaf) for leaf in used])  # device_put alone keeps the buffer on one device
 
     def place(self, leaves: list[Any]) -> list[jax.Array]:
         return [jax.device_put(leaf, self._host, may_alias=False) for leaf in leaves]
@@ -68,32 +68,32 @@ class Actor:
         return jax.tree.map(np.asarray, self._act(leaves, observation, np.uint32(step)))
 
 
-def leaves_read(act: Act, state: AgentState, observation: Any, key: jax.Array) -> list[bool]:
-    """Which leaves of the state the function uses."""
+def used_leaves(act: Act, state: AgentState, observation: Any, key: jax.Array) -> list[bool]:
+    """For each leaf of the state, whether the function depends on it."""
     program = jax.make_jaxpr(act)(state, observation, key).jaxpr
     used = {id(v) for equation in program.eqns for v in equation.invars} | {id(v) for v in program.outvars}
     count = len(jax.tree.leaves(state))
     return [id(v) in used for v in program.invars[:count]]
 
 
-class Ended(NamedTuple):
-    """Episodes that ended in one round."""
+class Completed(NamedTuple):
+    """Totals of the episodes that ended in one round."""
 
     round: int
-    earned: float
+    returns: float
     steps: int
     episodes: int
 
 
 class HostRollouts:
-    """A `Source` of rollouts of `time` steps in every lane; with demonstrations, of batches for imitators.
+    """A `Source` of rollouts of `time` steps; with demonstrations, of batches for imitators.
 
-    Its state brings back the running episodes (environments/lanes.py) and, with `overlap`, the policy that acts next.
+    Its state restores running episodes (vector_environment.py) and, with `overlap`, the policy that acts next.
     """
 
     def __init__(
         self,
-        lanes: Lanes,
+        environments: VectorEnvironment,
         agent: Agent,
         *,
         time: int,
@@ -102,18 +102,18 @@ class HostRollouts:
     ):
         if time < 1:
             raise InputError(f"HostRollouts: expected time of at least 1, got {time}")
-        self._lanes, self._agent, self._time = lanes, agent, time
+        self._environments, self._agent, self._time = environments, agent, time
         self._demonstrations, self._overlap = demonstrations, overlap
         self._round = 0
         self._actor: Actor | None = None
         self._leaves: list[Any] | None = None
-        self._ended: deque[Ended] = deque(maxlen=MOST_ROUNDS)
+        self._completed: deque[Completed] = deque(maxlen=MOST_ROUNDS)
 
     def next(self, state: AgentState) -> Rollout | ImitationBatch:
-        """The next rollout, by the policy of `state`, or with `overlap` by that of the state before."""
+        """The next rollout, by the policy of `state`, or with `overlap` by that of the previous state."""
         if self._actor is None:
-            check_agent(self._agent, state, self._lanes)
-            self._actor = Actor(self._agent.act, state, self._lanes.observation, self._lanes.seed)
+            check_agent(self._agent, state, self._environments)
+            self._actor = Actor(self._agent.act, state, self._environments.observation, self._environments.seed)
             self._leaves = self._actor.place(self._leaves) if self._leaves else None
         if self._leaves is None or not self._overlap:
             self._leaves = self._actor.copy(state)
@@ -123,40 +123,40 @@ class HostRollouts:
         return rollout if self._demonstrations is None else ImitationBatch(rollout, self._demonstrations)
 
     def recording(self, record: Record) -> Record:
-        """`record` told, beside the metrics of a step, of the episodes that ended since it was last told.
+        """`record` with further metrics of the episodes completed since its last call: return, length, episodes.
 
-        Mean `return` and `length`, and how many `episodes`; nothing of these where none ended.
+        Return and length are means. Without completed episodes there are no further metrics.
         """
 
         def with_episodes(step: int, metrics: Mapping[str, float]) -> None:
-            due = [ended for ended in self._ended if ended.round <= step]
+            due = [completed for completed in self._completed if completed.round <= step]
             for _ in due:
-                self._ended.popleft()
+                self._completed.popleft()
             record(step, {**metrics, **_means(due)})
 
         return with_episodes
 
     def get_state(self) -> Json:
-        """The position, the lanes, and the policy that acts next where it is an old one."""
+        """The position, the running episodes, and with `overlap` the policy that acts next."""
         leaves = [to_json(leaf) for leaf in self._leaves] if self._overlap and self._leaves is not None else None
         return {
             "round": self._round,
             "time": self._time,
             "overlap": self._overlap,
-            "lanes": self._lanes.get_state(),
+            "environments": self._environments.get_state(),
             "policy": leaves,
-            "ended": [list(ended) for ended in self._ended],
+            "completed": [list(completed) for completed in self._completed],
         }
 
     def set_state(self, state: Json) -> None:
-        """Go on where `get_state` was taken; InputError when that was with other settings."""
+        """Resume from `get_state`. Raises InputError for a state with other settings."""
         for name, here in (("time", self._time), ("overlap", self._overlap)):
             if state[name] != here:
                 difference = f"{name} was {state[name]}, is {here} now"
                 raise InputError(f"rollouts: {difference}; resume with the same settings, or start a new run")
-        self._lanes.set_state(state["lanes"])
+        self._environments.set_state(state["environments"])
         self._round = state["round"]
-        self._ended = deque((Ended(*ended) for ended in state["ended"]), maxlen=MOST_ROUNDS)
+        self._completed = deque((Completed(*each) for each in state["completed"]), maxlen=MOST_ROUNDS)
         leaves = None if state["policy"] is None else [from_json(leaf) for leaf in state["policy"]]
         self._leaves = leaves if leaves is None or self._actor is None else self._actor.place(leaves)
 
@@ -166,24 +166,14 @@ class HostRollouts:
         episodes: list[Episode] = []
         first = (self._round - 1) * self._time
         for step in range(first, first + self._time):
-            observation = self._lanes.observation
+            observation = self._environments.observation
             action, log_prob = actor(leaves, observation, step)
-            outcome, ended = self._lanes.step(action)
-            episodes += ended
-            rows.append(
-                Rollout(
-                    observation,
-                    action,
-                    outcome.next_observation,
-                    outcome.terminated,
-                    outcome.truncated,
-                    outcome.reward,
-                    log_prob,
-                )
-            )
+            (following, reward, terminated, truncated), completed = self._environments.step(action)
+            episodes += completed
+            rows.append(Rollout(observation, action, following, terminated, truncated, reward, log_prob))
         if episodes:
-            earned, steps = sum(e.earned for e in episodes), sum(e.steps for e in episodes)
-            self._ended.append(Ended(self._round, earned, steps, len(episodes)))
+            returns, steps = sum(e.episode_return for e in episodes), sum(e.steps for e in episodes)
+            self._completed.append(Completed(self._round, returns, steps, len(episodes)))
         return Rollout(*map(np.stack, zip(*rows, strict=True)))
 
 
@@ -198,45 +188,45 @@ def host_returns(
     most_steps: int = 100_000,
     **options: Any,
 ) -> Float[np.ndarray, " episodes"]:
-    """Returns of whole episodes, by what the agent thinks best, or as it explores. Up to 16 go side by side.
+    """Returns of episodes with greedy or exploratory actions, in up to 16 vectorised environments.
 
-    InputError: an episode that has not ended after `most_steps`.
+    Raises InputError for an episode that has not ended after `most_steps`.
     """
-    lanes = Lanes(environment, envs=min(episodes, 16), seed=seed, **options)
-    check_agent(agent, state, lanes)
-    act = (lambda *given: agent.act(*given)[0]) if explore else (lambda state, seen, key: agent.best(state, seen))
-    actor = Actor(act, state, lanes.observation, seed)
+    environments = VectorEnvironment(environment, envs=min(episodes, 16), seed=seed, **options)
+    check_agent(agent, state, environments)
+    acting = agent if explore else agent.exploiting()
+    actor = Actor(lambda *inputs: acting.act(*inputs)[0], state, environments.observation, seed)
     leaves, returns = actor.copy(state), np.full(episodes, np.nan)
-    for step in range(most_steps * -(-episodes // len(lanes))):
-        for episode in lanes.step(actor(leaves, lanes.observation, step))[1]:
-            number = episode.number * len(lanes) + episode.lane
+    for step in range(most_steps * -(-episodes // len(environments))):
+        for episode in environments.step(actor(leaves, environments.observation, step))[1]:
+            number = episode.number * len(environments) + episode.environment
             if number < episodes:
-                returns[number] = episode.earned
+                returns[number] = episode.episode_return
         if not np.isnan(returns).any():
-            lanes.close()
+            environments.close()
             return returns
     advice = "give the environment a time limit (gymnasium.wrappers.TimeLimit)"
-    raise InputError(f"{lanes.name}: an episode did not end in {most_steps} steps; {advice}")
+    raise InputError(f"{environments.name}: an episode did not end in {most_steps} steps; {advice}")
 
 
-def check_agent(agent: Agent, state: AgentState, lanes: Lanes) -> None:
-    """InputError: the agent was made for other spaces than these environments'."""
-    observation, action = lanes.observation_space, lanes.action_space
-    given = jax.ShapeDtypeStruct(lanes.observation.shape, lanes.observation.dtype)
-    advice = f"make the agent for the spaces of {lanes.name}: {observation}, {action}"
+def check_agent(agent: Agent, state: AgentState, environments: VectorEnvironment) -> None:
+    """Raise InputError if the spaces of the agent are not those of the environments."""
+    observation, action = environments.observation_space, environments.action_space
+    example = jax.ShapeDtypeStruct(environments.observation.shape, environments.observation.dtype)
+    advice = f"make the agent for the spaces of {environments.name}: {observation}, {action}"
     try:
-        made = jax.eval_shape(agent.act, state, given, jax.random.key(0))[0]
+        actions = jax.eval_shape(agent.act, state, example, jax.random.key(0))[0]
     except (TypeError, ValueError) as error:
-        told = f"the agent cannot act on observations of shape {given.shape}, {given.dtype}"
-        raise InputError(f"{lanes.name}: {told} ({error}); {advice}") from error
-    expected = (len(lanes), *action.shape)
-    if made.shape != expected or jnp.issubdtype(made.dtype, jnp.integer) != isinstance(action, Discrete):
-        told = f"expected actions of shape {expected}, {np.dtype(action.dtype)}, got {made.shape}, {made.dtype}"
-        raise InputError(f"{lanes.name}: {told}; {advice}")
+        problem = f"the agent cannot act on observations of shape {example.shape}, {example.dtype}"
+        raise InputError(f"{environments.name}: {problem} ({error}); {advice}") from error
+    expected = (len(environments), *action.shape)
+    if actions.shape != expected or jnp.issubdtype(actions.dtype, jnp.integer) != isinstance(action, Discrete):
+        problem = f"expected actions {np.dtype(action.dtype)}{list(expected)}, got {actions.dtype}{list(actions.shape)}"
+        raise InputError(f"{environments.name}: {problem}; {advice}")
 
 
 def to_json(array: ArrayLike) -> Json:
-    """An array as its bytes in base64."""
+    """An array with its bytes in base64."""
     values = np.asarray(array)
     data = base64.b64encode(values.tobytes()).decode()
     return {"dtype": str(values.dtype), "shape": list(values.shape), "data": data}
@@ -248,9 +238,9 @@ def from_json(state: Json) -> np.ndarray:
     return np.frombuffer(data, jnp.dtype(state["dtype"])).reshape(state["shape"])
 
 
-def _means(due: list[Ended]) -> dict[str, float]:
-    episodes = sum(ended.episodes for ended in due)
+def _means(completed: list[Completed]) -> dict[str, float]:
+    episodes = sum(each.episodes for each in completed)
     if not episodes:
         return {}
-    earned, steps = (sum(values) for values in ([e.earned for e in due], [e.steps for e in due]))
-    return {"return": earned / episodes, "length": steps / episodes, "episodes": float(episodes)}
+    returns, steps = (sum(values) for values in ([e.returns for e in completed], [e.steps for e in completed]))
+    return {"return": returns / episodes, "length": steps / episodes, "episodes": float(episodes)}

@@ -1,7 +1,7 @@
 """Acting and learning in one compiled program, for environments that are pure functions.
 
-`in_graph` makes an `Algorithm` of an agent and an environment: one step is a rollout of all environments and whatever
-the agent learns from it, with nothing on the host. `jax.vmap` over its init and step trains many seeds at once.
+`in_graph` combines an agent and an environment into an `Algorithm`: one step collects a rollout of all environments and
+trains the agent on it, without the host. `jax.vmap` over init and step trains several seeds at once.
 """
 
 from typing import Any, NamedTuple
@@ -18,65 +18,68 @@ from irl.control.types import Rollout, Transitions
 from reward_models.types import Array
 
 
-class Lanes(NamedTuple):
-    """Environments side by side in the middle of their episodes."""
+class Environments(NamedTuple):
+    """The state of vectorised environments."""
 
     state: EnvState
     observation: Array
-    earned: Float[Array, " envs"]
-    """Sum of the environment's rewards in the running episode."""
+    episode_return: Float[Array, " envs"]
+    """Return of the current episode so far."""
     steps: Int[Array, " envs"]
-    last: Float[Array, " envs"]
-    """What the last finished episode earned; 0 before the first."""
+    """Steps of the current episode so far."""
+    last_return: Float[Array, " envs"]
+    """Return of the last completed episode; 0 before the first."""
 
 
 class State(NamedTuple):
     agent: AgentState
-    lanes: Lanes
+    environments: Environments
 
     @property
     def params(self) -> Any:
-        """The agent's: what is trained."""
+        """The trained parameters."""
         return self.agent.params
 
 
-def begin(environment: Environment, envs: int, key: jax.Array) -> Lanes:
-    """`envs` fresh episodes."""
+def reset(environment: Environment, envs: int, key: jax.Array) -> Environments:
+    """`envs` vectorised environments at the start of their episodes."""
     state, observation = jax.vmap(environment.reset)(jax.random.split(key, envs))
-    return Lanes(state, observation, jnp.zeros(envs), jnp.zeros(envs, jnp.int32), jnp.zeros(envs))
+    return Environments(state, observation, jnp.zeros(envs), jnp.zeros(envs, jnp.int32), jnp.zeros(envs))
 
 
 def clipped(space: Space, action: Array) -> Array:
-    """An action brought inside its bounds."""
+    """An action, clipped to the bounds of a box."""
     return jnp.clip(action, *space.bounds()) if isinstance(space, Box) else action
 
 
 def collect(
-    environment: Environment, agent: Agent, state: AgentState, lanes: Lanes, key: jax.Array, time: int
-) -> tuple[Lanes, Rollout, Info]:
-    """`time` steps in every lane; info: mean return of the lanes' last finished episodes, and how many ended.
+    environment: Environment, agent: Agent, state: AgentState, environments: Environments, key: jax.Array, time: int
+) -> tuple[Environments, Rollout, Info]:
+    """A rollout of `time` steps; info: mean return of each environment's last episode, and number of episodes.
 
-    Fresh episodes for every step are made before the first: their random numbers cost less at once.
+    The initial states of all possible new episodes are drawn before the first step, which is cheaper than drawing them
+    in the loop.
     """
-    envs = len(lanes.earned)
+    envs = len(environments.episode_return)
     keys = jax.random.split(key, (time, 1 + 2 * envs))
-    of_action, of_step, of_reset = keys[:, 0], keys[:, 1 : 1 + envs], keys[:, 1 + envs :]
-    begun = jax.vmap(jax.vmap(environment.reset))(of_reset)
+    action_keys, step_keys, reset_keys = keys[:, 0], keys[:, 1 : 1 + envs], keys[:, 1 + envs :]
+    initial = jax.vmap(jax.vmap(environment.reset))(reset_keys)
 
-    def step(lanes: Lanes, given):
-        of_action, of_step, fresh = given
-        action, log_prob = agent.act(state, lanes.observation, of_action)
-        done_action = clipped(environment.action, action)
-        inner, outcome = jax.vmap(environment.step)(lanes.state, done_action, of_step)
+    def step(environments: Environments, inputs):
+        action_key, step_keys, initial = inputs
+        action, log_prob = agent.act(state, environments.observation, action_key)
+        env_state, outcome = jax.vmap(environment.step)(
+            environments.state, clipped(environment.action, action), step_keys
+        )
         over = outcome.terminated | outcome.truncated
 
-        def pick(new: Array, old: Array) -> Array:
+        def select(new: Array, old: Array) -> Array:
             return jnp.where(over.reshape(-1, *[1] * (old.ndim - 1)), new, old)
 
-        following, observation = jax.tree.map(pick, fresh, (inner, outcome.observation))
-        earned, steps = lanes.earned + outcome.reward, lanes.steps + 1
-        made = Rollout(
-            lanes.observation,
+        next_state, observation = jax.tree.map(select, initial, (env_state, outcome.observation))
+        episode_return, steps = environments.episode_return + outcome.reward, environments.steps + 1
+        row = Rollout(
+            environments.observation,
             action,
             outcome.observation,
             outcome.terminated,
@@ -84,28 +87,28 @@ def collect(
             outcome.reward,
             log_prob,
         )
-        last = jnp.where(over, earned, lanes.last)
-        return Lanes(following, observation, earned * ~over, steps * ~over, last), made
+        last_return = jnp.where(over, episode_return, environments.last_return)
+        return Environments(next_state, observation, episode_return * ~over, steps * ~over, last_return), row
 
-    lanes, rollout = jax.lax.scan(step, lanes, (of_action, of_step, begun))
+    environments, rollout = jax.lax.scan(step, environments, (action_keys, step_keys, initial))
     episodes = jnp.sum(rollout.terminated | rollout.truncated)
-    return lanes, rollout, {"return": lanes.last.mean(), "episodes": episodes}
+    return environments, rollout, {"return": environments.last_return.mean(), "episodes": episodes}
 
 
 def in_graph(environment: Environment, agent: Agent, *, envs: int, time: int) -> Algorithm:
-    """(init, step); the batch of a step is the demonstrations, or None for learners of a given reward."""
+    """(init, step) whose batch is the demonstrations, or None for learners of a given reward."""
 
     def init(key: jax.Array) -> State:
-        of_agent, of_lanes = jax.random.split(key)
-        state = agent.init(of_agent)
-        return State(state, begin(environment, envs, of_lanes))
+        agent_key, reset_key = jax.random.split(key)
+        state = agent.init(agent_key)
+        return State(state, reset(environment, envs, reset_key))
 
     def step(state: State, demonstrations: Transitions | None, key: jax.Array) -> tuple[State, Info]:
-        of_rollout, of_agent = jax.random.split(key)
-        lanes, rollout, earned = collect(environment, agent, state.agent, state.lanes, of_rollout, time)
+        rollout_key, agent_key = jax.random.split(key)
+        environments, rollout, returns = collect(environment, agent, state.agent, state.environments, rollout_key, time)
         batch = rollout if demonstrations is None else ImitationBatch(rollout, demonstrations)
-        learned, info = agent.step(state.agent, batch, of_agent)
-        return State(learned, lanes), info | earned
+        learned, info = agent.step(state.agent, batch, agent_key)
+        return State(learned, environments), info | returns
 
     return Algorithm(init, step)
 
@@ -113,20 +116,20 @@ def in_graph(environment: Environment, agent: Agent, *, envs: int, time: int) ->
 def returns(
     environment: Environment, agent: Agent, state: AgentState, key: jax.Array, episodes: int, *, explore: bool = False
 ) -> Float[Array, " episodes"]:
-    """Returns of whole episodes side by side, by what the agent thinks best, or as it explores."""
+    """Returns of vectorised episodes, with greedy or exploratory actions."""
+    acting = agent if explore else agent.exploiting()
 
     def step(carry, key: jax.Array):
-        inner, observation, earned, alive = carry
-        of_action, of_step = jax.random.split(key)
-        action = agent.act(state, observation, of_action)[0] if explore else agent.best(state, observation)
-        action = clipped(environment.action, action)
-        inner, outcome = jax.vmap(environment.step)(inner, action, jax.random.split(of_step, episodes))
-        earned = earned + jnp.where(alive, outcome.reward, 0.0)
-        alive = alive & ~(outcome.terminated | outcome.truncated)
-        return (inner, outcome.observation, earned, alive), None
+        env_state, observation, total, running = carry
+        action_key, step_key = jax.random.split(key)
+        action = clipped(environment.action, acting.act(state, observation, action_key)[0])
+        env_state, outcome = jax.vmap(environment.step)(env_state, action, jax.random.split(step_key, episodes))
+        total = total + jnp.where(running, outcome.reward, 0.0)
+        running = running & ~(outcome.terminated | outcome.truncated)
+        return (env_state, outcome.observation, total, running), None
 
-    of_begin, of_steps = jax.random.split(key)
-    lanes = begin(environment, episodes, of_begin)
-    carry = (lanes.state, lanes.observation, lanes.earned, jnp.ones(episodes, bool))
-    carry, _ = jax.lax.scan(step, carry, jax.random.split(of_steps, environment.horizon))
+    reset_key, step_key = jax.random.split(key)
+    environments = reset(environment, episodes, reset_key)
+    carry = (environments.state, environments.observation, environments.episode_return, jnp.ones(episodes, bool))
+    carry, _ = jax.lax.scan(step, carry, jax.random.split(step_key, environment.horizon))
     return carry[2]

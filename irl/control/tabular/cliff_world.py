@@ -1,11 +1,11 @@
-"""A windy grid beside a cliff: the short way to the goal is the risky one.
+"""A windy grid beside a cliff: the short path to the goal is risky.
 
     row 0:  S C C C C C G        S start, C cliff, G goal; rows 1 .. height - 1 are open ground
-    row 1:  . . . . . . .        a step of the wind leads towards row 0
+    row 1:  . . . . . . .        wind blows towards row 0
 
-A state is row * width + column, an action one step right, left, down or up (away from the cliff). After it, with
-probability `wind`, one row more towards the cliff; walls stop both. Rewards belong to the state: episodes do not end
-at the goal or in the cliff. In the manner of CliffWorld in seals, not a copy of it: numbers need not agree.
+A state is row * width + column, an action one step right, left, towards the cliff or away from it. Then, with
+probability `wind`, follows one step towards the cliff; walls stop both. Rewards are functions of the state; episodes do
+not end at the goal or in the cliff. It is similar, but not identical, to CliffWorld of seals.
 """
 
 from typing import Annotated
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from annotated_types import Ge, Le
 
-from irl.control.tabular.mdp import TabularMdp, TabularWorld
+from irl.control.tabular.mdp import TabularMdp, TabularWorld, WorldConfig
 from reward_models.ranges import Real, Share, Size
 from reward_models.records import record
 
@@ -23,8 +23,8 @@ MOVES = ((0, 1), (0, -1), (-1, 0), (1, 0))
 
 
 @record
-class CliffWorld:
-    """Features of a state are its row and column, each from 0 to 1."""
+class CliffWorld(WorldConfig):
+    """Features of a state are its row and column, scaled to [0, 1]."""
 
     width: Annotated[int, Ge(3), Le(64)] = 7
     height: Annotated[int, Ge(2), Le(64)] = 4
@@ -38,19 +38,19 @@ class CliffWorld:
     def make(self) -> TabularWorld:
         row, column = np.divmod(np.arange(self.width * self.height), self.width)
         features = np.stack([row / (self.height - 1), column / (self.width - 1)], axis=1)
-        transition = np.stack([self._after(row, column, move) for move in MOVES], axis=1)
+        transition = np.stack([self._transition(row, column, move) for move in MOVES], axis=1)
         initial = (row + column == 0).astype(float)
         mdp = TabularMdp(jnp.asarray(transition), jnp.asarray(initial), self.horizon, self.discount)
-        return TabularWorld("CliffWorld", mdp, jnp.asarray(self._reward(row, column)), jnp.asarray(features))
+        reward = jnp.asarray(self._reward(row, column))
+        return TabularWorld("CliffWorld", mdp, reward, jnp.asarray(features), self.width)
 
-    def _after(self, row: np.ndarray, column: np.ndarray, move: tuple[int, int]) -> np.ndarray:
+    def _transition(self, row: np.ndarray, column: np.ndarray, move: tuple[int, int]) -> np.ndarray:
         """P(s'|s) of one action."""
         row, column = np.clip(row + move[0], 0, self.height - 1), np.clip(column + move[1], 0, self.width - 1)
-        one = np.eye(len(row))
+        one_hot = np.eye(len(row))
         calm, blown = row * self.width + column, np.maximum(row - 1, 0) * self.width + column
-        return (1 - self.wind) * one[calm] + self.wind * one[blown]
+        return (1 - self.wind) * one_hot[calm] + self.wind * one_hot[blown]
 
     def _reward(self, row: np.ndarray, column: np.ndarray) -> np.ndarray:
-        at_edge = (row == 0) & (column > 0)
-        beside = np.where(column == self.width - 1, self.goal_reward, self.cliff_reward)
-        return np.where(at_edge, beside, self.step_reward)
+        edge = np.where(column == self.width - 1, self.goal_reward, self.cliff_reward)
+        return np.where((row == 0) & (column > 0), edge, self.step_reward)

@@ -1,9 +1,10 @@
-"""Exact losses minimised to the end: every step sees all there is, so a line search and a tolerance make sense.
+"""Minimise exact losses to a tolerance, with full-batch optimisers.
 
-L-BFGS: Liu & Nocedal 1989 with the zoom line search of optax. Convex losses of a few thousand parameters need some
-tens of steps; Adam is for rewards whose loss is rough.
+L-BFGS: Liu & Nocedal 1989 with the zoom line search of optax. Convex losses of a few thousand parameters take tens of
+steps. Adam is for rewards with a rough loss.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -24,12 +25,19 @@ Loss = Callable[[Params, Any], tuple[Array, Info]]
 """(params, batch) -> (loss, info)"""
 
 
+class FullBatchOptimiser(ABC):
+    """The config class of an optimiser."""
+
+    @abstractmethod
+    def make(self) -> optax.GradientTransformationExtraArgs: ...
+
+
 @record
-class Lbfgs:
-    """No learning rate: a line search finds every step's."""
+class Lbfgs(FullBatchOptimiser):
+    """L-BFGS with a line search in place of a learning rate."""
 
     memory: Few = 50
-    """Steps whose curvature is remembered; rewards of rarely visited states need many."""
+    """Number of stored curvature pairs; rewards of rarely visited states need many."""
     line_search_steps: Few = 30
 
     def make(self) -> optax.GradientTransformationExtraArgs:
@@ -38,7 +46,7 @@ class Lbfgs:
 
 
 @record
-class Adam:
+class Adam(FullBatchOptimiser):
     """Kingma & Ba 2015 (arXiv 1412.6980)."""
 
     learning_rate: Rate = 0.05
@@ -47,16 +55,13 @@ class Adam:
         return optax.with_extra_args_support(optax.adam(self.learning_rate))
 
 
-FullBatchOptimiser = Lbfgs | Adam
-
-
 class FullBatchState(NamedTuple):
     params: Params
     opt_state: optax.OptState
 
 
 class Fitted(NamedTuple):
-    """Parameters, what was said of them, and after how many steps; `converged`: within the tolerance."""
+    """Parameters, their info, the number of steps, and whether the gradient norm is within the tolerance."""
 
     params: Params
     info: Info
@@ -65,7 +70,7 @@ class Fitted(NamedTuple):
 
 
 def full_batch(init: Callable[[jax.Array], Params], loss: Loss, optimiser: FullBatchOptimiser) -> Algorithm:
-    """(init, step) that minimise `loss`; info is of the parameters before the step."""
+    """(init, step) that minimise `loss`; info belongs to the parameters before the step."""
     transformation = optimiser.make()
 
     def start(key: jax.Array) -> FullBatchState:
@@ -85,46 +90,46 @@ def full_batch(init: Callable[[jax.Array], Params], loss: Loss, optimiser: FullB
 
 
 def _strong(leaf: Any) -> Array:
-    """With the fixed type it has after a step, so that a step is traced once."""
+    """Remove the weak type, so that a step is traced once."""
     leaf = jnp.asarray(leaf)
     return jnp.asarray(leaf, leaf.dtype)
 
 
 def minimise(algorithm: Algorithm, batch: Any, key: jax.Array, *, steps: int, tolerance: float) -> Fitted:
-    """Steps of one compiled program until the gradient's norm is at most `tolerance`. InputError: it diverges."""
+    """Train in one compiled program until the gradient norm is within `tolerance`. Raises InputError if it diverges."""
     fitted = _descend(algorithm, batch, key, steps, tolerance)
     if not np.isfinite(float(fitted.info["loss"]) + float(fitted.info["grad_norm"])):
         raise InputError(
             f"step {int(fitted.steps)}: the loss is {float(fitted.info['loss'])}, its gradient's norm "
-            f"{float(fitted.info['grad_norm'])}; bring features to a scale of about 1, or set l2"
+            f"{float(fitted.info['grad_norm'])}; scale features to about 1, or set l2"
         )
     return fitted
 
 
 @partial(jax.jit, static_argnums=0)
 def _descend(algorithm: Algorithm, batch: Any, key: jax.Array, steps: Array | int, tolerance: Array | float) -> Fitted:
-    """The state before the last step is the one its info speaks of, so that one is carried along and returned."""
-    of_init, of_steps = jax.random.split(key)
-    start = algorithm.init(of_init)
-    shapes = jax.eval_shape(algorithm.step, start, batch, of_steps)[1]
+    """Returns the state before the last step, which the last info belongs to."""
+    init_key, step_key = jax.random.split(key)
+    start = algorithm.init(init_key)
+    shapes = jax.eval_shape(algorithm.step, start, batch, step_key)[1]
     unknown = jax.tree.map(lambda info: jnp.full(info.shape, jnp.inf, info.dtype), shapes)
 
     def unfinished(carry: tuple[Any, Any, Info, Array]) -> Array:
         _, _, info, count = carry
         return (info["grad_norm"] > tolerance) & (count <= steps)
 
-    def go_on(carry: tuple[Any, Any, Info, Array]) -> tuple[Any, Any, Info, Array]:
+    def advance(carry: tuple[Any, Any, Info, Array]) -> tuple[Any, Any, Info, Array]:
         _, state, _, count = carry
-        following, info = algorithm.step(state, batch, jax.random.fold_in(of_steps, count))
-        return state, following, info, count + 1
+        next_state, info = algorithm.step(state, batch, jax.random.fold_in(step_key, count))
+        return state, next_state, info, count + 1
 
-    state, _, info, count = jax.lax.while_loop(unfinished, go_on, (start, start, unknown, jnp.int32(0)))
+    state, _, info, count = jax.lax.while_loop(unfinished, advance, (start, start, unknown, jnp.int32(0)))
     return Fitted(state.params, info, count - 1, info["grad_norm"] <= tolerance)
 
 
 def with_gradient(
     value: Float[Array, ""], table: Float[Array, "*table"], gradient: Float[Array, "*table"]
 ) -> Float[Array, ""]:
-    """`value`, whose derivative by `table` is declared to be `gradient`. First derivatives only."""
+    """`value` with the given derivative with respect to `table`. First derivatives only."""
     slope = jnp.vdot(jax.lax.stop_gradient(gradient), table)
     return slope + jax.lax.stop_gradient(value - slope)

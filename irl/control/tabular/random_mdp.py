@@ -1,7 +1,8 @@
-"""Random worlds: sparse dynamics drawn at random, and a reward that is linear in random features.
+"""Random MDPs: sparse random dynamics, and a reward that is linear in random features.
 
-Every action in every state leads to `branching` different states with probabilities drawn uniformly from the simplex.
-Features and theta are normal; reward = features . theta, of scale `reward_scale`. Episodes begin anywhere.
+Every action in every state leads to `branching` different states, with probabilities from a uniform distribution on the
+simplex. Features and theta are normal; reward = features . theta, of scale `reward_scale`. The initial state is
+uniform.
 """
 
 from typing import Annotated
@@ -10,15 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 from annotated_types import Ge, Le
 
-from irl.control.tabular.mdp import TabularMdp, TabularWorld
+from irl.control.tabular.mdp import TabularMdp, TabularWorld, WorldConfig
 from irl.types import InputError
 from reward_models.ranges import Few, Seed, Share, Size, Weight
 from reward_models.records import record
 
 
 @record
-class RandomMdp:
-    """At a branching of 1 the dynamics are deterministic."""
+class RandomMdp(WorldConfig):
+    """With branching 1 the dynamics are deterministic."""
 
     states: Annotated[int, Ge(1), Le(4096)] = 16
     actions: Few = 3

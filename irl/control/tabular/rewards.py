@@ -1,9 +1,10 @@
-"""Rewards of a tabular world as functions of parameters alone: theta . phi, or a perceptron on phi.
+"""Rewards of a tabular MDP as functions of parameters: theta . phi, or a perceptron on phi.
 
-phi are features of states [states, features] or of what is done in them [states, actions, features]; the identity
-gives every state, or every pair, a number of its own. The table that comes out is one of irl/control/tabular/mdp.py.
+phi are features of states [states, features], or of states and actions [states, actions, features]; the identity matrix
+gives every state, or pair, its own parameter. The resulting table has one of the shapes of mdp.py.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from reward_models.records import record
 
 
 class TabularReward(NamedTuple):
-    """(init, apply) of a reward of every state, state and action, or transition at once."""
+    """(init, apply) of a reward table."""
 
     init: Callable[[jax.Array], Params]
     """key -> params"""
@@ -27,12 +28,20 @@ class TabularReward(NamedTuple):
     """params -> r[s], r[s, a] or r[s, a, s']"""
 
 
+class TabularRewardConfig(ABC):
+    """The config class of a tabular reward."""
+
+    @abstractmethod
+    def make(self, features: Shaped[Array, "..."]) -> TabularReward:
+        """The reward on features of states, or of states and actions."""
+
+
 @record
-class LinearReward:
-    """r = theta . phi, the reward of Ziebart et al. 2008: the exact losses are convex in theta."""
+class LinearReward(TabularRewardConfig):
+    """r = theta . phi (Ziebart et al. 2008): the exact losses are convex in theta."""
 
     init_scale: Weight = 0.0
-    """Standard deviation of the first theta; at 0 the reward starts at 0."""
+    """Standard deviation of the initial theta."""
 
     def make(self, features: Shaped[Array, "..."]) -> TabularReward:
         _check(features)
@@ -44,8 +53,8 @@ class LinearReward:
 
 
 @record
-class MlpReward:
-    """A perceptron with tanh on phi: smooth, as a line search wants it."""
+class MlpReward(TabularRewardConfig):
+    """A perceptron on phi with tanh units, which are smooth, for line searches."""
 
     hidden: Widths = (32, 32)
 

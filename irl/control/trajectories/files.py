@@ -1,11 +1,11 @@
-"""Files of demonstrations: our own, and whichever of the known formats a path holds.
+"""Files of demonstrations in three formats, which `read_trajectories` detects.
 
-    ours        one safetensors file: observations, actions, rewards? (all trajectories one after another), lengths,
-                terminal, infos? (JSON as bytes); metadata: {"format", "environments": JSON}
+    own         one safetensors file: observations, actions, rewards? (trajectories concatenated), lengths, terminal,
+                infos? (JSON as bytes); metadata: {"format", "environments": JSON}
     imitation   a folder of Hugging Face `datasets`, or its table in one Parquet file (imitation_format.py)
-    Minari      a data set's folder (minari_format.py)
+    Minari      the folder of a data set (minari_format.py)
 
-No pickle: imitation's older .npz and .pkl files are refused.
+Pickle is never read: imitation's older .npz and .pkl files are refused.
 """
 
 import json
@@ -30,7 +30,7 @@ _PICKLED = {".pkl", ".pickle", ".npz", ".npy"}
 
 
 def read_trajectories(path: FilePath) -> list[Trajectory]:
-    """The trajectories of a file or folder in any known format. Errors name the path."""
+    """The trajectories of a file or folder in any supported format. Raises InputError, which names the path."""
     place = Path(path)
     if not place.exists():
         raise InputError(f"{path}: no such file or folder; check the path")
@@ -39,16 +39,16 @@ def read_trajectories(path: FilePath) -> list[Trajectory]:
     if imitation_format.is_imitation(place):
         return imitation_format.read_imitation(place)
     if place.is_dir():
-        known = "a folder that imitation saved (state.json) or a Minari data set (metadata.json, data/metadata.json)"
-        raise InputError(f"{path}: no known trajectories; expected {known}")
+        known = "a folder of imitation (state.json) or a Minari data set (metadata.json, data/metadata.json)"
+        raise InputError(f"{path}: unknown format; expected {known}")
     if place.suffix.lower() in _PICKLED:
-        advice = "load it where it was written and save it again with imitation.data.serialize.save, or from_arrays"
-        raise InputError(f"{path}: such files may hold pickled code and are not read; {advice}")
+        advice = "convert it with imitation.data.serialize.save, or from_arrays and save_trajectories"
+        raise InputError(f"{path}: such files may contain pickled code and are refused; {advice}")
     return load_trajectories(place)
 
 
 def save_trajectories(path: FilePath, trajectories: Sequence[Trajectory]) -> None:
-    """Write our own file; one already there is replaced by a complete one."""
+    """Write a file in our own format, atomically; an existing file is replaced."""
     check_alike(trajectories, ("observations", "actions", "rewards"))
     tensors = {
         "observations": np.concatenate([t.observations for t in trajectories]),
@@ -68,15 +68,15 @@ def save_trajectories(path: FilePath, trajectories: Sequence[Trajectory]) -> Non
 
 
 def load_trajectories(path: FilePath) -> list[Trajectory]:
-    """What `save_trajectories` wrote."""
+    """The trajectories of a file written by `save_trajectories`."""
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the path") from None
-    except (safetensors.SafetensorError, OSError, AttributeError) as error:  # numpy lacks 8-bit floats
-        raise InputError(f"{path}: no file of trajectories, or cut off ({error}); copy it again") from error
+    except (safetensors.SafetensorError, OSError, AttributeError) as error:  # of numpy, for 8-bit floats
+        raise InputError(f"{path}: no file of trajectories, or truncated ({error}); copy it again") from error
     if metadata.get("format") != FORMAT:
         raise InputError(f"{path}: expected format {FORMAT!r} in its metadata, got {metadata.get('format')!r}")
     try:

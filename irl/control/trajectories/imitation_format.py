@@ -1,15 +1,15 @@
-"""imitation's trajectories on disk, read and written by pyarrow alone, without imitation, `datasets` and torch.
+"""imitation's trajectories on disk, read and written with pyarrow, without imitation, `datasets` or torch.
 
     data-00000-of-00001.arrow   an Arrow stream, one row per trajectory: obs, acts: nested lists, infos: texts,
                                 terminal: bool, rews?: list of floats
-    dataset_info.json, state.json     what Hugging Face `datasets` needs to find it
+    dataset_info.json, state.json     required by Hugging Face `datasets`
 
-as `imitation.data.serialize.save` of imitation 1.0 leaves it (a folder of `datasets.Dataset.save_to_disk`), or the same
-columns in one Parquet file, as data sets on the Hugging Face hub have them. What differs from its own reader:
+This is the format of `imitation.data.serialize.save` of imitation 1.0 (a folder of `datasets.Dataset.save_to_disk`).
+The same columns may be in one Parquet file, as on the Hugging Face hub. Differences from imitation's own reader:
 
-1. Numbers keep the dtype they are stored in; it makes float64 and int64 of them.
-2. infos, which it encodes with jsonpickle, stay texts: decoding them runs whatever code they name.
-3. Observations in dictionaries are refused.
+1. Numbers keep their stored dtype instead of float64 and int64.
+2. infos, which imitation encodes with jsonpickle, remain texts: decoding them can run arbitrary code.
+3. Dictionary observations are refused.
 """
 
 import json
@@ -38,30 +38,30 @@ def is_imitation(path: FilePath) -> bool:
 
 
 def read_imitation(path: FilePath) -> list[Trajectory]:
-    """All trajectories, whole or cut off ones alike."""
-    found = []
+    """All trajectories, complete or not."""
+    trajectories = []
     for row in _rows(Path(path)):
         try:
-            found.append(_trajectory(row))
+            trajectories.append(_trajectory(row))
         except InputError as error:
-            raise InputError(f"{path}, row {len(found)}: {error}") from None
-    if not found:
+            raise InputError(f"{path}, row {len(trajectories)}: {error}") from None
+    if not trajectories:
         raise InputError(f"{path}: empty; expected at least one trajectory")
-    return found
+    return trajectories
 
 
 def write_imitation(path: FilePath, trajectories: Sequence[Trajectory]) -> None:
-    """A folder that `imitation.data.serialize.load` reads. There must be nothing at `path` yet."""
+    """Write a new folder for `imitation.data.serialize.load`. Raises InputError if `path` exists."""
     check_alike(trajectories, ("observations", "actions", "rewards"))
     folder = Path(path)
     if folder.exists():
-        raise InputError(f"{path}: already there, and not overwritten; delete it, or give another path")
+        raise InputError(f"{path}: exists and is not overwritten; delete it, or choose another path")
     new = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.new")
     try:
         new.mkdir(parents=True)
         _write_table(new / DATA, trajectories)
         (new / INFO).write_text(json.dumps({"description": "", "citation": "", "homepage": "", "license": ""}))
-        (new / STATE).write_text(json.dumps(_state(new), indent=2))
+        (new / STATE).write_text(json.dumps(_state(), indent=2))
         os.rename(new, folder)
     except OSError as error:
         raise InputError(f"{path}: {why_unwritable(error)} and run again, nothing was written") from error
@@ -70,15 +70,14 @@ def write_imitation(path: FilePath, trajectories: Sequence[Trajectory]) -> None:
 
 
 def _trajectory(row: dict[str, Any]) -> Trajectory:
-    infos = row.get("infos")
-    told = None if infos is None else infos.as_py()
-    if told is not None and not (isinstance(told, list) and all(isinstance(each, str) for each in told)):
+    infos = row["infos"].as_py() if "infos" in row else None
+    if infos is not None and not (isinstance(infos, list) and all(isinstance(each, str) for each in infos)):
         raise InputError("column infos: expected lists of strings")
     return Trajectory(
         observations=_array("obs", row["obs"]),
         actions=_array("acts", row["acts"]),
         rewards=_array("rews", row["rews"]) if "rews" in row else None,
-        infos=None if told is None else tuple(told),
+        infos=None if infos is None else tuple(infos),
         terminal=row["terminal"].as_py() is True,
     )
 
@@ -90,10 +89,9 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         for file in _files(path):
             table = _table(pyarrow, file)
             table.validate(full=True)
-            missing = [name for name in _COLUMNS if name not in table.column_names]
-            if missing:
-                told = f"expected columns {', '.join(_COLUMNS)}, got {', '.join(table.column_names)}"
-                raise InputError(f"{path}: {told}; save it with imitation.data.serialize.save")
+            if not set(_COLUMNS) <= set(table.column_names):
+                problem = f"expected columns {', '.join(_COLUMNS)}, got {', '.join(table.column_names)}"
+                raise InputError(f"{path}: {problem}; save it with imitation.data.serialize.save")
             for batch in table.to_batches():
                 for index in range(batch.num_rows):
                     yield {name: batch.column(name)[index] for name in batch.schema.names}
@@ -102,7 +100,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _files(path: Path) -> list[Path]:
-    """The files of a folder in their order; they must lie in the folder itself."""
+    """The data files of a folder, in order. Only names inside the folder are accepted."""
     if path.is_file():
         return [path]
     try:
@@ -129,7 +127,7 @@ def _array(name: str, row: Any) -> np.ndarray:
 
 
 def _numbers(name: str, values: Any) -> np.ndarray:
-    """Nested lists of equal length as an array of the dtype they are stored in."""
+    """Nested lists of equal length as an array of their stored dtype."""
     import pyarrow.compute
     from pyarrow import types
 
@@ -137,7 +135,7 @@ def _numbers(name: str, values: Any) -> np.ndarray:
         raise InputError(f"column {name}: {values.null_count} values are missing (null)")
     if types.is_struct(values.type):
         raise InputError(
-            f"column {name}: dictionaries are not read; flatten them (gymnasium.spaces.flatten) and save again"
+            f"column {name}: dictionaries are not supported; flatten them (gymnasium.spaces.flatten) and save again"
         )
     if not (types.is_list(values.type) or types.is_large_list(values.type) or types.is_fixed_size_list(values.type)):
         return values.to_numpy(zero_copy_only=False)
@@ -149,13 +147,13 @@ def _numbers(name: str, values: Any) -> np.ndarray:
 
 
 def _write_table(file: Path, trajectories: Sequence[Trajectory]) -> None:
-    """A record batch per trajectory, so that nothing is ever held twice."""
+    """One record batch per trajectory, which bounds the memory."""
     pyarrow = _pyarrow(file)
-    rows = (_batch(pyarrow, trajectory) for trajectory in trajectories)
-    first = next(rows)
+    batches = (_batch(pyarrow, trajectory) for trajectory in trajectories)
+    first = next(batches)
     with pyarrow.OSFile(str(file), "wb") as sink, pyarrow.ipc.new_stream(sink, first.schema) as stream:
         stream.write_batch(first)
-        for batch in rows:
+        for batch in batches:
             stream.write_batch(batch)
 
 
@@ -182,8 +180,8 @@ def _lists(pyarrow: Any, values: np.ndarray) -> Any:
     return lists
 
 
-def _state(folder: Path) -> dict[str, Any]:
-    """state.json of `datasets`; the fingerprint names its cache files, so it must be another for other data."""
+def _state() -> dict[str, Any]:
+    """state.json of `datasets`. The fingerprint names cache files, so it must be unique to the data."""
     return {
         "_data_files": [{"filename": DATA}],
         "_fingerprint": secrets.token_hex(8),
@@ -201,6 +199,6 @@ def _pyarrow(path: FilePath) -> Any:
         import pyarrow.ipc
         import pyarrow.parquet
     except ImportError:
-        told = "trajectories of imitation need `pip install 'traceward[parquet]'` (pyarrow)"
-        raise InputError(f"{path}: {told}") from None
+        advice = "trajectories of imitation need `pip install 'traceward[parquet]'` (pyarrow)"
+        raise InputError(f"{path}: {advice}") from None
     return pyarrow

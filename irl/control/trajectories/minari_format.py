@@ -1,11 +1,11 @@
-"""Minari's data sets on disk: the folder of a data set (`~/.minari/datasets/NAME`) or its `data` folder.
+"""Minari data sets on disk: the folder of a data set (`~/.minari/datasets/NAME`) or its `data` folder.
 
     metadata.json     data_format: hdf5 | arrow; observation_space, action_space, env_spec: JSON texts
     main_data.hdf5    groups episode_N: observations, actions, rewards, terminations, truncations
     N/*.arrow         the same columns, one padding row longer than there are steps; boxes flattened
 
-as Minari 0.5 writes them (Younis et al. 2024). Observations or actions in dictionaries and tuples become one vector, as
-gymnasium.spaces.flatten orders them: keys sorted, discrete ones one-hot. infos are not read.
+This is the format of Minari 0.5 (Younis et al. 2024). Dict and Tuple observations and actions are flattened like
+gymnasium.spaces.flatten: keys sorted, discrete parts one-hot. infos are ignored.
 """
 
 import reprlib
@@ -21,19 +21,19 @@ from irl.types import InputError
 from reward_models.records import parse_json, read_json
 
 MOST_VALUES = 100_000
-"""A discrete space of more values is refused."""
+"""Largest supported discrete space."""
 METADATA, HDF5 = "metadata.json", "main_data.hdf5"
 Tree = Any
-"""Nested dicts of arrays with a row per step."""
+"""Nested dicts of arrays with one row per step."""
 
 
 def is_minari(path: FilePath) -> bool:
-    """Whether a path is a data set's folder, its data folder, or the HDF5 file in it."""
+    """Whether a path is the folder of a data set, its data folder, or its HDF5 file."""
     return _data_folder(Path(path)) is not None
 
 
 def read_minari(path: FilePath) -> list[Trajectory]:
-    """Every episode of a data set."""
+    """All episodes of a data set."""
     folder = _data_folder(Path(path))
     if folder is None:
         raise InputError(f"{path}: no Minari data set; expected {METADATA} or data/{METADATA}")
@@ -44,16 +44,16 @@ def read_minari(path: FilePath) -> list[Trajectory]:
         raise InputError(f"{path}: expected data_format hdf5 or arrow, got {reprlib.repr(form)}")
     observation, action = (_space(metadata, f"{name}_space", path) for name in ("observation", "action"))
     environment = _environment(metadata, path)
-    found = []
+    trajectories = []
     for key, episode in readers[form](folder):
         try:
-            found.append(_trajectory(episode, observation, action, environment))
+            trajectories.append(_trajectory(episode, observation, action, environment))
         except (InputError, KeyError, IndexError, TypeError, ValueError, AttributeError, MemoryError) as error:
-            problem = error if isinstance(error, InputError) else f"values that do not fit the spaces ({error})"
+            problem = error if isinstance(error, InputError) else f"values outside of the spaces ({error})"
             raise InputError(f"{path}, episode {key}: {problem}") from None
-    if not found:
+    if not trajectories:
         raise InputError(f"{path}: empty; expected at least one episode")
-    return found
+    return trajectories
 
 
 def _data_folder(path: Path) -> Path | None:
@@ -66,10 +66,10 @@ def _data_folder(path: Path) -> Path | None:
 
 
 def _metadata(folder: Path) -> dict[str, Any]:
-    found = read_json(folder / METADATA)
-    if not isinstance(found, dict):
-        raise InputError(f"{folder / METADATA}: expected an object, got {type(found).__name__}")
-    return found
+    metadata = read_json(folder / METADATA)
+    if not isinstance(metadata, dict):
+        raise InputError(f"{folder / METADATA}: expected an object, got {type(metadata).__name__}")
+    return metadata
 
 
 def _environment(metadata: Mapping[str, Any], path: FilePath) -> str:
@@ -85,7 +85,7 @@ def _space(metadata: Mapping[str, Any], name: str, path: FilePath) -> dict[str, 
 
 
 def _embedded(metadata: Mapping[str, Any], name: str, path: FilePath) -> dict[str, Any]:
-    """A JSON object that is written as a string."""
+    """A JSON object encoded as a string."""
     where = f"{path}: {METADATA}: {name}"
     value = parse_json(metadata[name], where) if isinstance(metadata[name], str) else None
     if not isinstance(value, dict):
@@ -94,7 +94,7 @@ def _embedded(metadata: Mapping[str, Any], name: str, path: FilePath) -> dict[st
 
 
 def _check_space(space: Any, where: str, depth: int = 0) -> None:
-    """InputError unless the fields that `_flat` reads have the types it expects."""
+    """Raise InputError unless the fields that `_flat` uses have the expected types."""
 
     def is_size(value: Any) -> bool:
         return type(value) is int and 0 <= value < 2**31
@@ -114,9 +114,9 @@ def _check_space(space: Any, where: str, depth: int = 0) -> None:
             for key, part in parts:
                 _check_space(part, f"{where}.{key}", depth + 1)
         case _:
-            fits = isinstance(kind, str)  # `_flat` refuses what it does not know
+            fits = isinstance(kind, str)  # `_flat` refuses unknown types
     if not fits:
-        raise InputError(f"{where}: expected a space as Minari writes it, got {reprlib.repr(space)}")
+        raise InputError(f"{where}: expected a space in Minari's format, got {reprlib.repr(space)}")
 
 
 def _trajectory(episode: Mapping[str, Any], observation: dict, action: dict, name: str) -> Trajectory:
@@ -135,7 +135,7 @@ def _values(name: str, space: Mapping[str, Any], values: Tree) -> np.ndarray:
     if space["type"] != "Box":
         return _flat(name, space, values)
     if values.dtype.kind == "O":
-        raise InputError(f"{name}: compressed images are not read; load it with minari and use from_arrays")
+        raise InputError(f"{name}: compressed images are not supported; load it with minari and use from_arrays")
     return values.reshape(len(values), *space["shape"])
 
 
@@ -153,7 +153,7 @@ def _flat(name: str, space: Mapping[str, Any], values: Tree) -> np.ndarray:
         inner = space["subspaces"]
         items = sorted(inner.items()) if kind == "Dict" else [(str(i), s) for i, s in enumerate(inner)]
         return np.concatenate([_flat(f"{name}.{key}", sub, values[key]) for key, sub in items], axis=1)
-    raise InputError(f"{name}: a space of type {kind} is not read; expected Box, Discrete, MultiBinary, Dict or Tuple")
+    raise InputError(f"{name}: space of type {kind}; expected Box, Discrete, MultiBinary, Dict or Tuple")
 
 
 def _hdf5_episodes(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -1,8 +1,8 @@
-"""Demonstrations: whole episodes on the host, checked when they are built.
+"""Demonstrations: episodes on the host, validated on construction.
 
-An episode of T steps has T actions and T + 1 observations; the last one is where its last action led. `terminal` says
-that it ended because the task was over. After a terminal step nothing more is earned; after any other last step (a time
-limit, a recording that was stopped) the future is only unknown. Arrays keep their dtype.
+An episode of T steps has T actions and T + 1 observations, the last of which follows the last action. It is `terminal`
+if the task was over; there are no further rewards then. After any other last step (a time limit, a stopped recording)
+the future is unknown. Arrays keep their dtype.
 """
 
 from collections.abc import Sequence
@@ -17,22 +17,22 @@ from irl.control.types import Transitions
 from irl.types import InputError
 
 ROWS = ("observations", "actions")
-"""The arrays that every trajectory has."""
+"""The required arrays of a trajectory."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trajectory:
-    """One episode, or its beginning: observations [T + 1, ...], actions [T, ...]."""
+    """An episode, or its first steps: observations [T + 1, ...], actions [T, ...]."""
 
     observations: np.ndarray
     actions: np.ndarray
     terminal: bool
     rewards: np.ndarray | None = None
-    """The environment's, [T]; not shown to a learner of rewards."""
+    """The environment's rewards, [T]; for evaluation only."""
     infos: tuple[str, ...] | None = None
-    """A JSON text per step, as imitation keeps them. Never decoded here."""
+    """One JSON text per step, in imitation's format; never decoded."""
     environment: str = ""
-    """Where it was recorded, if that is known."""
+    """Id of the environment, if known."""
 
     def __post_init__(self):
         for name in ROWS:
@@ -58,7 +58,7 @@ def from_arrays(
     terminal: bool,
     environment: str = "",
 ) -> Trajectory:
-    """A trajectory of anything that numpy reads as an array: lists, arrays of JAX or torch."""
+    """A trajectory of array-likes: lists, arrays of JAX or torch."""
     return Trajectory(
         observations=_array("observations", observations),
         actions=_array("actions", actions),
@@ -78,10 +78,10 @@ def from_steps(
     *,
     environment: str = "",
 ) -> list[Trajectory]:
-    """The episodes of a flat set of steps in the order they were taken, cut wherever one is terminated or truncated.
+    """The episodes of consecutive steps, split after each terminated or truncated step.
 
-    Steps after the last cut become a trajectory that is not terminal. InputError: a step does not begin where the one
-    before it led, although that did not end an episode.
+    Steps after the last split become a trajectory that is not terminal. Raises InputError if, within an episode, an
+    observation differs from the next observation of the previous step.
     """
     columns = {"actions": actions, "next_observations": next_observations} | (
         {"terminated": terminated, "truncated": truncated} | ({} if rewards is None else {"rewards": rewards})
@@ -92,7 +92,7 @@ def from_steps(
     if len(observations) == 0:
         raise InputError("observations: empty; expected at least one step")
     if next_observations.shape != observations.shape:
-        shapes = f"expected shape {observations.shape} as of observations, got {next_observations.shape}"
+        shapes = f"expected shape {observations.shape}, as of observations, got {next_observations.shape}"
         raise InputError(f"next_observations: {shapes}")
     for name, values in (("observations", observations), ("next_observations", next_observations)):
         _check_numbers(name, values)
@@ -114,7 +114,7 @@ def from_steps(
 
 
 def to_transitions(trajectories: Sequence[Trajectory]) -> Transitions:
-    """All steps of all trajectories one after another, as numpy arrays; terminated where a terminal one ends."""
+    """All steps of all trajectories as numpy arrays; the last step of a terminal trajectory is terminated."""
     check_alike(trajectories)
     columns = [
         [t.observations[:-1] for t in trajectories],
@@ -127,19 +127,19 @@ def to_transitions(trajectories: Sequence[Trajectory]) -> Transitions:
 
 
 def check_alike(trajectories: Sequence[Trajectory], names: Sequence[str] = ROWS) -> None:
-    """InputError: no trajectory at all, or one whose rows are not of the shape and dtype of the first one's."""
+    """Raise InputError unless there are trajectories, whose rows have the same shapes and dtypes."""
     if not trajectories:
         raise InputError("no demonstrations: expected at least one trajectory, got none")
     for name in names:
-        first, *others = (_look(getattr(t, name)) for t in trajectories)
-        for index, look in enumerate(others, start=1):
-            if look != first:
-                told = f"expected {first} per step, as in trajectory 0, got {look}"
-                raise InputError(f"trajectory {index}, {name}: {told}; convert one, or use them apart")
+        first, *others = (_row_type(getattr(t, name)) for t in trajectories)
+        for index, row_type in enumerate(others, start=1):
+            if row_type != first:
+                problem = f"expected {first} per step, as in trajectory 0, got {row_type}"
+                raise InputError(f"trajectory {index}, {name}: {problem}; convert one, or use them separately")
 
 
 def check_spaces(trajectories: Sequence[Trajectory], observation: Space, action: Space) -> None:
-    """InputError: not demonstrations in these spaces, but of another environment."""
+    """Raise InputError unless the trajectories are in these spaces."""
     check_alike(trajectories)
     for index, trajectory in enumerate(trajectories):
         where = f"trajectory {index}" + (f" of {trajectory.environment}" if trajectory.environment else "")
@@ -148,20 +148,21 @@ def check_spaces(trajectories: Sequence[Trajectory], observation: Space, action:
             check_values(f"{where}, observations", observation, trajectory.observations, (steps + 1,))
             check_values(f"{where}, actions", action, trajectory.actions, (steps,))
         except InputError as error:
-            raise InputError(f"{error}; take demonstrations of this very environment") from None
+            raise InputError(f"{error}; use demonstrations of this environment") from None
 
 
 def _array(name: str, values: Any) -> np.ndarray:
     try:
         return np.asarray(values)
     except ValueError as error:
-        raise InputError(f"{name}: no array can be made of it, rows differ in shape ({error})") from None
+        raise InputError(f"{name}: expected an array, but rows differ in shape ({error})") from None
 
 
 def _check_numbers(name: str, values: np.ndarray) -> None:
     if values.ndim == 0 or values.dtype.kind not in "biuf":
-        shape = f"dtype {values.dtype}, shape {values.shape}"
-        raise InputError(f"{name}: expected an array of numbers with a row per step, got {shape}")
+        raise InputError(
+            f"{name}: expected an array of numbers with one row per step, got {values.dtype}, shape {values.shape}"
+        )
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
         raise InputError(f"{name}[{int(np.argmax(bad))}]: NaN or infinite, as {int(bad.sum())} of {len(bad)} rows are")
@@ -170,9 +171,9 @@ def _check_numbers(name: str, values: np.ndarray) -> None:
 def _check_steps_of_observations(observations: np.ndarray, steps: int) -> None:
     expected = (steps + 1, *observations.shape[1:])
     if observations.shape != expected:
-        told = f"expected shape {expected}, one row more than the {steps} actions, got {observations.shape}"
-        short = "; the last row is what the last action led to" if len(observations) == steps else ""
-        raise InputError(f"Trajectory.observations: {told}{short}")
+        problem = f"expected shape {expected}, one row more than the {steps} actions, got {observations.shape}"
+        advice = "; append the final observation" if len(observations) == steps else ""
+        raise InputError(f"Trajectory.observations: {problem}{advice}")
 
 
 def _check_rewards(name: str, rewards: np.ndarray, steps: int) -> None:
@@ -188,9 +189,9 @@ def _check_chain(observations: np.ndarray, next_observations: np.ndarray, ends: 
     same[ends[ends < len(same)]] = True
     if not same.all():
         row = int(np.argmin(same))
-        told = f"row {row} leads elsewhere than row {row + 1} begins, but is neither terminated nor truncated"
-        raise InputError(f"next_observations: {told}; mark the ends of episodes, and keep the order of steps")
+        problem = f"row {row} differs from observation {row + 1}, but is neither terminated nor truncated"
+        raise InputError(f"next_observations: {problem}; mark the ends of episodes, and keep the order of steps")
 
 
-def _look(values: np.ndarray | None) -> str:
+def _row_type(values: np.ndarray | None) -> str:
     return "none" if values is None else f"{values.dtype}{list(values.shape[1:])}"

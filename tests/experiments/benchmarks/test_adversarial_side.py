@@ -4,12 +4,12 @@ import importlib
 
 import pytest
 
-from experiments.benchmarks.adversarial_side import ENVS, GAMES, LEARNERS, ROUNDS, TIME
+from experiments.benchmarks.adversarial_side import ENVS, IMITATORS, LEARNERS, ROUNDS, TIME
 
 
-@pytest.mark.parametrize("game", GAMES)
-def test_its_settings_are_those_of_the_config(game):
-    config = importlib.import_module(f"configs.cartpole_{game}").config
-    assert (config.imitator, config.learner) == (GAMES[game], LEARNERS[game])
+@pytest.mark.parametrize("algorithm", IMITATORS)
+def test_its_settings_are_those_of_the_config(algorithm):
+    config = importlib.import_module(f"configs.cartpole_{algorithm}").config
+    assert (config.imitator, config.learner) == (IMITATORS[algorithm], LEARNERS[algorithm])
     assert (config.envs, config.time, config.schedule.steps) == (ENVS, TIME, ROUNDS)
     assert config.environment.id == "seals/CartPole-v0" and config.scale

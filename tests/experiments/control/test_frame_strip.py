@@ -1,4 +1,4 @@
-"""Frames of episodes: thinned out evenly, put side by side, shown in the page; what cannot be drawn is said."""
+"""Frames of episodes: thinned out evenly, put side by side, shown in the page; what cannot be rendered is said."""
 
 import json
 
@@ -11,18 +11,18 @@ import pytest
 from gymnasium import spaces
 
 from experiments.control.frame_strip import (
+    COUNTERPARTS,
     FRAME_WIDTH,
     FRAMES,
     GAP,
-    TWINS,
-    Kept,
-    drawn,
-    observed,
+    FrameBuffer,
+    downscaled,
+    observe,
     of_gymnasium,
     of_pure_jax,
     reading,
+    render,
     side_by_side,
-    smaller,
 )
 from experiments.core.run_folder import RunFolder
 from experiments.reporting.report import write_report
@@ -96,7 +96,7 @@ def test_frames_of_a_host_episode_are_in_the_page(tmp_path):
 
 
 def test_a_long_episode_is_thinned_out_evenly():
-    kept, asked = Kept(), []
+    kept, asked = FrameBuffer(), []
     for step in range(1001):
         kept.offer(step, lambda step=step: asked.append(step) or np.zeros((2, 2, 3), np.uint8))
     chosen = [kept.steps[i] for i in kept.chosen()]
@@ -108,18 +108,18 @@ def test_a_long_episode_is_thinned_out_evenly():
 def test_frames_are_made_smaller_by_blocks():
     frame = np.zeros((11, 2 * FRAME_WIDTH + 1, 3), np.uint8)
     frame[0, 0], frame[3, 5] = 90, 18
-    small = smaller(frame)
+    small = downscaled(frame)
     assert small.shape == (3, (2 * FRAME_WIDTH + 1) // 3, 3) and small[0, 0, 0] == 10 and small[1, 1, 0] == 2
     assert side_by_side([small, small]).shape == (3, 2 * small.shape[1] + GAP, 3)
-    np.testing.assert_array_equal(smaller(small), small)
+    np.testing.assert_array_equal(downscaled(small), small)
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (Unpaintable, "it cannot be drawn here: RuntimeError: no GL here"),
-        (Listed, "what it draws is no array of pixels"),
-        (Blind, "it draws no arrays; render modes are"),
+        (Unpaintable, "it cannot be rendered here: RuntimeError: no GL here"),
+        (Listed, "expected an array of pixels from render()"),
+        (Blind, "expected render mode rgb_array, got"),
         ("NoSuch-v0", "environment NoSuch-v0: "),
     ],
 )
@@ -134,30 +134,31 @@ def test_a_pure_jax_environment_without_a_twin_is_said(tmp_path):
     world = jax_environment("CartPole-v1")._replace(name="Catch-bsuite")
     assert of_pure_jax(RunFolder(tmp_path, 0), "Catch", world, always(0), None, KEY) == []
     assert (
-        "no frames of Catch: Catch-bsuite cannot be drawn; there are CartPole-v1" in (tmp_path / "log.txt").read_text()
+        "no frames of Catch: Catch-bsuite cannot be rendered; expected one of CartPole-v1"
+        in (tmp_path / "log.txt").read_text()
     )
 
 
 def test_observations_are_of_one_episode():
     pytest.importorskip("gymnax")
     world = jax_environment("CartPole-v1")
-    seen = observed(world, always(1), None, KEY)
+    seen = observe(world, always(1), None, KEY)
     assert 8 <= len(seen) <= 13 and abs(seen[-1][2]) > 0.209 >= abs(seen[-2][2]), "it falls, and that is the last seen"
 
 
-@pytest.mark.parametrize("name", TWINS)
+@pytest.mark.parametrize("name", COUNTERPARTS)
 def test_twins_draw_what_is_observed(name):
     """As they draw their own state, and differently from another state."""
     pytest.importorskip("pygame")
-    twin, state_of = TWINS[name]
+    twin, state_of = COUNTERPARTS[name]
     env = gymnasium.make(twin, render_mode="rgb_array", disable_env_checker=True)
     first, _ = env.reset(seed=1)
     frame = env.render()
     np.testing.assert_allclose(state_of(np.asarray(first, np.float64)), env.unwrapped.state, atol=1e-6)
     there, _ = env.reset(seed=5)
     env.close()
-    kept = drawn(name, lambda: np.stack([first, there]))
-    np.testing.assert_array_equal(kept.frames[0], smaller(frame))
+    kept = render(name, lambda: np.stack([first, there]))
+    np.testing.assert_array_equal(kept.frames[0], downscaled(frame))
     assert not np.array_equal(*kept.frames)
 
 
@@ -165,7 +166,7 @@ def test_an_agent_reads_through_glasses():
     echo = Agent(lambda key: None, lambda s, o, k: (o, o[:, 0]), lambda s, o: o, lambda s, o, a: o[:, 0], lambda *a: a)
     twice = reading(echo, lambda seen: 2 * seen)
     seen = jnp.array([[1.0], [3.0]])
-    assert twice.best(None, seen).tolist() == twice.act(None, seen, KEY)[0].tolist() == [[2], [6]]
+    assert twice.greedy(None, seen).tolist() == twice.act(None, seen, KEY)[0].tolist() == [[2], [6]]
     assert twice.log_prob(None, seen, seen).tolist() == [2, 6]
 
 

@@ -13,16 +13,16 @@ import safetensors.numpy
 
 import configs
 from configs import cartpole_gail
-from experiments.control.backends import OfGymnasium, PureJax, on_host, over_seeds, random_agent
+from experiments.control.backends import OfGymnasium, OnHost, PureJax, over_seeds, random_agent
 from experiments.control.expert import (
-    Demonstrated,
     DemonstrationFile,
+    Demonstrations,
     Expert,
     PushingExpert,
     TrainedExpert,
     pushing_agent,
 )
-from experiments.control.imitate import Imitate, agent_of, cloned, run_imitate, scene_of, warm
+from experiments.control.imitate import Imitate, agent_of, cloned, prepare, run_imitate, warm
 from experiments.core.run_folder import RunFolder
 from irl.control.agent import ImitationBatch
 from irl.control.algorithms.behavioural_cloning import BehaviouralCloning
@@ -100,12 +100,12 @@ def test_demonstrations_of_ones_own(finished, tmp_path):
     assert {"BehaviouralCloning: return", "expert"} <= {row["name"] for row in report["headline"]}
 
 
-def some_demonstrations(backend) -> Demonstrated:
+def some_demonstrations(backend) -> Demonstrations:
     rng = np.random.default_rng(0)
     seen = rng.normal(size=(41, *backend.observation.shape)).astype(np.float32)
     box = rng.uniform(-1, 1, (40, *backend.action.shape)).astype(np.float32)
     actions = rng.integers(0, 2, 40).astype(np.int32) if isinstance(backend.action, Discrete) else box
-    return Demonstrated([from_arrays(seen, actions, terminal=False)], None)
+    return Demonstrations([from_arrays(seen, actions, terminal=False)], None)
 
 
 CONFIGS = {
@@ -129,8 +129,8 @@ def built(config):
     elif isinstance(config.imitator, Dagger):
         expert = config.expert.learner.make(backend.observation, backend.action)
         shown = shown._replace(expert=Expert(expert, expert.init(jax.random.key(0))))
-    scene = scene_of(config, backend, shown)
-    return scene, *agent_of(config, scene)
+    setting = prepare(config, backend, shown)
+    return setting, *agent_of(config, setting)
 
 
 def same_shapes(first, second):
@@ -141,21 +141,21 @@ def same_shapes(first, second):
 @pytest.mark.parametrize("config", IN_ONE_PROGRAM.values(), ids=IN_ONE_PROGRAM)
 def test_every_config_in_one_program_can_be_stepped(config):
     """Traced, not compiled: the state keeps its shapes, losses and returns are scalars, a reward is one per step."""
-    scene, agent, reward = built(config)
+    setting, agent, reward = built(config)
     if isinstance(config.imitator, BehaviouralCloning):
-        agent = config.imitator.make(agent, scene.backend.action)
+        agent = config.imitator.make(agent, setting.backend.action)
         state = jax.eval_shape(agent.init, jax.random.key(0))
-        after, info = jax.eval_shape(agent.step, state, scene.demonstrations, jax.random.key(1))
+        after, info = jax.eval_shape(agent.step, state, setting.demonstrations, jax.random.key(1))
         assert same_shapes(after, state) and "loss" in info
         return
-    algorithm = over_seeds(in_graph(scene.backend.environment, agent, envs=2, time=8), 3)
+    algorithm = over_seeds(in_graph(setting.backend.environment, agent, envs=2, time=8), 3)
     state = jax.eval_shape(algorithm.init, jax.random.key(0))
-    after, info = jax.eval_shape(algorithm.step, state, scene.demonstrations, jax.random.key(1))
+    after, info = jax.eval_shape(algorithm.step, state, setting.demonstrations, jax.random.key(1))
     assert same_shapes(after, state)
     assert {"loss", "return", "return, seed 2"} <= set(info) and all(leaf.shape == () for leaf in info.values())
     if reward is not None:
-        paid = jax.eval_shape(jax.vmap(reward, in_axes=(0, None)), after.agent, scene.demonstrations)
-        assert paid.shape == (3, len(scene.demonstrations.terminated))
+        paid = jax.eval_shape(jax.vmap(reward, in_axes=(0, None)), after.agent, setting.demonstrations)
+        assert paid.shape == (3, len(setting.demonstrations.terminated))
     else:
         assert isinstance(config.imitator, Sqil | Dagger)
 
@@ -164,15 +164,15 @@ def test_every_config_in_one_program_can_be_stepped(config):
 def test_every_config_on_the_host_can_be_stepped(config):
     """The environment really takes two steps; learning is traced."""
     pytest.importorskip("mujoco")
-    scene, agent, reward = built(config)
+    setting, agent, reward = built(config)
     state = agent.init(jax.random.key(0))
-    rollout = scene.backend.rollout(agent, state, jax.random.key(0), 2, steps=2)
-    assert rollout.observation.shape == (2, 2, *scene.backend.observation.shape)
+    rollout = setting.backend.rollout(agent, state, jax.random.key(0), 2, steps=2)
+    assert rollout.observation.shape == (2, 2, *setting.backend.observation.shape)
     if isinstance(config.imitator, BehaviouralCloning):
         return
-    after, info = jax.eval_shape(agent.step, state, ImitationBatch(rollout, scene.demonstrations), jax.random.key(1))
+    after, info = jax.eval_shape(agent.step, state, ImitationBatch(rollout, setting.demonstrations), jax.random.key(1))
     assert same_shapes(after, state) and "loss" in info
-    assert reward(state, scene.demonstrations).shape == (len(scene.demonstrations.terminated),)
+    assert reward(state, setting.demonstrations).shape == (len(setting.demonstrations.terminated),)
 
 
 ON_THE_HOST = replace(
@@ -202,12 +202,12 @@ def test_demonstrations_that_end_are_filled_up_to_the_horizon():
     """A fallen pole: the imitator sees the absorbing state from then on, in the units of what was demonstrated."""
     backend = OfGymnasium(id="CartPole-v1").backend()
     seen = np.random.default_rng(0).normal(size=(11, 4)).astype(np.float32)
-    shown = Demonstrated([from_arrays(seen, np.zeros(10, np.int32), terminal=True)], None)
-    scene = scene_of(ON_THE_HOST, backend, shown)
-    assert scene.backend.observation.shape == (5,) and scene.demonstrations.observation.shape == (500, 5)
-    assert not scene.demonstrations.terminated.any()
-    np.testing.assert_array_equal(scene.demonstrations.observation[10:, -1], 1)
-    np.testing.assert_allclose(scene.demonstrations.observation[:10, :4].mean(0), 0, atol=0.5)
+    shown = Demonstrations([from_arrays(seen, np.zeros(10, np.int32), terminal=True)], None)
+    setting = prepare(ON_THE_HOST, backend, shown)
+    assert setting.backend.observation.shape == (5,) and setting.demonstrations.observation.shape == (500, 5)
+    assert not setting.demonstrations.terminated.any()
+    np.testing.assert_array_equal(setting.demonstrations.observation[10:, -1], 1)
+    np.testing.assert_allclose(setting.demonstrations.observation[:10, :4].mean(0), 0, atol=0.5)
 
 
 def test_dagger_asks_the_expert_in_units_of_its_own(finished, tmp_path):
@@ -217,14 +217,16 @@ def test_dagger_asks_the_expert_in_units_of_its_own(finished, tmp_path):
     (tmp_path / "run").mkdir()
     backend = config.environment.backend()
     shown = config.expert.run(RunFolder(tmp_path / "run", 0), backend)
-    scene = scene_of(config, backend, shown)
+    setting = prepare(config, backend, shown)
     plain = to_transitions(shown.trajectories).observation[:50]
-    expected = shown.expert.agent.best(shown.expert.state, plain)
-    np.testing.assert_array_equal(scene.asked(scene.expert, scene.demonstrations.observation[:50]), expected)
+    expected = shown.expert.agent.greedy(shown.expert.state, plain)
+    np.testing.assert_array_equal(
+        setting.expert_policy(setting.expert_state, setting.demonstrations.observation[:50]), expected
+    )
     report = run(config, tmp_path / "run")
     assert {"Dagger: return", "Dagger: normalised return"} <= {row["name"] for row in report["headline"]}
     file = DemonstrationFile(path=str(folder / "demonstrations.safetensors"))
-    with pytest.raises(InputError, match="Dagger: demonstrations from a file cannot be asked; give it expert=Trained"):
+    with pytest.raises(InputError, match="Dagger: expected an expert to query, got a file; set expert=Trained"):
         run_imitate(replace(config, expert=file), tmp_path / "run", "")
 
 
@@ -232,21 +234,22 @@ def test_a_policy_that_begins_as_a_clone(tmp_path):
     """The learner inside the game begins with the cloned policy; its discriminator is fresh."""
     config = replace(shrunk(cartpole_gail.config), warm_start=1, seeds=2)
     backend = config.environment.backend()
-    scene = scene_of(config, backend, some_demonstrations(backend))
-    agent, _ = agent_of(config, scene)
-    begun = warm(config, RunFolder(tmp_path, 0), scene, agent)
-    learner = config.learner.make(scene.backend.observation, scene.backend.action)
-    clones = cloned(config, RunFolder(tmp_path, 0), scene, learner, BehaviouralCloning(), 1)
+    setting = prepare(config, backend, some_demonstrations(backend))
+    agent, _ = agent_of(config, setting)
+    begun = warm(config, RunFolder(tmp_path, 0), setting, agent)
+    learner = config.learner.make(setting.backend.observation, setting.backend.action)
+    cloning = BehaviouralCloning().make(learner, setting.backend.action)
+    clones = cloned(config, RunFolder(tmp_path, 0), setting, cloning, 1)
     jax.tree.map(np.testing.assert_array_equal, begun.learner.params, clones.params)
     fresh = jax.vmap(learner.init)(jax.random.split(jax.random.key(0), 2)).params
     assert not np.array_equal(*(jax.tree.leaves(p)[0] for p in (fresh, clones.params)))
-    with pytest.raises(InputError, match="warm_start: Sqil trains no policy of a learner, which has a clone"):
-        warm(replace(config, imitator=Sqil()), RunFolder(tmp_path, 0), scene, agent)
+    with pytest.raises(InputError, match="warm_start: Sqil does not train `learner`, whose policy is cloned"):
+        warm(replace(config, imitator=Sqil()), RunFolder(tmp_path, 0), setting, agent)
 
 
 def test_episodes_without_end_are_refused():
-    with pytest.raises(InputError, match="its episodes have no time limit; give it one"):
-        on_host(lambda: gymnasium.make("CartPole-v1").unwrapped)
+    with pytest.raises(InputError, match="expected episodes with a time limit; add one"):
+        OnHost(lambda: gymnasium.make("CartPole-v1").unwrapped)
 
 
 def test_the_expert_of_mountain_car(tmp_path):
@@ -265,7 +268,7 @@ def test_random_actions_are_inside_their_bounds():
 
 
 def test_unknown_environments_are_named():
-    with pytest.raises(InputError, match=r"no pure-JAX environment 'CartPole-v9'; perhaps .*CartPole-v1"):
+    with pytest.raises(InputError, match=r"no pure-JAX environment 'CartPole-v9'; similar ids: .*CartPole-v1"):
         jax_environment("CartPole-v9")
 
 
@@ -277,6 +280,6 @@ def test_demonstrations_of_another_environment(finished, tmp_path):
         expert=DemonstrationFile(path=str(folder / "demonstrations.safetensors")),
     )
     (tmp_path / "run").mkdir()
-    told = r"expected shape \(501, 6\) of Box.* got \(501, 4\); take demonstrations of this very environment"
+    told = r"expected shape \(501, 6\) of Box.* got \(501, 4\); use demonstrations of this environment"
     with pytest.raises(InputError, match=told):
         run_imitate(config, tmp_path / "run", "")

@@ -67,14 +67,15 @@ def finished(tmp_path_factory, careless_compilation):
 
 def test_what_a_run_tells(finished):
     rows = {row["name"]: row for row in finished[1]["headline"]}
-    step = "learned and true reward of a step, {}: {} correlation"
-    policies, measures = ("actions at random", "its own policy"), ("Pearson's", "Spearman's")
-    correlations = {step.format(policy, measure) for policy in policies for measure in measures}
+    kinds = ("random actions", "its own policy", "equal parts of these")
+    correlations = {f"learned and true reward of a step, on {kind}" for kind in kinds}
+    correlations |= {"learned and true return of an episode"}
+    distances = {"EPIC distance", "STARC distance, minimal", "STARC distance, value-levelled"}
     returns = {"return", "return, seed 0", "return, seed 1", "fresh policy on the frozen reward: return"}
     levels = {name: row["information"] for name, row in rows.items()}
     assert levels == {
-        **dict.fromkeys(returns | correlations | {"comparisons that were answered"}, "preferences"),
-        "actions at random: return": "none",
+        **dict.fromkeys(returns | correlations | distances | {"comparisons that were answered"}, "preferences"),
+        "random actions: return": "none",
         "the same learner on the true reward: return": "true reward",
     }
     assert all(-200 * 17 < rows[name]["value"] < 0 for name in returns)
@@ -115,7 +116,7 @@ def test_a_stopped_run_ends_as_if_it_had_not_been(finished, tmp_path, monkeypatc
 
 
 def answer(folder, number, answers):
-    QueryFolder(folder / "queries").answer(number, {i: np.array(a, np.float32) for i, a in enumerate(answers)})
+    QueryFolder(folder / "queries").write(number, {i: np.array(a, np.float32) for i, a in enumerate(answers)})
 
 
 def test_answers_of_somebody(tmp_path, monkeypatch):
@@ -139,10 +140,10 @@ def test_answers_of_somebody(tmp_path, monkeypatch):
     [
         (
             {"schedule": Schedule(steps=1)},
-            r"schedule.steps: expected 2 or more, .* initial round and 1 others ask; got 1",
+            r"schedule.steps: expected at least 2, the number of rounds with queries; got 1",
         ),
-        ({"answers": AnswerFiles()}, "seeds: AnswerFiles are of one training; set it to 1, not 2"),
-        ({"answers": AnswersAtPrompt(), "seeds": 3}, "seeds: AnswersAtPrompt are of one training; set it to 1, not 3"),
+        ({"answers": AnswerFiles()}, "seeds: expected 1 with AnswerFiles, got 2"),
+        ({"answers": AnswersAtPrompt(), "seeds": 3}, "seeds: expected 1 with AnswersAtPrompt, got 3"),
         ({"seeds": 0}, "seeds: expected at least 1, got 0"),
         ({"envs": 0}, "envs: expected at least 1, got 0"),
         ({"time": 2}, "time: expected at least 3, the length of a fragment, got 2"),

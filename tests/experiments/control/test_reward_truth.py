@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.control.reward_truth import Visited, of_rollout, of_trajectories, potentials, truth_rows
+from experiments.control.reward_truth import Steps, of_rollout, of_trajectories, potentials, truth_rows
 from irl.control.trajectories.trajectory import Trajectory
 from irl.control.types import Rollout, Transitions
 from irl.types import InputError
@@ -18,7 +18,7 @@ def walk(rows, seed):
     action = rng.integers(0, 2, rows)
     following = (0.5 * seen + action[:, None] + rng.normal(size=seen.shape)).astype(np.float32)
     steps = Transitions(seen, action, following, np.zeros(rows, bool))
-    return Visited(steps, true(steps), np.arange(rows) // 20)
+    return Steps(steps, true(steps), np.arange(rows) // 20)
 
 
 def true(steps):
@@ -86,7 +86,7 @@ def test_one_kind_has_no_mixture_of_its_own_and_without_the_function_epic_is_lef
     rows = rows_of(shaped, kinds={"the expert": KINDS["the expert"]}, truth=None)
     assert not any("equal parts of these" in row["name"] for row in rows)
     assert "EPIC distance" not in distances(rows)
-    assert all("EPIC is left out" in row["note"] for row in rows if "STARC" in row["name"])
+    assert all("EPIC is omitted" in row["note"] for row in rows if "STARC" in row["name"])
 
 
 def test_intervals_are_over_seeds_and_one_seed_has_none():
@@ -105,7 +105,7 @@ def test_a_reward_that_does_not_vary_defines_no_correlation():
 
 def test_returns_are_summed_over_episodes():
     steps = Transitions(np.arange(4.0)[:, None], np.zeros(4, int), np.zeros((4, 1)), np.zeros(4, bool))
-    data = {"mine": Visited(steps, np.array([0.0, 3.0, 1.0, 1.0]), np.array([0, 0, 1, 1]))}
+    data = {"mine": Steps(steps, np.array([0.0, 3.0, 1.0, 1.0]), np.array([0, 0, 1, 1]))}
     said = lambda steps: np.array([1.0, 0.0, 2.0, 2.0])  # returns 1 and 4 beside 3 and 2  # noqa: E731
     rows = values(truth_rows([said], [data], 0.9, ""))
     assert rows["learned and true return of an episode", "rank correlation"] == pytest.approx(-1)
@@ -150,7 +150,7 @@ def test_potentials_are_of_degree_2_or_one_per_state():
     [
         (lambda: truth_rows([], [], 0.9, ""), "got 0 and 0"),
         (lambda: truth_rows([true], [], 0.9, ""), "got 1 and 0"),
-        (lambda: truth_rows([true], [{}], 0.9, ""), "at least one kind of policy, got none"),
+        (lambda: truth_rows([true], [{}], 0.9, ""), "at least one policy, got none"),
         (lambda: truth_rows([true], [KINDS], 1.0, ""), "discount: expected 0 to below 1, got 1.0"),
         (lambda: rows_of(lambda s: true(s)[1:]), r"learned reward on random actions: expected one for each of 400"),
         (lambda: rows_of(lambda s: true(s) * np.nan), "learned reward on random actions: 400 of 400 are not finite"),

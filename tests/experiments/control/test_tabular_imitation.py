@@ -47,7 +47,7 @@ def test_the_closed_form_is_met(cliff):
 
 def test_wind_misleads_maxent_irl_and_not_mce_irl(cliff):
     _, _, rows = cliff
-    for name in ("occupancy error", "STARC distance, as the expert goes"):
+    for name in ("occupancy error", "STARC distance, weighted by the expert"):
         wrong, right = (rows[f"{method}, exact occupancy: {name}"]["value"] for method in ("MaxEnt IRL", "MCE-IRL"))
         assert wrong > 10 * right
 
@@ -87,11 +87,11 @@ def test_without_a_horizon_from_features(tmp_path):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (replace(ENDLESS, episode=None), "TabularImitation.episode: needed where the world has no horizon"),
-        (replace(CLIFF, episode=5), "TabularImitation.episode: needed where the world has no horizon, and only there"),
+        (replace(ENDLESS, episode=None), "TabularImitation.episode: expected only with an infinite horizon"),
+        (replace(CLIFF, episode=5), "TabularImitation.episode: expected only with an infinite horizon"),
         (
             replace(ENDLESS, maxent=cliff_mce_irl.config.maxent),
-            "TabularImitation.maxent: expected None where the world has no horizon",
+            "TabularImitation.maxent: expected None with an infinite horizon",
         ),
     ],
 )

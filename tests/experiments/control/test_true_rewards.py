@@ -4,10 +4,10 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.control.backends import random_agent
 from experiments.control.true_rewards import TRUE_REWARDS
+from irl.control.agent import random_agent
 from irl.control.environments.gymnax_env import jax_environment
-from irl.control.rollout.in_graph import begin, collect
+from irl.control.rollout.in_graph import collect, reset
 from irl.control.types import Transitions
 
 pytest.importorskip("gymnax")
@@ -17,8 +17,10 @@ pytest.importorskip("gymnax")
 def test_it_is_what_the_environment_pays(name):
     world = jax_environment(name)
     key = jax.random.key(3)
-    lanes = begin(world, 4, key)
-    made = jax.jit(lambda lanes: collect(world, random_agent(world.action), None, lanes, key, 150)[1])(lanes)
+    environments = reset(world, 4, key)
+    made = jax.jit(lambda environments: collect(world, random_agent(world.action), None, environments, key, 150)[1])(
+        environments
+    )
     paid = np.asarray(made.reward).reshape(-1)
     np.testing.assert_allclose(TRUE_REWARDS[name](made.transitions()), paid, rtol=1e-4, atol=1e-4)
 

@@ -10,9 +10,9 @@ from irl.control.algorithms.adversarial import Discriminator, gradient_penalty
 from irl.control.algorithms.airl import TransitionAirl
 from irl.control.algorithms.gail import Gail
 from irl.control.learners.ppo import Ppo
-from irl.control.learners.reward_override import rewarded, rewarded_by
+from irl.control.learners.reward_override import with_frozen_reward, with_reward
 from irl.control.rewards import RewardMlp, RewardNetwork, ShapedReward, each, ensemble
-from irl.control.rollout.in_graph import State, begin, collect, in_graph, returns
+from irl.control.rollout.in_graph import State, collect, in_graph, reset, returns
 from irl.control.spaces import Box, Discrete
 from irl.control.types import Transitions
 from irl.types import InputError
@@ -154,7 +154,7 @@ def test_reward_maps():
 
 def test_a_learner_is_paid_another_reward():
     learner = PPO.make(WORLD.observation, WORLD.action)
-    agent = rewarded(learner, lambda t: (t.action == 0).astype(float))
+    agent = with_reward(learner, lambda t: (t.action == 0).astype(float))
     algorithm = in_graph(WORLD, agent, envs=16, time=10)
     step, state = jax.jit(algorithm.step), algorithm.init(jax.random.key(0))
     for number in range(20):
@@ -170,7 +170,7 @@ def test_what_airl_pays(pay):
     config = TransitionAirl(discriminator=DISCRIMINATOR, network=NETWORKS["shaped"], pay=pay)
     agent = config.make(keeper, WORLD.observation, WORLD.action)
     state = agent.init(jax.random.key(0))
-    rollout = collect(WORLD, agent, state, begin(WORLD, 3, jax.random.key(1)), jax.random.key(2), 10)[1]
+    rollout = collect(WORLD, agent, state, reset(WORLD, 3, jax.random.key(1)), jax.random.key(2), 10)[1]
     state, info = agent.step(state, ImitationBatch(rollout, demonstrations()), jax.random.key(3))
     network = config.network.make(WORLD.observation, WORLD.action)
     f = network.apply(state.params, rollout.transitions()).reshape(10, 3)
@@ -180,16 +180,16 @@ def test_what_airl_pays(pay):
 def test_each_seed_is_paid_by_its_own_frozen_reward():
     """The frozen part is the sign of the action that pays."""
     learner = PPO.make(WORLD.observation, WORLD.action)
-    agent, begin_paid = rewarded_by(learner, lambda good, t: (t.action == good).astype(jnp.float32))
+    agent, begin_paid = with_frozen_reward(learner, lambda good, t: (t.action == good).astype(jnp.float32))
     algorithm = in_graph(WORLD, agent, envs=16, time=10)
 
     def one(good, key):
-        state = State(begin_paid(good, key), begin(WORLD, 16, key))
+        state = State(begin_paid(good, key), reset(WORLD, 16, key))
         step = lambda state, key: (algorithm.step(state, None, key)[0], None)  # noqa: E731
         return jax.lax.scan(step, state, jax.random.split(key, 20))[0].agent
 
     trained = jax.jit(jax.vmap(one))(jnp.array([0, 1]), jax.random.split(jax.random.key(0), 2))
-    best = jax.vmap(lambda state: agent.best(state, jnp.array([[-1.0], [1.0]])))(trained)
+    best = jax.vmap(lambda state: agent.greedy(state, jnp.array([[-1.0], [1.0]])))(trained)
     np.testing.assert_array_equal(best, [[0, 0], [1, 1]])
     np.testing.assert_array_equal(trained.frozen, [0, 1])
     with pytest.raises(TypeError, match="begin with the frozen reward"):
@@ -203,7 +203,7 @@ def test_bad_settings():
         Gail(reward_map="wgan")
     with pytest.raises(InputError, match=r"Discriminator\.updates: expected at least 1, got 0"):
         Discriminator(updates=0, batch=8)
-    with pytest.raises(InputError, match="RewardMlp: reads nothing"):
+    with pytest.raises(InputError, match="RewardMlp: no inputs"):
         RewardMlp(observation=False, action=False)
-    with pytest.raises(InputError, match=r"ShapedReward.potential: expected a function of the observation alone"):
+    with pytest.raises(InputError, match=r"ShapedReward.potential: expected observation as the only input"):
         ShapedReward(potential=RewardMlp()).make(Box((1,)), Discrete(2))

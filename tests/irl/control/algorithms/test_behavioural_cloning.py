@@ -9,17 +9,14 @@ from irl.control.algorithms.behavioural_cloning import (
     BehaviouralCloning,
     Labelled,
     entropy,
-    knowing,
     number_of_steps,
     train_epochs,
-    warm_start,
 )
+from irl.control.algorithms.dagger import Dagger
 from irl.control.algorithms.gail import Gail
 from irl.control.environments.base import Environment, Outcome
 from irl.control.learners.ppo import Ppo
-from irl.control.rollout import in_graph
 from irl.control.spaces import Box, Discrete
-from irl.control.types import Transitions
 from irl.text.pipeline import ArraySource
 from irl.types import InputError
 
@@ -32,11 +29,6 @@ def tabular(**settings):
     agent = Ppo(hidden=()).make(Discrete(2), Discrete(3))
     state, action = (np.repeat(index.reshape(-1), TABLE.reshape(-1)).astype(np.int32) for index in np.indices((2, 3)))
     return agent, BehaviouralCloning(**settings).make(agent, Discrete(3)), Labelled(state, action)
-
-
-def transitions(rows=8):
-    observations = np.linspace(0, 1, rows * 2, dtype=np.float32).reshape(rows, 2)
-    return Transitions(observations, np.arange(rows, dtype=np.int32) % 2, observations + 1, np.zeros(rows, bool))
 
 
 def still():
@@ -69,7 +61,7 @@ def test_a_gaussian_policy_becomes_the_mean_and_spread_of_the_actions():
     cloning = BehaviouralCloning(learning_rate=0.05).make(agent, Box((2,)))
     data = Labelled(np.zeros((4, 1), np.float32), actions)
     state, _ = train_epochs(cloning, cloning.init(jax.random.key(0)), data, jax.random.key(1), epochs=500)
-    np.testing.assert_allclose(agent.best(state.agent, jnp.zeros((1, 1)))[0], actions.mean(axis=0), atol=1e-3)
+    np.testing.assert_allclose(agent.greedy(state.agent, jnp.zeros((1, 1)))[0], actions.mean(axis=0), atol=1e-3)
     np.testing.assert_allclose(np.exp(state.params["log_std"]), actions.std(axis=0), atol=2e-3)
 
 
@@ -127,34 +119,23 @@ def test_same_key_same_parameters_and_every_row_is_seen_once_an_epoch():
     assert (seen == 5).all()
 
 
-@pytest.mark.parametrize("inside", ["learner", "gail", "in_graph"])
-def test_warm_start_gives_the_clone_to_the_learner(inside):
+@pytest.mark.parametrize("inside", ["learner", "gail", "dagger"])
+def test_with_params_replaces_the_policy_of_the_learner(inside):
     tiny = still()
     learner = Ppo(hidden=(4,)).make(tiny.observation, tiny.action)
-    game = Gail().make(learner, tiny.observation, tiny.action)
     cloning = BehaviouralCloning().make(learner, tiny.action)
     observations, actions = jnp.ones((8, 1)), jnp.linspace(0, 1, 8)[:, None]
     clone, _ = cloning.step(cloning.init(jax.random.key(5)), Labelled(observations, actions), jax.random.key(0))
-    made = {
-        "learner": lambda: learner.init(jax.random.key(1)),
-        "gail": lambda: game.init(jax.random.key(1)),
-        "in_graph": lambda: in_graph.in_graph(tiny, game, envs=2, time=2).init(jax.random.key(1)),
-    }[inside]()
-    warm = warm_start(made, clone.params)
-    agent, state = (learner, warm) if inside == "learner" else (game, warm.agent if inside == "in_graph" else warm)
-    ours = agent.log_prob(state, observations, actions)
-    np.testing.assert_array_equal(ours, learner.log_prob(clone.agent, observations, actions))
-    assert jax.tree.structure(warm) == jax.tree.structure(made)
-    if inside != "learner":  # the discriminator is as it was
-        jax.tree.map(np.testing.assert_array_equal, warm.params, made.params)
-
-
-def test_a_knowing_agent_normalises_by_the_demonstrations():
-    data = transitions()
-    agent = knowing(Ppo(normalise=True, hidden=(4,)).make(Box((2,)), Discrete(2)), Box((2,)), data)
-    moments = agent.init(jax.random.key(0)).moments
-    np.testing.assert_allclose(moments.mean, data.observation.mean(axis=0), rtol=1e-6)
-    np.testing.assert_allclose(moments.variance, data.observation.var(axis=0), rtol=1e-5)
+    gail = Gail().make(learner, tiny.observation, tiny.action)
+    dagger = Dagger(capacity=8).guided(learner, tiny.observation, tiny.action, lambda params, x: x, jnp.ones(1))
+    agent = {"learner": learner, "gail": gail, "dagger": dagger}[inside]
+    initial = agent.init(jax.random.key(1))
+    warm = agent.with_params(initial, clone.params)
+    expected = learner.log_prob(clone.agent, observations, actions)
+    np.testing.assert_array_equal(agent.log_prob(warm, observations, actions), expected)
+    assert jax.tree.structure(warm) == jax.tree.structure(initial)
+    if inside == "gail":  # the discriminator is unchanged
+        jax.tree.map(np.testing.assert_array_equal, warm.params, initial.params)
 
 
 def test_bad_settings_are_named():
@@ -174,5 +155,5 @@ def test_empty_or_uneven_demonstrations_are_refused():
     empty = Labelled(np.zeros((0,), np.int32), np.zeros((0,), np.int32))
     with pytest.raises(InputError, match=r"demonstrations: empty; expected at least one step"):
         train_epochs(cloning, None, empty, jax.random.key(0))
-    with pytest.raises(InputError, match=r"as many of each, got {'observation': 3, 'action': 2}"):
+    with pytest.raises(InputError, match=r"expected arrays of one length, got {'observation': 3, 'action': 2}"):
         number_of_steps(Labelled(np.zeros(3, np.int32), np.zeros(2, np.int32)))

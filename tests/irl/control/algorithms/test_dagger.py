@@ -106,7 +106,7 @@ def test_the_corridor_is_learned_in_one_program():
     ours = returns(world, guided, state.agent, jax.random.key(7), 64).mean()
     theirs = returns(
         world,
-        guided._replace(best=lambda state, observations: expert(4, observations)),
+        guided._replace(greedy=lambda state, observations: expert(4, observations)),
         state.agent,
         jax.random.key(7),
         64,
@@ -135,7 +135,7 @@ def test_bad_settings_are_named():
 def test_labels_that_do_not_fit_or_are_none_are_refused():
     data = Labelled(jnp.zeros((2, 1)), jnp.zeros(2, jnp.int32))
     three = Labelled(np.zeros((3, 1), np.float32), np.zeros(3, np.int32))
-    with pytest.raises(InputError, match=r"capacity: 2 is less than the 3 labels of one round; make it larger"):
+    with pytest.raises(InputError, match=r"capacity: expected at least 3, the labels of one round, got 2"):
         aggregated(data, jnp.int32(0), three)
     with pytest.raises(InputError, match=r"demonstrations: empty"):
         aggregated(data, jnp.int32(0), jax.tree.map(lambda leaf: leaf[:0], three))

@@ -1,4 +1,4 @@
-"""Density rewards against scipy and by hand, chunks of any size, densities per time step, a paid PPO, bad input."""
+"""Density rewards against scipy and by hand, chunks of any size, PPO on the reward, bad input."""
 
 import jax
 import jax.numpy as jnp
@@ -8,9 +8,8 @@ from scipy.stats import gaussian_kde
 
 from irl.control.algorithms.density import Density, log_kernel_density
 from irl.control.environments.base import Environment, Outcome
-from irl.control.environments.timed import steps_taken, timed, timed_observations, timed_space
 from irl.control.learners.ppo import Ppo
-from irl.control.learners.reward_override import rewarded
+from irl.control.learners.reward_override import with_reward
 from irl.control.rollout.in_graph import in_graph
 from irl.control.spaces import Box, Discrete
 from irl.control.types import Transitions
@@ -84,28 +83,6 @@ def test_far_away_is_finite_and_the_reward_is_bounded():
     assert (np.diff(reward(steps_of([[3.0], [2.0], [1.0], [0.0]]))) > 0).all()
 
 
-def test_a_density_per_time_step_asks_only_its_own_time():
-    horizon = 2
-    episodes = [timed_observations(np.float32([[0.0], [4.0], [9.0]]) + shift, horizon) for shift in (-1, 1)]
-    shown = steps_of(np.concatenate([episode[:-1] for episode in episodes]))
-    density = Density(bandwidth=0.5, action=False, horizon=horizon)
-    log_density = density.log_density(timed_space(Box((1,))), Discrete(2), shown)
-    early, late = np.float32([[0.0, 0.0], [4.0, 0.5]]), np.float32([[4.0, 0.0], [0.0, 0.5]])
-    std = shown.observation.std(axis=0)
-    kernel = -0.5 * (1 / std[0] / 0.5) ** 2 - 2 * np.log(0.5 * np.sqrt(2 * np.pi))
-    np.testing.assert_allclose(log_density(steps_of(early)), [kernel, kernel], rtol=1e-4)
-    assert (log_density(steps_of(late)) < kernel - 1).all()
-
-
-def test_uneven_demonstrations_of_a_time_step_are_weighted_by_their_number():
-    shown = steps_of([[0.0, 0.0], [2.0, 0.0], [0.0, 0.5]])
-    density = Density(bandwidth=1.0, action=False, horizon=2)
-    log_density = density.log_density(timed_space(Box((1,))), Discrete(2), shown)
-    first, second = np.exp(log_density(steps_of([[0.0, 0.0], [0.0, 0.5]])))
-    std = shown.observation[:, 0].std()
-    np.testing.assert_allclose(first / second, (1 + np.exp(-0.5 * (2 / std) ** 2)) / 2, rtol=1e-5)
-
-
 def line(horizon=8):
     """A point on a line that moves by its action."""
 
@@ -119,26 +96,15 @@ def line(horizon=8):
     return Environment("line", Box((1,)), Discrete(2), horizon, reset, step)
 
 
-def test_the_time_is_the_last_coordinate():
-    world = timed(line(4))
-    state, observation = world.reset(jax.random.key(0))
-    seen = [observation]
-    for index in range(4):
-        state, outcome = world.step(state, jnp.int32(1), jax.random.key(index))
-        seen.append(outcome.observation)
-    np.testing.assert_allclose(np.array(seen)[:, -1], [0, 0.25, 0.5, 0.75, 1])
-    np.testing.assert_allclose(timed_observations(np.array(seen)[:, :1], 4), np.array(seen))
-    np.testing.assert_array_equal(steps_taken(jnp.array(seen), 4), range(5))
-    assert world.observation == Box((2,), (-np.inf, 0.0), (np.inf, 1.0))
-
-
 def test_ppo_follows_the_density_of_steps_to_the_right():
-    world = timed(line())
-    shown = timed_observations(np.arange(9, dtype=np.float32)[:, None] * 0.25, 8)
-    density = Density(bandwidth=0.3, next_observation=True, action=False, floor=10.0, horizon=8)
+    world = line()
+    shown = np.arange(9, dtype=np.float32)[:, None] * 0.25
+    density = Density(bandwidth=0.3, next_observation=True, action=False, floor=10.0)
     demonstrations = Transitions(shown[:-1], np.ones(8, np.int32), shown[1:], np.zeros(8, bool))
     reward = density.make(world.observation, world.action, demonstrations)
-    agent = rewarded(Ppo(hidden=(8,), learning_rate=0.01, minibatch=64).make(world.observation, world.action), reward)
+    agent = with_reward(
+        Ppo(hidden=(8,), learning_rate=0.01, minibatch=64).make(world.observation, world.action), reward
+    )
     algorithm, traced = in_graph(world, agent, envs=16, time=8), []
 
     def step(state, key):
@@ -155,15 +121,5 @@ def test_ppo_follows_the_density_of_steps_to_the_right():
 def test_bad_input_is_named():
     with pytest.raises(InputError, match=r"Density.bandwidth: expected at least 1e-06, got 0"):
         Density(bandwidth=0)
-    with pytest.raises(InputError, match=r"Density.horizon: expected at least 1, got 0"):
-        Density(horizon=0)
     with pytest.raises(InputError, match=r"demonstrations: empty; expected at least one step"):
         Density().make(Box((1,)), Discrete(2), steps_of(np.zeros((0, 1))))
-    with pytest.raises(InputError, match=r"none at time step 1, and the horizon is 3"):
-        Density(horizon=3).make(timed_space(Box((1,))), Discrete(2), steps_of([[0.0, 0.0], [0.0, 2 / 3]]))
-    with pytest.raises(
-        InputError, match=r"timed: expected an environment whose observations are vectors, got Discrete"
-    ):
-        timed_space(Discrete(3))
-    with pytest.raises(InputError, match=r"timed: expected at most 2 steps, the horizon, got 3"):
-        timed_observations(np.zeros((4, 1), np.float32), 2)

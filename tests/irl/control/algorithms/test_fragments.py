@@ -13,9 +13,9 @@ from irl.control.algorithms.fragments import (
     discounted_sum,
     draw_fragments,
     draw_queries,
+    fragment_returns,
     information_gain,
     preferences,
-    returns_of,
 )
 from irl.control.types import Rollout
 from irl.types import InputError
@@ -78,7 +78,7 @@ def test_sums_by_hand():
 def test_returns_of_a_reward():
     """r = 2 s, fragments in queries: twice the sum of the numbers."""
     queries = draw_queries(numbered(5, 2), KEY, 4, 3, 2)
-    returns = returns_of(lambda params, steps: params * steps.observation[:, 0], 2.0, queries)
+    returns = fragment_returns(lambda params, steps: params * steps.observation[:, 0], 2.0, queries)
     np.testing.assert_allclose(returns, 2 * queries.reward.sum(axis=-1))
 
 

@@ -33,7 +33,13 @@ def objective(config, ends=(False, False), absorbed=0.0, discount=0.5):
     """Q = 3 and 1, V = 2 and 1, V' = 4 and 2: r = 1 and 0, V - discount V' = 0 and 0."""
     of = lambda *numbers: jnp.array([numbers])  # noqa: E731
     return iq_objective(
-        config, two_steps(ends=ends), of(3.0, 1.0), of(2.0, 1.0), of(4.0, 2.0), jnp.float32(absorbed), discount=discount
+        config,
+        two_steps(ends=ends),
+        of(3.0, 1.0),
+        of(2.0, 1.0),
+        of(4.0, 2.0),
+        jnp.float32(absorbed),
+        discount=discount,
     )[0]
 
 

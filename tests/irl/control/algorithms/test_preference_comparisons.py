@@ -8,23 +8,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from irl.control.algorithms.annotators import Answered, Synthetic, Unanswered, from_files
+from irl.control.algorithms.annotators import AnsweredQueries, Synthetic, Unanswered, from_files
 from irl.control.algorithms.fragments import draw_queries
 from irl.control.algorithms.preference_comparisons import (
     BradleyTerryAnswers,
     DavidsonAnswers,
     PlackettLuceAnswers,
     PreferenceComparisons,
-    added,
-    gathered,
+    answered,
+    append_answers,
     learned_reward,
     query_counts,
-    with_gatherer,
+    train_with_annotator,
 )
 from irl.control.environments.base import Environment, Outcome
 from irl.control.learners.ppo import Ppo
 from irl.control.rewards import RewardMlp
-from irl.control.rollout.in_graph import begin, collect, in_graph
+from irl.control.rollout.in_graph import collect, in_graph, reset
 from irl.control.spaces import Box
 from irl.control.types import Transitions
 from irl.types import InputError
@@ -178,17 +178,17 @@ def test_ranked_lists_with_ties_teach_the_reward():
 
 @pytest.fixture(scope="module")
 def outside():
-    """What `with_gatherer` needs of WORLD, and a beginning like that of `in_graph`."""
+    """What `train_with_annotator` needs of WORLD, and a beginning like that of `in_graph`."""
     agent = SMALL.make(PPO, WORLD.observation, WORLD.action)
     act = jax.jit(partial(collect, WORLD, agent, time=TIME))
     of_agent, of_lanes = jax.random.split(jax.random.fold_in(KEY, 0))
-    start = agent.init(of_agent), begin(WORLD, ENVS, of_lanes)
+    start = agent.init(of_agent), reset(WORLD, ENVS, of_lanes)
     return (SMALL.parts(PPO, WORLD.observation, WORLD.action), SMALL.counts()), act, start
 
 
 def judged(number, queries):
     answers = EXACT.answers(jax.tree.map(jnp.asarray, queries), KEY)
-    return Answered(queries, np.asarray(answers))
+    return AnsweredQueries(queries, np.asarray(answers))
 
 
 def test_answers_from_outside_are_the_same_run(finished, outside):
@@ -205,9 +205,9 @@ def test_answers_from_outside_are_the_same_run(finished, outside):
         saved.append(to_keep[:2])
 
     with pytest.raises(KeyboardInterrupt):
-        with_gatherer(*parts, stops, act, *start, KEY, save=save)
+        train_with_annotator(*parts, stops, act, *start, KEY, save=save)
     assert len(saved) == 4
-    state, _ = with_gatherer(*parts, judged, act, *saved[-1], KEY, save=save)
+    state, _ = train_with_annotator(*parts, judged, act, *saved[-1], KEY, save=save)
     assert len(saved) == 8
     for mine, theirs in zip(jax.tree.leaves(state.params), jax.tree.leaves(finished[1].params), strict=True):
         np.testing.assert_allclose(mine, theirs, atol=1e-4)
@@ -216,21 +216,21 @@ def test_answers_from_outside_are_the_same_run(finished, outside):
 def test_files_are_found_again_by_a_new_run(tmp_path, outside):
     parts, act, start = outside
     with pytest.raises(Unanswered, match="14 of 14 queries are not answered, first 0-0"):
-        with_gatherer(*parts, from_files(tmp_path), act, *start, KEY)
+        train_with_annotator(*parts, from_files(tmp_path), act, *start, KEY)
     lines = "".join(f'{{"id": "0-{i}", "answer": {[1, 0] if i else "null"}}}\n' for i in range(14))
     (tmp_path / "answers_000.jsonl").write_text(lines)
     rounds = []
     with pytest.raises(Unanswered, match=r"queries_001\.jsonl"):
-        with_gatherer(*parts, from_files(tmp_path), act, *start, KEY, save=lambda *kept: rounds.append(kept))
+        train_with_annotator(*parts, from_files(tmp_path), act, *start, KEY, save=lambda *kept: rounds.append(kept))
     ((state, _, info),) = rounds
     assert int(info["comparisons"]) == 13 and np.array_equal(state.data.answers[:13], [[1, 0]] * 13)
 
 
 def test_what_nobody_can_tell_is_left_out():
-    rollout = collect(WORLD, PPO, PPO.init(KEY), begin(WORLD, 2, KEY), KEY, 8)[1]
+    rollout = collect(WORLD, PPO, PPO.init(KEY), reset(WORLD, 2, KEY), KEY, 8)[1]
     asked = jax.tree.map(np.asarray, draw_queries(rollout, KEY, 5, 2, 4))
     said = np.array([[1, 0], [np.nan, np.nan], [0, 1]], np.float32)
-    queries, answers, known = gathered(lambda number, queries: Answered(queries, said), 0, asked, 3)
+    queries, answers, known = answered(lambda number, queries: AnsweredQueries(queries, said), 0, asked, 3)
     assert known == 2 and answers[:2].tolist() == [[1, 0], [0, 1]]
     np.testing.assert_array_equal(queries.reward[:2], asked.reward[[0, 2]])
     assert queries.reward.shape == asked.reward.shape
@@ -238,15 +238,17 @@ def test_what_nobody_can_tell_is_left_out():
 
 def test_a_first_round_without_an_answer(outside):
     parts, act, start = outside
-    with pytest.raises(InputError, match="round 0: nobody could tell in any of 14 queries; the reward needs an answer"):
-        with_gatherer(*parts, lambda number, queries: Answered(queries, np.full((14, 2), np.nan)), act, *start, KEY)
+    with pytest.raises(InputError, match="round 0: all 14 queries are undecided; the reward needs an answer"):
+        train_with_annotator(
+            *parts, lambda number, queries: AnsweredQueries(queries, np.full((14, 2), np.nan)), act, *start, KEY
+        )
 
 
 def test_data_grow_without_a_gap():
     state = SMALL.make(PPO, WORLD.observation, WORLD.action).init(KEY)
-    rollout = collect(WORLD, PPO, PPO.init(KEY), begin(WORLD, 2, KEY), KEY, 8)[1]
+    rollout = collect(WORLD, PPO, PPO.init(KEY), reset(WORLD, 2, KEY), KEY, 8)[1]
     asked, answers = draw_queries(rollout, KEY, 3, 2, 4), jnp.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])
-    data = added(added(state.data, asked, answers, 2), asked, answers, 3)
+    data = append_answers(append_answers(state.data, asked, answers, 2), asked, answers, 3)
     assert int(data.known) == 5 and data.answers[:5, 0].tolist() == [1, 0.5, 1, 0.5, 0]
     np.testing.assert_array_equal(data.queries.reward[:5], asked.reward[jnp.array([0, 1, 0, 1, 2])])
 
@@ -260,7 +262,7 @@ def test_explorers_act_at_random_and_teach_no_policy():
         step=lambda state, rollout, key: (state + rollout.reward.shape[1], {}),
     )
     agent = config.make(idle, WORLD.observation, WORLD.action)
-    rollout = collect(WORLD, agent, agent.init(KEY), begin(WORLD, 8, KEY), KEY, 64)[1]
+    rollout = collect(WORLD, agent, agent.init(KEY), reset(WORLD, 8, KEY), KEY, 64)[1]
     acted, size = np.asarray(rollout.action != 0)[..., 0], np.abs(rollout.action)
     assert not acted[:, 2:].any() and (np.abs(acted[:, :2].mean(axis=0) - 0.5) < 0.3).all() and 1 < size.max() <= 2
     state, _ = agent.step(agent.init(KEY), rollout, KEY)
@@ -277,7 +279,7 @@ def test_explorers_act_at_random_and_teach_no_policy():
         ({"exploration": 1.0}, "exploration: expected less than 1.0, got 1.0"),
         ({"initial": 0.0}, "initial: expected more than 0.0, got 0.0"),
         ({"initial": 0.4, "comparisons": 1}, "initial: .* at least 1 of 1 comparisons, got 0.4"),
-        ({"items": 3}, r"items: expected 2; give PlackettLuceAnswers\(\) as model to rank more, got 3"),
+        ({"items": 3}, r"items: expected 2; set PlackettLuceAnswers\(\) as model to rank more, got 3"),
         ({"items": 1, "model": PlackettLuceAnswers()}, "items: expected at least 2, got 1"),
     ],
 )

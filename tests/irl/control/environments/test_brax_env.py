@@ -7,7 +7,7 @@ import pytest
 
 from irl.control.agent import Agent
 from irl.control.environments.brax_env import brax_environment
-from irl.control.rollout.in_graph import begin, collect
+from irl.control.rollout.in_graph import collect, reset
 from irl.control.spaces import Box
 from irl.types import InputError
 
@@ -74,7 +74,7 @@ def test_it_rolls_out_in_one_program():
 
     agent = Agent(lambda key: None, act, lambda s, o: act(s, o, None)[0], lambda s, o, a: a, lambda *a: a)
     world = brax_environment("fast", horizon=5)
-    made = jax.jit(lambda lanes: collect(world, agent, None, lanes, KEY, 7)[1])(begin(world, 2, KEY))
+    made = jax.jit(lambda lanes: collect(world, agent, None, lanes, KEY, 7)[1])(reset(world, 2, KEY))
     assert made.truncated[:, 0].tolist() == [False] * 4 + [True, False, False]
     assert made.next_observation[4, 0, 1] == pytest.approx(0.1) and made.observation[5, 0, 1] == 0
 
@@ -84,7 +84,7 @@ def test_it_rolls_out_in_one_program():
     [
         ("half_cheetah", "no environment 'half_cheetah'; did you mean halfcheetah"),
         ("zzz", "no environment 'zzz'; there are ant, "),
-        ("ant/springs", "no physics 'springs'; did you mean spring"),
+        ("ant/springs", "no backend 'springs'; did you mean spring"),
     ],
 )
 def test_unknown_names(name, message):

@@ -44,7 +44,7 @@ def test_the_host_scales_as_the_program_does():
 
 def test_what_has_no_scale():
     nothing = Transitions(np.zeros((0, 4)), np.zeros(0, int), np.zeros((0, 4)), np.zeros(0, bool))
-    with pytest.raises(InputError, match="demonstrations: expected one transition or more, got none"):
+    with pytest.raises(InputError, match="demonstrations: expected at least one transition, got none"):
         moments_of(Box((4,)), nothing)
     with pytest.raises(InputError, match=r"observations: Discrete\(n=3\) has no scale; leave the scaling out"):
         moments_of(Discrete(3), nothing)

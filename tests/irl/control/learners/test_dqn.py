@@ -47,7 +47,7 @@ def test_reaches_the_values_of_a_table(double, truncated):
     true = values(lambda q: q.max(axis=1), ends=END & (not truncated))
     assert true[2, 1] == pytest.approx(5.0 if truncated else 1.0)
     np.testing.assert_allclose(table(state.params), true, atol=0.02)
-    np.testing.assert_array_equal(agent.best(state, jnp.arange(3)), true.argmax(axis=1))
+    np.testing.assert_array_equal(agent.greedy(state, jnp.arange(3)), true.argmax(axis=1))
 
 
 @pytest.mark.parametrize(("rate", "period"), [(1.0, 3), (0.25, 1)])
@@ -146,5 +146,5 @@ def test_bad_training(settings, message):
 
 
 def test_boxes_are_refused():
-    with pytest.raises(InputError, match=r"Dqn: expected discrete actions, got Box.*; Sac is for boxes"):
+    with pytest.raises(InputError, match=r"Dqn: expected discrete actions, got Box.*; use Sac for boxes"):
         Dqn().make(STATES, Box((1,), -1.0, 1.0))

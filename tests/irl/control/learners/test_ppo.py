@@ -106,7 +106,7 @@ def test_the_learning_rate_falls_in_a_line():
         agent = Ppo(decay=decay, epochs=1, minibatch=160, hidden=(8,)).make(world.observation, world.action)
         algorithm = in_graph(world, agent, envs=16, time=10)
         state, params = algorithm.init(jax.random.key(0)), []
-        _, rollout, _ = collect(world, agent, state.agent, state.lanes, jax.random.key(1), 10)
+        _, rollout, _ = collect(world, agent, state.agent, state.environments, jax.random.key(1), 10)
         learner = state.agent
         for _ in range(3):
             params.append(jax.flatten_util.ravel_pytree(learner.params)[0])

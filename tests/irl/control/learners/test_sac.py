@@ -32,9 +32,9 @@ def some_steps(count=8, key=0):
 def test_squash_there_and_back():
     scale = squash(DONE)
     np.testing.assert_allclose(
-        scale.outwards(jnp.array([[-1.0, -1.0], [0.0, 0.0], [1.0, 1.0]])), [[-1, 0], [1, 0.5], [3, 1]]
+        scale.to_box(jnp.array([[-1.0, -1.0], [0.0, 0.0], [1.0, 1.0]])), [[-1, 0], [1, 0.5], [3, 1]]
     )
-    np.testing.assert_allclose(scale.inwards(jnp.array([[1.0, 0.75], [9.0, -9.0]])), [[0, 0.5], [1, -1]])
+    np.testing.assert_allclose(scale.to_unit(jnp.array([[1.0, 0.75], [9.0, -9.0]])), [[0, 0.5], [1, -1]])
     assert scale.log_scale == pytest.approx(np.log(2 * 0.5))
 
 
@@ -56,7 +56,7 @@ def test_log_prob_is_the_density_of_the_action(begun):
     np.testing.assert_allclose(log_prob, np.log(density).sum(axis=1), atol=1e-4)
     np.testing.assert_allclose(log_prob_of(state, seen, actions), log_prob, atol=1e-3)
     assert np.isfinite(log_prob_of(state, seen, jnp.full((8, 2), 9.0))).all()
-    assert agent.best(state, seen).shape == (8, 2)
+    assert agent.greedy(state, seen).shape == (8, 2)
 
 
 def test_density_sums_to_one(begun):
@@ -122,5 +122,5 @@ def test_bad_settings(settings, message):
 
 @pytest.mark.parametrize("space", [Discrete(3), Box((1,)), Box((1,), -1.0)])
 def test_spaces_without_bounds_are_refused(space):
-    with pytest.raises(InputError, match=r"Sac: expected a box of actions with finite bounds, got .*; SoftQ and Dqn"):
+    with pytest.raises(InputError, match=r"Sac: expected a box of actions with finite bounds, got .*; use SoftQ or Dqn"):
         Sac().make(SEEN, space)

@@ -63,7 +63,7 @@ def test_acts_as_its_log_prob_says():
     assert actions.mean() == pytest.approx(chance, abs=0.03)
     np.testing.assert_allclose(np.exp(log_prob), np.where(actions == 1, chance, 1 - chance), rtol=1e-5)
     np.testing.assert_array_equal(agent.log_prob(state, seen, actions), log_prob)
-    assert (agent.best(state, seen) == 1).all()
+    assert (agent.greedy(state, seen) == 1).all()
 
 
 def test_cloning_by_log_prob_finds_the_expert():
@@ -77,7 +77,7 @@ def test_cloning_by_log_prob_finds_the_expert():
         state = state._replace(
             params=jax.tree.map(lambda p, g: p - 0.1 * g, state.params, jax.grad(loss)(state.params))
         )
-    np.testing.assert_array_equal(agent.best(state, seen), expert)
+    np.testing.assert_array_equal(agent.greedy(state, seen), expert)
 
 
 @pytest.mark.parametrize(
@@ -93,5 +93,5 @@ def test_bad_settings(settings, message):
 
 
 def test_boxes_are_refused():
-    with pytest.raises(InputError, match=r"SoftQ: expected discrete actions, got Box.*; Sac is for boxes"):
+    with pytest.raises(InputError, match=r"SoftQ: expected discrete actions, got Box.*; use Sac for boxes"):
         SoftQ().make(STATES, Box((1,), -1.0, 1.0))

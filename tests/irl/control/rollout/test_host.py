@@ -15,8 +15,8 @@ from irl.checkpoint import Checkpoints
 from irl.control.agent import ImitationBatch
 from irl.control.environments.gymnasium_env import bridge, create
 from irl.control.learners.ppo import Ppo
-from irl.control.rollout.host import HostRollouts, from_json, host_returns, leaves_read, to_json
-from irl.control.rollout.vector_environment import Lanes, episode_seed
+from irl.control.rollout.host import HostRollouts, from_json, host_returns, to_json, used_leaves
+from irl.control.rollout.vector_environment import VectorEnvironment, episode_seed
 from irl.control.spaces import Box, Discrete
 from irl.control.types import Transitions, flat
 from irl.sharding import make_mesh
@@ -28,9 +28,9 @@ agent_for = functools.lru_cache(SMALL.make)  # the same step is compiled once
 
 
 def setting(name="CartPole-v1", *, envs=2, time=16, seed=0, overlap=False, demonstrations=None, **options):
-    lanes = Lanes(name, envs=envs, seed=seed, **options)
-    agent = agent_for(lanes.observation_space, lanes.action_space)
-    return agent, HostRollouts(lanes, agent, time=time, overlap=overlap, demonstrations=demonstrations)
+    environments = VectorEnvironment(name, envs=envs, seed=seed, **options)
+    agent = agent_for(environments.observation_space, environments.action_space)
+    return agent, HostRollouts(environments, agent, time=time, overlap=overlap, demonstrations=demonstrations)
 
 
 def log_probs(agent, state, rollout):
@@ -74,7 +74,7 @@ def test_a_rollout_goes_on_where_the_last_one_ended():
 def test_only_what_acting_reads_is_copied():
     agent = agent_for(Box((4,)), Discrete(2))
     state = agent.init(jax.random.key(0))
-    read = leaves_read(agent.act, state, np.zeros((2, 4), np.float32), jax.random.key(0))
+    read = used_leaves(agent.act, state, np.zeros((2, 4), np.float32), jax.random.key(0))
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(state)]
     found = [path for path, wanted in zip(paths, read, strict=True) if wanted]
     expected = [f".params['actor'][{layer}]['{name}']" for layer in (0, 1) for name in "bw"]
@@ -242,7 +242,7 @@ def test_an_environment_that_raises_in_the_middle():
 )
 def test_agents_for_other_spaces_are_refused(observation, action, message):
     agent = agent_for(observation, action)
-    rollouts = HostRollouts(Lanes("CartPole-v1", envs=2, seed=0), agent, time=4)
+    rollouts = HostRollouts(VectorEnvironment("CartPole-v1", envs=2, seed=0), agent, time=4)
     with pytest.raises(InputError, match=f"CartPole-v1: {message}.*make the agent for the spaces of CartPole-v1: Box"):
         rollouts.next(agent.init(jax.random.key(0)))
 

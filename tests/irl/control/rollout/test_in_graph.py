@@ -6,7 +6,7 @@ import numpy as np
 
 from irl.control.agent import Agent
 from irl.control.environments.base import Environment, Outcome
-from irl.control.rollout.in_graph import begin, clipped, collect, returns
+from irl.control.rollout.in_graph import clipped, collect, reset, returns
 from irl.control.spaces import Box, Discrete
 from irl.control.types import Transitions
 from tests.irl.control.tiny_environments import walk
@@ -23,7 +23,7 @@ def constant(value) -> Agent:
     return Agent(
         init=lambda key: None,
         act=act,
-        best=lambda state, observations: act(state, observations, None)[0],
+        greedy=lambda state, observations: act(state, observations, None)[0],
         log_prob=lambda state, observations, actions: jnp.zeros(len(observations)),
         step=lambda state, batch, key: (state, {}),
     )
@@ -31,20 +31,22 @@ def constant(value) -> Agent:
 
 def test_episodes_end_and_begin_anew():
     world = walk(3)
-    lanes, rollout, info = collect(world, constant(1), None, begin(world, 2, jax.random.key(0)), jax.random.key(1), 7)
+    environments, rollout, info = collect(
+        world, constant(1), None, reset(world, 2, jax.random.key(0)), jax.random.key(1), 7
+    )
     np.testing.assert_array_equal(rollout.observation[:, 0, 0], [0, 1, 2, 0, 1, 2, 0])
     np.testing.assert_array_equal(rollout.next_observation[:, 0, 0], [1, 2, 3, 1, 2, 3, 1])
     np.testing.assert_array_equal(rollout.terminated[:, 0], [0, 0, 1, 0, 0, 1, 0])
     assert not rollout.truncated.any()
     np.testing.assert_array_equal(rollout.log_prob, -0.5)
     assert info["episodes"] == 4 and info["return"] == 1 + 2 + 3
-    np.testing.assert_array_equal(lanes.steps, [1, 1])
-    np.testing.assert_array_equal(lanes.earned, [1, 1])
+    np.testing.assert_array_equal(environments.steps, [1, 1])
+    np.testing.assert_array_equal(environments.episode_return, [1, 1])
 
 
 def test_transitions_of_a_rollout():
     world = walk(3)
-    _, rollout, _ = collect(world, constant(1), None, begin(world, 2, jax.random.key(0)), jax.random.key(1), 4)
+    _, rollout, _ = collect(world, constant(1), None, reset(world, 2, jax.random.key(0)), jax.random.key(1), 4)
     flat = rollout.transitions()
     assert isinstance(flat, Transitions) and flat.observation.shape == (8, 1) and flat.terminated.shape == (8,)
     np.testing.assert_array_equal(flat.observation[:, 0], [0, 0, 1, 1, 2, 2, 0, 0])
@@ -62,8 +64,8 @@ def test_the_environment_gets_actions_inside_their_bounds_and_the_rollout_keeps_
 
     space = Box((1,), -1.0, 1.0)
     world = Environment("echo", Box((1,)), space, 4, lambda key: (jnp.zeros(()), jnp.zeros(1)), step)
-    lanes = begin(world, 2, jax.random.key(0))
-    _, rollout, _ = collect(world, constant((7.0,)), None, lanes, jax.random.key(1), 3)
+    environments = reset(world, 2, jax.random.key(0))
+    _, rollout, _ = collect(world, constant((7.0,)), None, environments, jax.random.key(1), 3)
     np.testing.assert_array_equal(rollout.reward, np.ones((3, 2)))
     np.testing.assert_array_equal(rollout.action, np.full((3, 2, 1), 7.0))
     assert clipped(Discrete(2), jnp.array(5)) == 5

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from irl.control.tabular.cliff_world import CliffWorld
-from irl.control.tabular.demonstrations import empirical_occupancy, sample
+from irl.control.tabular.demonstrations import empirical_transitions, sample
 from irl.control.tabular.full_batch import Adam
 from irl.control.tabular.mce_irl import MceIrl, mce_loss
 from irl.control.tabular.mdp import occupancy, soft_value_iteration
@@ -128,7 +128,7 @@ def test_demonstrations_approach_the_exact_occupancy():
     mdp, truth = tiny_mdp(), tiny_reward(2)
     plan = soft_value_iteration(mdp, truth)
     reward = LinearReward().make(jnp.eye(6).reshape(3, 2, 6))
-    drawn = empirical_occupancy(mdp, sample(mdp, plan.policy, KEY, 20_000))
+    drawn = empirical_transitions(mdp, sample(mdp, plan.policy, KEY, 20_000)).sum(axis=-1)
     # Counts of demonstrations are never exactly those of a policy in these dynamics: what is left over has no minimum.
     fitted = MceIrl(l2=1e-4).fit(mdp, reward, drawn, KEY)
     learned = soft_value_iteration(mdp, reward.apply(fitted.params)).policy

@@ -90,7 +90,7 @@ def test_cut_off(tmp_path):
     path = tmp_path / "d"
     save_trajectories(path, [made()])
     path.write_bytes(path.read_bytes()[:-5])
-    with pytest.raises(InputError, match="d: no file of trajectories, or cut off"):
+    with pytest.raises(InputError, match="d: no file of trajectories, or truncated"):
         read_trajectories(path)
 
 
@@ -136,16 +136,14 @@ def test_nothing_there(tmp_path):
 
 
 def test_a_folder_of_something_else(tmp_path):
-    with pytest.raises(
-        InputError, match=r"no known trajectories; expected a folder that imitation saved .* or a Minari"
-    ):
+    with pytest.raises(InputError, match=r"unknown format; expected a folder of imitation .* or a Minari"):
         read_trajectories(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["demos.pkl", "demos.npz"])
 def test_pickles_are_refused(tmp_path, name):
     (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(InputError, match="may hold pickled code and are not read; load it where it was written"):
+    with pytest.raises(InputError, match="may contain pickled code and are refused; convert it with imitation"):
         read_trajectories(tmp_path / name)
 
 

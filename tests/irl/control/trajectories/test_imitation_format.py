@@ -98,7 +98,7 @@ def test_other_kinds_of_lists(tmp_path, kind):
         (
             {"obs": [{"a": 1.0}] * 3},
             {"obs": pa.list_(pa.struct({"a": pa.float32()}))},
-            "row 0: column obs: dictionaries are not read; flatten them",
+            "row 0: column obs: dictionaries are not supported; flatten them",
         ),
         ({}, {"terminal": None}, "expected columns obs, acts, terminal, got obs, acts, infos, rews"),
     ],
@@ -168,7 +168,7 @@ def test_the_columns_that_datasets_writes(tmp_path):
 
 def test_nothing_is_overwritten(tmp_path):
     made = read_imitation(save(tmp_path / "d", table(EPISODE)))
-    with pytest.raises(InputError, match="d: already there, and not overwritten"):
+    with pytest.raises(InputError, match="d: exists and is not overwritten"):
         write_imitation(tmp_path / "d", made)
 
 
