@@ -38,6 +38,7 @@ config = Experiment(
         demonstrations=Demonstrations(count=20_000, other_targets=30_000),
         warm_up=Sft(optimiser=Muon(learning_rate=2.5e-3, total_steps=1000)),
         warm_up_schedule=Schedule(steps=1000),
+        start="policy",
         whole_share=0.4,
         rounds=0,
     ),

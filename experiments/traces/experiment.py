@@ -80,6 +80,9 @@ class Experiment(Run):
             if decoder.vocab_size < size:
                 expected = f"at least {size}, the tokenizer's vocabulary"
                 raise InputError(f"DecoderConfig.vocab_size: expected {expected}, got {decoder.vocab_size}")
+        if self.reward.start == "policy" and self.reward.network.decoder != self.policy.network:
+            advice = "make reward.network.decoder that of policy.network, or set reward.start to random"
+            raise InputError(f"reward.start: the policy's weights need equal decoders; {advice}")
 
     def run(self, folder: Path, command: str) -> Path:
         return run_experiment(self, folder, command)

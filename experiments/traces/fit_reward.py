@@ -1,6 +1,7 @@
 """Stage: a reward for steps, from demonstrations alone.
 
-    1. Likelihood: a decoder models every demonstrated step in its state (Markov windows, irl/text/windows.py).
+    1. Likelihood: a decoder models every demonstrated step in its state (Markov windows, irl/text/windows.py). It starts
+       at random weights or at those of the policy.
     2. Rounds: steps of the policy in the states of demonstrations are ranked below the expert's steps there
        (pairwise critic). Negatives are finished from an expert's beginning of a step, are steps of the policy's own
        traces in demonstrated states, half of them those with the highest reward (hard), or end a trace early.
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import Literal
 
 import jax
 import numpy as np
@@ -76,6 +78,9 @@ class FitReward:
     warm_up_schedule: Schedule = Schedule(steps=1500)
     warm_up_rows: Size = 48
     row_length: Tokens = 96
+    start: Literal["random", "policy"] = "random"
+    """The initial weights of the trunk: random ones, or those of the policy, whose decoder has the same shape. The
+    policy has learned the same steps in whole traces, so half the steps of the warm-up suffice."""
     whole_share: Weight = 0.3
     """Windows that are a whole trace (answers) per other window."""
     critic: PairAlgorithm = field(default_factory=PairwiseCritic)
@@ -141,7 +146,7 @@ class FitReward:
 
             return RewardEvaluator(observe, scorer, len(before) * each + steps)
 
-        params = self._likelihood(workspace, rows, stage, evaluator(0))
+        params = self._likelihood(workspace, policy, rows, stage, evaluator(0))
         if self.rounds:
             params = self._all_rounds(workspace, policy, params, traces, rows, stage, evaluator)
         return params
@@ -172,7 +177,12 @@ class FitReward:
         return params
 
     def _likelihood(
-        self, workspace: Workspace, rows: Sequence[EncodedTrace], stage: str, evaluator: RewardEvaluator
+        self,
+        workspace: Workspace,
+        policy: LanguageModel,
+        rows: Sequence[EncodedTrace],
+        stage: str,
+        evaluator: RewardEvaluator,
     ) -> Params:
         """Parameters whose trunk has learned to write the demonstrated steps."""
         filling = enough_rows(workspace, rows, self.warm_up_rows, self.row_length)
@@ -188,13 +198,18 @@ class FitReward:
             of=f"rows of {len(rows)} demonstrated steps",
             option="reward.warm_up_rows",
         )
+        algorithm, key = self.warm_up.make(self.network.decoder), f"{stage} likelihood"
+        start = None
+        if self.start == "policy":
+            start = algorithm.init(workspace.key(key))._replace(params=jax.device_get(policy.params))
         whole, begun = workspace.checkpoints(name).latest() is None, time.perf_counter()
         state = workspace.fit(
             name,
-            self.warm_up.make(self.network.decoder),
+            algorithm,
             source,
             self.warm_up_schedule,
-            key=f"{stage} likelihood",
+            start,
+            key=key,
             label=f"{stage}: likelihood of {len(rows)} steps",
             evaluators=[evaluator, *validation(workspace, self.network.decoder)],
             evaluate_every=self.warm_up_schedule.period(self.evaluations),

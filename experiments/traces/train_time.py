@@ -21,7 +21,7 @@ class RewardCurve:
     workspace: Workspace
     problems: tuple
     pool: TextSamples
-    samples: int = 128
+    samples: int = 64
     """Of each problem's samples; the best of k is exact over all subsets of them."""
     ks: tuple[int, ...] = (16, 64)
 

@@ -122,5 +122,7 @@ def test_bad_settings(settings, message):
 
 @pytest.mark.parametrize("space", [Discrete(3), Box((1,)), Box((1,), -1.0)])
 def test_spaces_without_bounds_are_refused(space):
-    with pytest.raises(InputError, match=r"Sac: expected a box of actions with finite bounds, got .*; use SoftQ or Dqn"):
+    with pytest.raises(
+        InputError, match=r"Sac: expected a box of actions with finite bounds, got .*; use SoftQ or Dqn"
+    ):
         Sac().make(SEEN, space)
