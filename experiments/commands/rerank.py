@@ -44,6 +44,7 @@ class Tally:
 
     chosen: list[float] = field(default_factory=list)
     majority: list[float] = field(default_factory=list)
+    shortest: list[float] = field(default_factory=list)
     mean: list[float] = field(default_factory=list)
     oracle: list[float] = field(default_factory=list)
     outcomes: dict[str, int] = field(default_factory=dict)
@@ -66,6 +67,7 @@ class Tally:
             keys = [domain.answer_key(problem, text) for text in texts]
             voted = majority(keys)
             self.majority.append(float(np.mean([r for key, r in zip(keys, right, strict=True) if key == voted])))
+        self.shortest.append(right[int(np.argmin([len(text.strip()) or np.inf for text in texts]))])
         self.mean.append(float(right.mean()))
         self.oracle.append(float(right.max()))
 
@@ -77,6 +79,7 @@ class Tally:
         rows = [
             (f"chosen by the learned reward ({information})", self.chosen),
             ("majority vote", self.majority),
+            ("shortest candidate", self.shortest),
             ("one candidate at random", self.mean),
             ("oracle", self.oracle),
         ]

@@ -79,7 +79,9 @@ class Workspace(RunFolder):
         """How texts of a domain without a class of its own are read."""
         if not isinstance(self.environment, TraceText):
             return None
-        return TextRules(steps=self.environment.steps, answer=self.environment.answer)
+        return TextRules(
+            steps=self.environment.steps, answer=self.environment.answer, equivalence=self.environment.equivalence
+        )
 
     def load_model(self, name: str) -> Model | None:
         """The model folder of a finished stage.

@@ -132,7 +132,7 @@ def _reader(model: Model, manifest: Manifest, max_tokens: int) -> AnswerScorer:
 def _domain(manifest: Manifest, folder: Path) -> ReadsTexts:
     """The domain that a folder names."""
     if manifest.text is not None:
-        return TraceText(steps=manifest.text.steps, answer=manifest.text.answer)
+        return TraceText(**dataclasses.asdict(manifest.text))
     import_all("irl.domains")
     known = {kind.__name__: kind for kind in classes() if issubclass(kind, Environment)}
     if manifest.environment not in known:

@@ -43,6 +43,8 @@ class TextRules:
 
     steps: Annotated[str, MinLen(1)]
     answer: Annotated[str, MinLen(1)]
+    equivalence: Literal["form", "math"] = "form"
+    """When two answers are equal."""
 
 
 @record

@@ -228,6 +228,7 @@ def test_rerank_sums_up(traceward, model, candidates):
     assert list(rows) == [
         "chosen by the learned reward (demonstrations)",
         "majority vote",
+        "shortest candidate",
         "one candidate at random",
         "oracle",
     ]
@@ -237,6 +238,10 @@ def test_rerank_sums_up(traceward, model, candidates):
     assert value["chosen by the learned reward (demonstrations)"] == pytest.approx(np.mean(right))
     # first: RIGHT twice and SAME_ANSWER agree against one WRONG; second: two answers, the first of them wins
     assert value["majority vote"] == pytest.approx((1 + 0) / 2)
+    short = [
+        min(asked["candidates"], key=lambda each: len(each["text"].strip()) or 10**6)["correct"] for asked in LABELLED
+    ]
+    assert value["shortest candidate"] == pytest.approx(np.mean(short))
     assert value["one candidate at random"] == pytest.approx((3 / 10 + 1 / 2) / 2)
     assert value["oracle"] == 1
     assert f"share of the oracle's: {np.mean(right):.3f}\n" in err
