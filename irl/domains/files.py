@@ -65,6 +65,8 @@ class Splits(NamedTuple):
     removed: tuple[Removed, ...]
     answered: float
     """Share of the traces of the training file in which the rule finds an answer."""
+    account: tuple[str, ...]
+    """What was left out of the files, in sentences."""
 
 
 @record
@@ -142,7 +144,7 @@ class TraceFiles(TraceText):
         elif splits.answered < 1 and self.answer != "none":
             few = "; give another --domain.answer if they have" if splits.answered < ANSWERED else ""
             lines.append(f"{1 - splits.answered:.1%} of the traces of {name} have no answer by {self.answer!r}{few}")
-        return lines
+        return [*lines, *splits.account]
 
     def problems(self, split: str) -> Sequence[Problem]:
         return _split(self, split).problems
@@ -192,9 +194,10 @@ def _split(domain: TraceFiles, name: str) -> TraceSet:
 def _splits(domain: TraceFiles) -> Splits:
     """The files of a domain, read once. The test set keeps its prompts, the validation set those that it does not have,
     and the training set the rest."""
-    everything = _read(domain, domain.train)
+    account: list[str] = []
+    everything = _read(domain, domain.train, account)
     answered = _answered(domain, everything)
-    validation = [] if domain.validation is None else _read(domain, domain.validation)
+    validation = [] if domain.validation is None else _read(domain, domain.validation, account)
     if domain.test is None:
         train, of_train = _without(everything, "training traces", validation, "the validation set")
         tests = _held_out(train, domain)
@@ -202,7 +205,7 @@ def _splits(domain: TraceFiles) -> Splits:
         train = [trace for trace in train if canonical_text(trace.prompt) not in tests]
         removed = [Removed("training traces", "the test problems", 0, len(everything)), of_train]
     else:
-        test = _read(domain, domain.test)
+        test = _read(domain, domain.test, account)
         validation, of_validation = _without(validation, "validation traces", test, "the test problems")
         train, of_test = _without(everything, "training traces", test, "the test problems")
         train, of_train = _without(train, "training traces", validation, "the validation set")
@@ -221,6 +224,7 @@ def _splits(domain: TraceFiles) -> Splits:
         _trace_set(test, domain),
         tuple(removed),
         answered,
+        tuple(account),
     )
 
 
@@ -266,19 +270,28 @@ def _trace_set(traces: Sequence[Trace], domain: TraceFiles) -> TraceSet:
     return TraceSet(tuple(traces), tuple(problems), {prompt: tuple(ts) for prompt, ts in by_prompt.items()})
 
 
-def _read(domain: TraceFiles, file: str) -> list[Trace]:
-    """The demonstrations of a file, cut into steps."""
-    reading, traces = read_records(file), []
+def _read(domain: TraceFiles, file: str, account: list[str]) -> list[Trace]:
+    """The demonstrations of a file, cut into steps. What is left out of the file is added to the account."""
+    reading, traces, others = read_records(file), [], 0
     for entry in reading:
-        for id, prompt, text in _demonstrations(entry, domain.steps):
-            steps = domain.split_steps(text)
-            if prompt.strip() and steps:
-                traces.append(Trace(problem_id=id, prompt=prompt, steps=tuple(Step(text=step) for step in steps)))
+        texts = [(id, prompt, domain.split_steps(text)) for id, prompt, text in _demonstrations(entry, domain.steps)]
+        whole = [(id, prompt, steps) for id, prompt, steps in texts if prompt.strip() and steps]
+        others += not whole
+        traces += [
+            Trace(problem_id=id, prompt=prompt, steps=tuple(Step(text=step) for step in steps))
+            for id, prompt, steps in whole
+        ]
+    report = reading.report
     if not traces:
-        raise InputError(f"{file}: none of its {reading.report.records} records is a demonstration; {_WANTED}")
+        raise InputError(f"{file}: none of its {report.records} records is a demonstration; {_WANTED}")
     if all(len(trace.steps) == 1 for trace in traces):
         advice = "give --domain.steps lines, paragraphs, sentences or a pattern of what separates two steps"
         raise InputError(f"{file}: each of its {len(traces)} traces is one step by the rule {domain.steps!r}; {advice}")
+    if report.unfit:
+        account.append(str(report))
+    if others:
+        why = "wrong, rejected, or without prompt or steps"
+        account.append(f"{file}: {others:,} of {report.records:,} records are no demonstrations ({why})")
     return traces
 
 

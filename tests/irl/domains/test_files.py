@@ -83,6 +83,17 @@ def test_a_validation_file_of_test_prompts_alone(tmp_path):
         TraceFiles(train=train, validation=other, test=other).problems("train")
 
 
+def test_what_is_left_out_of_a_file_is_reported(tmp_path):
+    rows = [{"prompt": f"p{number}", "completion": "a\nb", "label": number != 3} for number in range(9)]
+    rows += [{"prompt": "", "completion": "a\nb", "label": True}, {"prompt": "q", "completion": 5, "label": True}]
+    file = write(tmp_path / "a.jsonl", rows)
+    account = TraceFiles(train=file).summary()[3:]
+    assert account[0].startswith(f"{file} (unpaired): 11 rows, 9 records, 2 rows do not fit\n  row 10: ")
+    assert "row 11: " in account[0] and "completion: expected" in account[0]
+    assert account[1].startswith(f"{file}: 1 of 9 records are no demonstrations (wrong, rejected, ")
+    assert len(TraceFiles(train=file).demonstrations("train")) == 7
+
+
 def test_a_file_with_few_answers_is_reported(tmp_path):
     rows = [solution(number) for number in range(9)]
     rows += [{"question": f"Why {n}?", "answer": "Because.\n####"} for n in range(11)]
