@@ -33,7 +33,7 @@ from irl.algorithms.sft import Sft
 from irl.domains.files import TraceFiles
 from irl.guidance.beam import BeamSettings
 from irl.policies.language_model import LanguageModel
-from irl.text.tokenizer_configs import BytePairs, TokenizerConfig
+from irl.text.tokenizer_configs import LEAST_PAIRS, BytePairs, TokenizerConfig
 from irl.train import Schedule
 from irl.types import InputError
 from reward_models.config_json import decode, encode
@@ -93,6 +93,8 @@ class OwnTraces(Run):
         """The experiment, and the seconds that each of its stages is expected to take."""
         config = self.tokenizer or BytePairs(vocabulary=vocabulary(self.domain))
         encoder = config.encoder(training_texts(self.domain), 2, 1, self.domain.split_steps)
+        if self.tokenizer is None:  # few texts do not have so many different pairs
+            config = BytePairs(vocabulary=max(encoder.vocab_size, LEAST_PAIRS))
         found = lengths(encoder, self.domain.demonstrations("train"))
         limit = limits(found, self.sizes)
         encoding = Encoding(

@@ -16,6 +16,9 @@ from irl.text.tokenize import character_tokenizer, number_tokenizer, prose_token
 from reward_models.ranges import Name
 from reward_models.records import record
 
+LEAST_PAIRS = 300
+"""The least vocabulary of byte pairs: all bytes, and some pairs."""
+
 
 class TokenizerConfig(ABC):
     """The config class of a tokenizer."""
@@ -74,7 +77,7 @@ class Characters(_Own):
 class BytePairs(_Own):
     """Byte-level byte-pair encoding, learned from the training texts."""
 
-    vocabulary: Annotated[int, Ge(300), Le(2**17)] = 2048
+    vocabulary: Annotated[int, Ge(LEAST_PAIRS), Le(2**17)] = 2048
     """Most tokens."""
 
     @property
