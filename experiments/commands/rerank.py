@@ -9,13 +9,25 @@ from typing import Any
 import numpy as np
 import tyro
 
-from experiments.commands.candidate_files import Skipped, finite, output_file, questions, say, scored, write_answers
+from experiments.commands.candidate_files import (
+    Skipped,
+    finite,
+    named,
+    output_file,
+    questions,
+    say,
+    scored,
+    write_answers,
+)
 from experiments.commands.models import ModelOptions
 from experiments.core.locks import exclusive
 from irl.domains.base import Environment, ReadsTexts
 from irl.evaluation.estimators import bootstrap_interval
 from irl.guidance.best_of_n import choose
 from irl.guidance.voting import majority
+from irl.rewards import AnswerScorer
+from irl.rewards.opening import open_likelihood
+from irl.rewards.questions import question_of
 from irl.types import Candidates, InputError, Problem
 
 
@@ -32,6 +44,9 @@ class Options(ModelOptions):
 
     candidates: Path
     """The file of candidates."""
+    policy: Path | None = None
+    """The policy of a run, such as runs/quickstart/policy: its log-probability is another way to choose, to compare
+    with."""
     output: Path | None = None
     """Where the answers go; standard output by default."""
     strict: bool = False
@@ -44,13 +59,17 @@ class Tally:
 
     chosen: list[float] = field(default_factory=list)
     majority: list[float] = field(default_factory=list)
+    likely: list[float] = field(default_factory=list)
+    likely_per_character: list[float] = field(default_factory=list)
     shortest: list[float] = field(default_factory=list)
     mean: list[float] = field(default_factory=list)
     oracle: list[float] = field(default_factory=list)
     outcomes: dict[str, int] = field(default_factory=dict)
     candidates: int = 0
 
-    def add(self, domain: ReadsTexts | None, record: Candidates, index: int) -> None:
+    def add(
+        self, domain: ReadsTexts | None, record: Candidates, index: int, log_prob: np.ndarray | None = None
+    ) -> None:
         problem = Problem(id=record.id, prompt=record.prompt)
         texts = [candidate.text for candidate in record.candidates]
         self.candidates += len(texts)
@@ -67,7 +86,11 @@ class Tally:
             keys = [domain.answer_key(problem, text) for text in texts]
             voted = majority(keys)
             self.majority.append(float(np.mean([r for key, r in zip(keys, right, strict=True) if key == voted])))
-        self.shortest.append(right[int(np.argmin([len(text.strip()) or np.inf for text in texts]))])
+        length = np.array([len(text.strip()) or np.inf for text in texts])
+        if log_prob is not None:
+            self.likely.append(right[choose(log_prob)])
+            self.likely_per_character.append(right[choose(log_prob / np.where(np.isfinite(length), length, 1.0))])
+        self.shortest.append(right[choose(-length)])
         self.mean.append(float(right.mean()))
         self.oracle.append(float(right.max()))
 
@@ -79,18 +102,24 @@ class Tally:
         rows = [
             (f"chosen by the learned reward ({information})", self.chosen),
             ("majority vote", self.majority),
+            ("log-probability of the policy", self.likely),
+            ("log-probability of the policy per character", self.likely_per_character),
             ("shortest candidate", self.shortest),
             ("one candidate at random", self.mean),
             ("oracle", self.oracle),
         ]
         for name, values in rows:
-            if not values:  # votes need a domain that reads answers
+            if not values:  # votes need a domain that reads answers, log-probabilities a policy
                 continue
             found = bootstrap_interval(np.array(values))
             lines.append(f"{name:55s} {found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]")
         if sum(self.oracle):
             lines.append(f"share of the oracle's: {sum(self.chosen) / sum(self.oracle):.3f}")
         return lines
+
+
+def _log_prob(policy: AnswerScorer, path: Path, record: Candidates) -> np.ndarray:
+    return np.asarray(named(policy, path)([question_of(record, record.id)]).trace)
 
 
 def _outcome(environment: Environment, problem: Problem, text: str) -> str:
@@ -111,13 +140,14 @@ def main(arguments: Sequence[str]) -> int:
 
 def _rerank(options: Options) -> None:
     model, path = options.open(), options.candidates
+    policy = None if options.policy is None else open_likelihood(options.policy, options.max_tokens)
     remark = model.remark(questions(path), path) if path.is_file() else ""
     tally, skipped = Tally(), Skipped(path, options.strict)
 
     def answers() -> Iterator[dict[str, Any]]:
         for record, scores in scored(model, path, skipped):
             index = choose(np.asarray(scores.trace))
-            tally.add(model.domain, record, index)
+            tally.add(model.domain, record, index, None if policy is None else _log_prob(policy, path, record))
             yield {
                 "id": record.id,
                 "chosen": int(index),

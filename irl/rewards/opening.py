@@ -37,6 +37,7 @@ from reward_models.networks.base import NetworkConfig
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.heads import HeadedDecoderConfig, MLPHead, StepEnds, VocabularyHead
 from reward_models.networks.low_rank import LowRankConfig
+from reward_models.networks.soft_advantage import SoftAdvantageConfig
 from reward_models.registry import classes, import_all
 
 _IN_WORDS = "--step-tokens '+,-', and --step-marker where a word such as 'ки' stands behind every step"
@@ -83,6 +84,15 @@ def open_scorer(
         assert step_tokens is not None
         return _judge_in_words(model, date, step_tokens, step_marker, max_tokens)
     return _conversations(model, folder, date, max_tokens)
+
+
+def open_likelihood(path: str | os.PathLike[str], max_tokens: int = MAX_TOKENS) -> AnswerScorer:
+    """The log-probability of answers, in nats, by the policy that a run saved."""
+    model = open_model(path)
+    if model.manifest is None or not isinstance(model.network, DecoderConfig):
+        raise InputError(f"{path}: expected a policy that a run saved, such as runs/quickstart/policy")
+    network = SoftAdvantageConfig(decoder=model.network, information="none")
+    return _reader(model._replace(network=network, spec=network.make().spec), model.manifest, max_tokens)
 
 
 def _check_words(

@@ -20,10 +20,12 @@ from experiments.core.workspace import Workspace
 from experiments.traces.demonstrations import Demonstrations, encode_traces, of_file
 from experiments.traces.experiment import Experiment
 from irl.domains.countdown.countdown import Countdown
+from irl.policies.language_model import log_prob
 from irl.text.encode import Encoder
 from irl.text.tokenize import number_tokenizer
 from irl.types import InputError, Step, Trace
 from reward_models.folders.native import encoding_of
+from reward_models.folders.opening import open_model
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
 from reward_models.types import ScoreSpec
@@ -245,6 +247,28 @@ def test_rerank_sums_up(traceward, model, candidates):
     assert value["one candidate at random"] == pytest.approx((3 / 10 + 1 / 2) / 2)
     assert value["oracle"] == 1
     assert f"share of the oracle's: {np.mean(right):.3f}\n" in err
+
+
+def test_rerank_compares_with_the_likelihood_of_a_policy(traceward, model, models, candidates):
+    code, _, err = traceward("rerank", "--model", model, "--candidates", candidates, "--policy", models / "policy")
+    assert code == 0
+    policy = open_model(models / "policy")
+    encoder = Encoder(TOKENIZER, 4096, 256)
+    right, per_character = [], []
+    for asked in LABELLED:
+        texts = [each["text"] for each in asked["candidates"]]
+        fitting = [i for i, text in enumerate(texts) if text not in WITHOUT_STEP]
+        rows = encoder.many([asked["prompt"]] * len(fitting), [Countdown().split_steps(texts[i]) for i in fitting])
+        batch = encoder.batch(rows, [0] * len(rows), 128)
+        found = np.asarray(log_prob(policy.network, policy.params, batch)).sum(axis=1)
+        right.append(asked["candidates"][fitting[int(np.argmax(found))]]["correct"])
+        length = np.array([len(texts[i].strip()) for i in fitting])
+        per_character.append(asked["candidates"][fitting[int(np.argmax(found / length))]]["correct"])
+    rows = summary(err)
+    assert rows["log-probability of the policy"][0] == pytest.approx(np.mean(right))
+    assert rows["log-probability of the policy per character"][0] == pytest.approx(np.mean(per_character))
+    code, _, err = traceward("rerank", "--model", model, "--candidates", candidates, "--policy", model)
+    assert code == 2 and "expected a policy that a run saved" in err
 
 
 def test_rerank_without_labels(traceward, model, tmp_path, candidates):
