@@ -1,7 +1,7 @@
 """Stage: a reward for steps, from demonstrations alone.
 
-    1. Likelihood: a decoder models every demonstrated step in its state (Markov windows, irl/text/windows.py). It starts
-       at random weights or at those of the policy.
+    1. Likelihood: a decoder models every demonstrated step in its state (Markov windows, irl/text/windows.py). It
+       starts at random weights or at those of the policy.
     2. Rounds: steps of the policy in the states of demonstrations are ranked below the expert's steps there
        (pairwise critic). Negatives are finished from an expert's beginning of a step, are steps of the policy's own
        traces in demonstrated states, half of them those with the highest reward (hard), or end a trace early.

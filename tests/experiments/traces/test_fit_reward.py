@@ -46,5 +46,5 @@ def test_the_trunk_starts_from_the_weights_of_the_policy(tmp_path):
 
 def test_decoders_of_different_shapes_are_refused():
     other = replace(DECODER, num_layers=2)
-    with pytest.raises(InputError, match="reward.start: the policy's weights need equal decoders"):
+    with pytest.raises(InputError, match=r"reward\.start: the policy's weights need equal decoders"):
         replace(smoke, reward=replace(smoke.reward, start="policy", network=SoftAdvantageConfig(decoder=other)))
