@@ -173,9 +173,9 @@ def _headline(
     def reward(state: State, transitions: Transitions) -> jax.Array:
         return learned_reward(network, state, transitions)
 
-    earned = returns(STAGE, states.learner)
-    rows = [result_row("return", earned, PREFERENCES, f"{seeds} seeds, {config.episodes} episodes each")]
-    rows += [result_row(f"return, seed {seed}", values, PREFERENCES) for seed, values in enumerate(earned)]
+    own = returns(STAGE, states.learner)
+    rows = [result_row("return", own, PREFERENCES, f"{seeds} seeds, {config.episodes} episodes each")]
+    rows += [result_row(f"return, seed {seed}", values, PREFERENCES) for seed, values in enumerate(own)]
     rows.append(result_row("random actions: return", random_returns(backend, run, config.episodes), "none"))
     if config.truth:
         policies = backend.train(run, TRUTH, learner, None, config.rounds(), seeds)

@@ -69,7 +69,7 @@ class State(NamedTuple):
     cloning: behavioural_cloning.State
     data: Labelled
     """D; unused rows are zero."""
-    seen: Int[Array, ""]
+    inserted: Int[Array, ""]
     """Number of labels so far."""
     rounds: Int[Array, ""]
 
@@ -120,16 +120,16 @@ class Dagger(Imitator):
 
         def step(state: State, batch: Labelled, key: jax.Array) -> tuple[State, Info]:
             before = agent.log_prob(state.cloning.agent, batch.observation, batch.action).mean()
-            data, seen = aggregated(state.data, state.seen, batch)
+            data, inserted = aggregated(state.data, state.inserted, batch)
 
             def update(learner: behavioural_cloning.State, key: jax.Array):
                 row_key, step_key = jax.random.split(key)
-                rows = jax.random.randint(row_key, (self.batch,), 0, jnp.minimum(seen, self.capacity))
+                rows = jax.random.randint(row_key, (self.batch,), 0, jnp.minimum(inserted, self.capacity))
                 return cloning.step(learner, jax.tree.map(lambda leaf: leaf[rows], data), step_key)
 
             learner, infos = jax.lax.scan(update, state.cloning, jax.random.split(key, self.updates))
             info = jax.tree.map(jnp.mean, infos) | {"log_likelihood_before": before}
-            return State(learner, data, seen, state.rounds + 1), info
+            return State(learner, data, inserted, state.rounds + 1), info
 
         return Algorithm(init, step)
 
@@ -167,10 +167,10 @@ class Dagger(Imitator):
         return agent.nested(init, step, lambda state: state.agent, GuidedState.with_agent)._replace(act=act)
 
 
-def aggregated(data: Labelled, seen: Int[Array, ""], new: Labelled) -> tuple[Labelled, Int[Array, ""]]:
+def aggregated(data: Labelled, inserted: Int[Array, ""], new: Labelled) -> tuple[Labelled, Int[Array, ""]]:
     """(D with the new labels in its ring buffer, number of labels so far)."""
     count, capacity = number_of_steps(new), len(data.action)
     if count > capacity:
         raise InputError(f"Dagger.capacity: expected at least {count}, the labels of one round, got {capacity}")
-    rows = (seen + jnp.arange(count)) % capacity
-    return jax.tree.map(lambda old, add: old.at[rows].set(add.astype(old.dtype)), data, new), seen + count
+    rows = (inserted + jnp.arange(count)) % capacity
+    return jax.tree.map(lambda old, add: old.at[rows].set(add.astype(old.dtype)), data, new), inserted + count

@@ -13,7 +13,7 @@ import safetensors.numpy
 
 import configs
 from configs import cartpole_gail
-from experiments.control.backends import OfGymnasium, OnHost, PureJax, over_seeds, random_agent
+from experiments.control.backends import OfGymnasium, OnHost, PureJax, over_seeds
 from experiments.control.expert import (
     DemonstrationFile,
     Demonstrations,
@@ -24,7 +24,7 @@ from experiments.control.expert import (
 )
 from experiments.control.imitate import Imitate, agent_of, cloned, prepare, run_imitate, warm
 from experiments.core.run_folder import RunFolder
-from irl.control.agent import ImitationBatch
+from irl.control.agent import ImitationBatch, random_agent
 from irl.control.algorithms.behavioural_cloning import BehaviouralCloning
 from irl.control.algorithms.dagger import Dagger
 from irl.control.algorithms.density import Density

@@ -99,7 +99,7 @@ def test_the_corridor_is_learned_in_one_program():
         state, info = step(state, jax.random.key(index))
     assert len(traced) == 1
     learner = state.agent.learner
-    assert int(learner.seen) == 200 and int(learner.rounds) == 5
+    assert int(learner.inserted) == 200 and int(learner.rounds) == 5
     filled = jax.tree.map(lambda leaf: leaf[:200], learner.data)
     np.testing.assert_array_equal(filled.action, expert(4, filled.observation))
     assert set(np.unique(filled.observation)) >= {2, 3, 4}

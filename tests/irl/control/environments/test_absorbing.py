@@ -11,7 +11,6 @@ from irl.control.environments.absorbing import (
     absorbing,
     absorbing_space,
     absorbing_trajectory,
-    without_actions,
 )
 from irl.control.environments.base import Environment, Outcome
 from irl.control.learners.ppo import Ppo
@@ -96,22 +95,6 @@ def test_discrete_observations_get_one_more_value():
 def test_the_space_holds_both():
     assert absorbing_space(quitting().observation) == Box((2,), (0.0, 0.0), (1.5, 1.0))
     assert absorbing_space(Box((1,), -3.0, -1.0)) == Box((2,), (-3.0, 0.0), (0.0, 1.0))
-
-
-@pytest.mark.parametrize(
-    ("space", "observations"), [(Box((2,)), [[1.0, 0.0], [0.0, 1.0]]), (Discrete(3), np.array([1, 2], np.int32))]
-)
-def test_a_reward_without_actions_sees_none_in_the_absorbing_state(space, observations):
-    network = without_actions(RewardMlp(hidden=(4,), normalise=False).make(space, Discrete(2)), space)
-    params = network.init(jax.random.key(0))
-    rewards = [
-        network.apply(
-            params, Transitions(jnp.asarray(observations), action, jnp.asarray(observations), jnp.zeros(2, bool))
-        )
-        for action in (jnp.zeros(2, jnp.int32), jnp.ones(2, jnp.int32))
-    ]
-    assert rewards[0][0] != rewards[1][0]
-    assert rewards[0][1] == rewards[1][1]
 
 
 def learned_quitting(world, demonstrations):
