@@ -53,5 +53,5 @@ def _interval(scores: np.ndarray, prompts: Sequence[str]) -> dict[str, float]:
     by_prompt: dict[str, list[float]] = {}
     for prompt, value in zip(prompts, right.tolist(), strict=True):
         by_prompt.setdefault(prompt, []).append(value)
-    found = bootstrap_interval(np.array([np.mean(values) for values in by_prompt.values()]))
-    return {"value": found.mean, "low": found.low, "high": found.high}
+    interval = bootstrap_interval(np.array([np.mean(values) for values in by_prompt.values()]))
+    return {"value": interval.mean, "low": interval.low, "high": interval.high}

@@ -95,8 +95,8 @@ class OwnTraces(Run):
         encoder = config.encoder(training_texts(self.domain), 2, 1, self.domain.split_steps)
         if self.tokenizer is None:  # few texts do not have so many different pairs
             config = BytePairs(vocabulary=max(encoder.vocab_size, LEAST_PAIRS))
-        found = lengths(encoder, self.domain.demonstrations("train"))
-        limit = limits(found, self.sizes)
+        measured = lengths(encoder, self.domain.demonstrations("train"))
+        limit = limits(measured, self.sizes)
         encoding = Encoding(
             max_length=limit.max_length,
             max_steps=limit.max_steps,
@@ -104,13 +104,13 @@ class OwnTraces(Run):
             tokenizer=config,
         )
         encoder = encoding.limited(encoder)
-        network = self.sizes.network or decoder(found.tokens, max(encoder.vocab_size, config.most))
-        rows = batch_rows(found.tokens, limit.max_length)
+        network = self.sizes.network or decoder(measured.tokens, max(encoder.vocab_size, config.most))
+        rows = batch_rows(measured.tokens, limit.max_length)
         fresh = LanguageModel(network, network.make().init(jax.random.key(0)))
         algorithm = Sft(optimiser=Muon()).make(network)
         speed = measure_speed(algorithm, fresh, encoder, (rows, limit.max_length), ROWS_AT_ONCE)
         task = Task(
-            found, limit, rows * limit.max_length, len(self.domain.problems("test")), self.members, self._pairs()
+            measured, limit, rows * limit.max_length, len(self.domain.problems("test")), self.members, self._pairs()
         )
         counts, estimate = scaled(task, speed, 60 * self.minutes, self.sizes)
         return self._experiment(encoding, limit, network, rows, counts), estimate
@@ -158,12 +158,12 @@ class OwnTraces(Run):
         """Pairs in a batch of the outcome model; InputError where the file has no labels."""
         if not self.labels:
             return 0
-        found = len(self.domain.judged("train"))
+        count = len(self.domain.judged("train"))
         devices = jax.device_count()
-        if found < devices:
-            told = f"{self.domain.train}: {found} pairs of a better and a worse trace by its labels"
-            raise InputError(f"{told}; give a file with labels of both kinds, or run own_traces")
-        return min(PAIRS, found) // devices * devices
+        if count < devices:
+            message = f"{self.domain.train}: {count} pairs of a better and a worse trace by its labels"
+            raise InputError(f"{message}; give a file with labels of both kinds, or run own_traces")
+        return min(PAIRS, count) // devices * devices
 
     def _outcome_model(self, counts: Counts) -> FileLabels:
         steps = counts.label_steps

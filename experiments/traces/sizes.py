@@ -96,15 +96,15 @@ def lengths(encoder: TextEncoder, traces: Sequence[Trace]) -> Lengths:
     )
 
 
-def limits(found: Lengths, sizes: Sizes) -> Limits:
+def limits(measured: Lengths, sizes: Sizes) -> Limits:
     """Limits that admit most traces, and samples a little longer than these; multiples of 16 tokens and 4 steps."""
-    response = sizes.max_response or _up(found.response * 1.1, 16)
-    length = sizes.max_length or min(_up(found.prompt + response, 16), CONTEXT)
+    response = sizes.max_response or _up(measured.response * 1.1, 16)
+    length = sizes.max_length or min(_up(measured.prompt + response, 16), CONTEXT)
     return Limits(
         max_length=length,
-        max_response=min(response, max(length - found.prompt, length // 2)),
-        max_steps=sizes.max_steps or min(_up(found.steps * 1.25, 4), 1000),
-        max_step_tokens=sizes.max_step_tokens or min(_up(found.step * 1.1, 8), response),
+        max_response=min(response, max(length - measured.prompt, length // 2)),
+        max_steps=sizes.max_steps or min(_up(measured.steps * 1.25, 4), 1000),
+        max_step_tokens=sizes.max_step_tokens or min(_up(measured.step * 1.1, 8), response),
     )
 
 

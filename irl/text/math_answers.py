@@ -24,8 +24,8 @@ def math_verify() -> ModuleType:
 @lru_cache(maxsize=2**16)
 def math_form(answer: str) -> str:
     """An answer as SymPy writes it; the answer itself where it is no expression."""
-    found = math_verify().parse(f"${answer}$")
-    return str(found[0]) if found else answer
+    expressions = math_verify().parse(f"${answer}$")
+    return str(expressions[0]) if expressions else answer
 
 
 @lru_cache(maxsize=2**16)
