@@ -1,8 +1,8 @@
 """Rows of a Parquet file, a batch at a time. The only file that needs pyarrow.
 
-A small file can stand for much data: compressed pages, and texts that many rows refer to (dictionaries). A column that
-unpacks to more than `MOST_UNPACKED` bytes and to `MOST_RATIO` times its size is refused, top-level texts stay in their
-dictionary until a row is needed, and a row has a limit (irl/limits.py).
+A small file can stand for much data: compressed pages, texts that many values refer to (dictionaries), and long lists
+of equal values. A column that unpacks to more than `MOST_UNPACKED` bytes and to `MOST_RATIO` times its size is refused,
+texts stay in their dictionary until a row is needed, nested ones too, and a row has a limit (irl/limits.py).
 """
 
 from collections.abc import Iterator
@@ -15,6 +15,8 @@ from irl.types import InputError
 MOST_UNPACKED = 256 * MEGABYTE
 MOST_RATIO = 200
 _BATCH = 256
+_VALUE = 8
+"""Bytes in memory that every value takes, whatever its type."""
 
 
 def parquet_rows(path: FilePath) -> Iterator[tuple[int, Row]]:
@@ -38,48 +40,56 @@ def parquet_rows(path: FilePath) -> Iterator[tuple[int, Row]]:
 
 
 def _check(file: Any, path: FilePath) -> list[str]:
-    """The names of top-level columns of texts. Raises InputError for columns of one name or of too much data."""
-    names = file.schema_arrow.names
+    """The paths of columns of texts. Raises InputError for columns of one name or of too much data."""
+    names, leaves = file.schema_arrow.names, [file.schema.column(index) for index in range(file.metadata.num_columns)]
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"{path}: the column {name[:100]!r} occurs twice; keep one of the two")
     for group in range(file.metadata.num_row_groups):
-        for index in range(file.metadata.num_columns):
+        for index, leaf in enumerate(leaves):
             column = file.metadata.row_group(group).column(index)
-            size, packed = column.total_uncompressed_size, max(column.total_compressed_size, 1)
+            size, packed = _unpacked(column, leaf), max(column.total_compressed_size, 1)
             if size > MOST_UNPACKED and size > MOST_RATIO * packed:
                 told = f"unpacks to {size // MEGABYTE} megabytes, {size // packed} times its size"
                 where = f"{path}: column {column.path_in_schema[:100]!r}, row group {group}"
                 raise InputError(f"{where}: {told}; write it with smaller row groups")
-    return [name for name, field in zip(names, file.schema_arrow.types, strict=True) if str(field) in _TEXTS]
+    return [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY" and leaf.logical_type.type in _TEXTS]
 
 
-_TEXTS = ("string", "large_string", "binary", "large_binary")
+_TEXTS = ("NONE", "STRING", "JSON", "ENUM")
+
+
+def _unpacked(column: Any, leaf: Any) -> int:
+    """Bytes of a column of a row group in memory; of a column outside lists, a batch of rows at a time."""
+    values = column.num_values if leaf.max_repetition_level else min(column.num_values, _BATCH)
+    return max(column.total_uncompressed_size, values * max(leaf.length, _VALUE))
 
 
 def _rows(pyarrow: Any, batch: Any, where: str) -> Iterator[Row]:
     """The rows of a batch as Python values: together where they are small, else one by one."""
     largest = row_limit()
-    if _size(pyarrow, batch) <= largest:
+    if _size(pyarrow, batch.to_struct_array()) <= largest:
         yield from batch.to_pylist()
         return
     for index in range(batch.num_rows):
         row = batch.slice(index, 1)
-        check_row(_size(pyarrow, row), largest, where)
+        check_row(_size(pyarrow, row.to_struct_array()), largest, where)
         yield from row.to_pylist()
 
 
-def _size(pyarrow: Any, batch: Any) -> int:
-    """Bytes of a batch without dictionaries."""
-    total = 0
-    for column in batch.columns:
-        if pyarrow.types.is_dictionary(column.type):
-            lengths = pyarrow.compute.binary_length(column.dictionary)
-            of_rows = pyarrow.compute.sum(lengths.cast("int64").take(column.indices))
-            total += of_rows.as_py() or 0
-        else:
-            total += column.nbytes
-    return total
+def _size(pyarrow: Any, array: Any) -> int:
+    """Bytes of an array without dictionaries, at all levels of nesting."""
+    kind, own = array.type, _VALUE * len(array)
+    if pyarrow.types.is_dictionary(kind):
+        lengths = pyarrow.compute.binary_length(array.dictionary)
+        return own + (pyarrow.compute.sum(lengths.cast("int64").take(array.indices)).as_py() or 0)
+    if pyarrow.types.is_struct(kind):
+        return own + sum(_size(pyarrow, field) for field in array.flatten())
+    if pyarrow.types.is_map(kind):
+        array = array.cast(pyarrow.list_(pyarrow.struct([kind.key_field, kind.item_field])))
+    if pyarrow.types.is_nested(kind):
+        return own + _size(pyarrow, array.flatten())
+    return own + array.nbytes
 
 
 def _pyarrow(path: FilePath) -> Any:

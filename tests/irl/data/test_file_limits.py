@@ -150,6 +150,53 @@ class TestParquet:
         ):
             list(numbered_rows(path))
 
+    @pytest.mark.parametrize("nested", ["list", "map", "struct"])
+    def test_a_dictionary_that_many_nested_values_refer_to(self, nested, tmp_path, monkeypatch):
+        """30 rows of 10 values, all one text of a megabyte; the next row has 100 and is over the limit."""
+        pa = pytest.importorskip("pyarrow")
+        texts = pa.DictionaryArray.from_arrays(pa.array([0] * 400, pa.int32()), pa.array(["x" * MEGABYTE]))
+        offsets = pa.array([*range(0, 301, 10), 400], pa.int32())
+        column = {
+            "list": lambda: pa.ListArray.from_arrays(offsets, texts),
+            "map": lambda: pa.MapArray.from_arrays(offsets, texts, texts),
+            "struct": lambda: pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays([texts], ["content"])),
+        }[nested]()
+        path = self.write(tmp_path / "rows.parquet", column, use_dictionary=True, store_schema=False)
+        assert path.stat().st_size < 20_000
+        monkeypatch.setenv("TRACEWARD_ROW_MEGABYTES", "50")
+        held, rows = pa.total_allocated_bytes(), numbered_rows(path)
+        for number in range(1, 31):
+            assert next(rows)[0] == number
+            assert pa.total_allocated_bytes() - held < 50 * MEGABYTE
+        with pytest.raises(InputError, match=r"one row has more than 50 megabytes"):
+            next(rows)
+
+    def test_a_list_of_many_equal_values(self, tmp_path, monkeypatch):
+        """400,000 values that are not there, in a few bytes."""
+        monkeypatch.setattr(parquet, "MOST_UNPACKED", 2 * MEGABYTE)
+        pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        zeros = pa.nulls(400_000, pa.int8())
+        path = tmp_path / "rows.parquet"
+        pq.write_table(pa.table({"ids": pa.ListArray.from_arrays(pa.array([0, len(zeros)], pa.int32()), zeros)}), path)
+        with pytest.raises(InputError, match=r"column 'ids\.list\.element', row group 0: unpacks to 3 megabytes"):
+            list(numbered_rows(path))
+
+    def test_nested_values_are_those_of_pyarrow(self, tmp_path, monkeypatch):
+        """Read together and, where a batch is large, one by one."""
+        pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        columns = {
+            "texts": pa.array([["x", "y"], [], None]),
+            "map": pa.array([[("a", "1"), ("b", "2")], [("c", "3")], None], pa.map_(pa.string(), pa.string())),
+            "pair": pa.array([[1, 2], [3, 4], None], pa.list_(pa.int64(), 2)),
+            "turns": pa.array([{"turns": [{"role": "user"}]}, None, {"turns": None}]),
+            "view": pa.array([["x"], [], None], pa.list_view(pa.string())),
+        }
+        pq.write_table(pa.table(columns), tmp_path / "rows.parquet")
+        wanted = pq.read_table(tmp_path / "rows.parquet").to_pylist()
+        assert [row for _, row in numbered_rows(tmp_path / "rows.parquet")] == wanted
+        monkeypatch.setattr(parquet, "row_limit", lambda: 600)
+        assert [row for _, row in numbered_rows(tmp_path / "rows.parquet")] == wanted
+
     def test_two_columns_of_one_name(self, tmp_path):
         pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
         table = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["prompt", "prompt"])
