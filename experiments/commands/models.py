@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from irl.rewards import AnswerScorer, open_scorer
-from irl.rewards.questions import MAX_TOKENS
+from irl.rewards.questions import END_FOLDER, MAX_TOKENS
 from irl.types import InputError
 from reward_models.folders.opening import folders_of
 
@@ -52,5 +52,6 @@ class ModelOptions:
         return open_scorer(self.model, base=self.base, max_tokens=self.max_tokens, **self.for_hugging_face)
 
     def folders(self) -> list[Path]:
-        """The folder, and that of the base of adapters."""
-        return folders_of(self.model, self.base)
+        """The folder, that of the base of adapters, and that of the score of ends."""
+        end = self.model / END_FOLDER
+        return [*folders_of(self.model, self.base), *([end] if end.is_dir() else [])]

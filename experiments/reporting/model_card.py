@@ -15,6 +15,7 @@ import safetensors
 
 from experiments.core.overlap import Overlap, sentences
 from irl.evaluation.audit import TRUNCATION, Finding, truncation_warnings
+from irl.rewards.questions import END_FOLDER
 from irl.types import InputError
 from reward_models.folders.hugging_face_config import architecture_of
 from reward_models.folders.hugging_face_config import read_config as read_hugging_face
@@ -76,7 +77,7 @@ def write_model_card(
     if not trained_on:
         raise InputError(f"{path / MANIFEST}: trained_on: missing; save it with the model or pass trained_on")
     sections = [
-        f"# {path.resolve().name}\n\n{_summary(facts, _count_parameters(path))}",
+        f"# {path.resolve().name}\n\n{_summary(facts, _count_parameters(path), (path / END_FOLDER).is_dir())}",
         *_warnings(metrics),
         f"## Trained on\n\n{trained_on}\n\n{_information(facts)}{_compared(overlaps)}",
         _metrics(metrics, facts.metrics),
@@ -137,12 +138,12 @@ def _hugging_face_facts(file: Path) -> Facts:
     return Facts(architecture, spec.kind, spec.aggregate, spec.information, made)
 
 
-def _summary(facts: Facts, parameters: int) -> str:
+def _summary(facts: Facts, parameters: int, judges_end: bool) -> str:
     meaning = MEANING.get(facts.kind, f"Kind of score: {facts.kind}.")
     return (
         f"A reward model for traces of reasoning ({facts.network}, {parameters:,} parameters). {meaning} "
-        f"The score of a trace is the {facts.aggregate} of its steps. Only differences between answers to one "
-        "prompt mean anything."
+        f"The score of a trace is the {facts.aggregate} of its steps{' plus that of its end' if judges_end else ''}. "
+        "Only differences between answers to one prompt mean anything."
     )
 
 

@@ -16,6 +16,7 @@ from experiments.core.kinds import Run
 from experiments.core.run_folder import RunFolder
 from experiments.reporting.step_report import finish_steps
 from experiments.text_rewards.fit_claims import FitClaims
+from experiments.text_rewards.fit_ending import FitEnding, add_ending, ends
 from experiments.text_rewards.mistake_data import MistakeTraces
 from experiments.text_rewards.step_evaluation import Row, Scored, Steps, aggregate, location_rows, oracle_row
 from irl.domains.bigbench_mistake.claims import claims, holds
@@ -39,6 +40,7 @@ class ClaimModel(Run):
     title: str
     data: MistakeTraces
     claims: FitClaims = field(default_factory=FitClaims)
+    ending: FitEnding = field(default_factory=FitEnding)
     per_trace: Rows = 6
     """Claims that an epoch learns from each trace, of different steps: traces differ much in length."""
     seeds: Seeds = (0, 1, 2)
@@ -52,6 +54,10 @@ def run_claim_model(config: ClaimModel, folder: Path, command: str) -> Path:
     begun, run = time.perf_counter(), RunFolder(folder, config.seeds[0])
     trained_on = config.data.about_right()
     members = [_fit(config, RunFolder(folder, seed), trained_on) for seed in config.seeds]
+    ending = config.ending.run(run, config.data.complete(run.seed), trained_on)
+    models = [folder / _name(seed) for seed in config.seeds]
+    for model in models:
+        add_ending(folder, model)
     headline = _locations(config, members)
     return finish_steps(
         run,
@@ -60,8 +66,8 @@ def run_claim_model(config: ClaimModel, folder: Path, command: str) -> Path:
         information=INFORMATION,
         seeds=config.seeds,
         trained_on=trained_on,
-        models=[folder / _name(seed) for seed in config.seeds],
-        truncation={CLAIMS: _truncation(config, members[0])},
+        models=models,
+        truncation={CLAIMS: _truncation(config, members[0], ending)},
         command=command,
         seconds=time.perf_counter() - begun,
         overlaps=config.data.overlaps(),
@@ -100,12 +106,11 @@ def _locations(config: ClaimModel, members: Sequence[ClaimScorer]) -> list[Row]:
     return rows
 
 
-def _truncation(config: ClaimModel, member: ClaimScorer) -> Finding:
+def _truncation(config: ClaimModel, member: ClaimScorer, ending: ClaimScorer) -> Finding:
     """The truncation probe on right held-out traces."""
-    traces = [trace for test in config.data.held_out().test.values() for trace in test if trace.first_error is None]
     return truncation_finding(
-        lambda written: aggregate(member(written), member.spec.aggregate),
-        [(trace.prompt, trace.steps) for trace in traces],
+        lambda traces: aggregate(member(traces), member.spec.aggregate) + ends(ending, traces),
+        config.data.complete_held_out(),
     )
 
 

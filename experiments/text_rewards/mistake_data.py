@@ -14,7 +14,15 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from experiments.core.overlap import Overlap, file_labels, refuse_repeated_files
-from experiments.text_rewards.step_data import VALIDATION, HeldOut, StepFiles, check_shares
+from experiments.text_rewards.step_data import (
+    VALIDATION,
+    HeldOut,
+    StepFiles,
+    Written,
+    check_shares,
+    right_tests,
+    written,
+)
 from irl.canonical import canonical_text
 from irl.domains.bigbench_mistake import dyck, tracking, word_sorting
 from irl.domains.bigbench_mistake.planted import Planted
@@ -106,6 +114,12 @@ class MistakeTraces:
             found += [trace for trace in real if trace.first_error is None]
             found += [self._fresh(task, models, f"{seed}-{number}", 0.0, rng) for number in range(self.generated)]
         return found
+
+    def complete(self, seed: int) -> list[Written]:
+        return written(self.demonstrations(seed))
+
+    def complete_held_out(self) -> list[Written]:
+        return written(right_tests(self))
 
     def epoch(self, number: int, seed: int) -> list[LabelledSteps]:
         rng, found = np.random.default_rng([seed, 2, number]), []

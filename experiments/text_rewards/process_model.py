@@ -22,6 +22,7 @@ from experiments.core.overlap import Overlap, file_labels, refuse_repeated_files
 from experiments.core.run_folder import RunFolder
 from experiments.reporting.step_report import finish_steps
 from experiments.text_rewards.fit_calculations import FitCalculations
+from experiments.text_rewards.fit_ending import FitEnding, add_ending, ends
 from experiments.text_rewards.fit_trunk import FitTrunk
 from experiments.text_rewards.mistake_data import MistakeTraces
 from experiments.text_rewards.step_candidates import Pool, SolutionCandidates
@@ -69,6 +70,7 @@ class ProcessModel(Run):
     """None: no language model first, and no log-probability beside the scores."""
     calculations: FitCalculations | None = None
     """A second score of steps, of what they calculate alone: for annotated demonstrations. None: without."""
+    ending: FitEnding = field(default_factory=FitEnding)
     algorithm: Process = field(default_factory=lambda: Process(optimiser=AdamW(learning_rate=1e-3, total_steps=2000)))
     schedule: Schedule = Schedule(steps=2000)
     aggregate: Aggregate = "min"
@@ -111,10 +113,12 @@ def run_process_model(config: ProcessModel, folder: Path, command: str) -> Path:
         information=config.data.information,
     )
     members = [_fit(config, RunFolder(folder, seed), base, network, trunk) for seed in config.seeds]
+    ending = config.ending.run(run, config.data.complete(run.seed), config.data.about())
     for seed, params in zip(config.seeds, members, strict=True):
         target = folder / ("model" if seed == config.seeds[0] else f"model-seed-{seed}")
         if not target.exists():
             base.save(target, network, params)
+        add_ending(folder, target)
     made = network.make()  # once: what is compiled for one member serves all
     readers = Readers(
         processes=[ConversationScorer(made, params, base.encoder) for params in members],
@@ -132,7 +136,7 @@ def run_process_model(config: ProcessModel, folder: Path, command: str) -> Path:
         seeds=config.seeds,
         trained_on=config.data.about(),
         models=[folder / "model"],
-        truncation=_truncation(config, base, readers, run),
+        truncation=_truncation(config, base, readers, ending, run),
         command=command,
         seconds=time.perf_counter() - begun,
         overlaps=overlaps,
@@ -295,22 +299,27 @@ def _scored(
     )
 
 
-def _truncation(config: ProcessModel, base: Base, readers: Readers, run: RunFolder) -> dict[str, Finding]:
+def _truncation(
+    config: ProcessModel, base: Base, readers: Readers, ending: ClaimScorer, run: RunFolder
+) -> dict[str, Finding]:
     """The truncation probe of the first seed's scores, on right held-out traces."""
-    right = [t for test in config.data.held_out().test.values() for t in test if t.first_error is None]
-    kept, _ = _readable(config, base, right[:TRUNCATED], run, "truncation probe")
-    written = [(trace.prompt, trace.steps) for trace in kept]
 
-    def by_process(traces: Sequence[Written]) -> np.ndarray:
+    def readable(traces: Sequence[Written]) -> tuple[list[LabelledSteps], Reading]:
         labelled = [
             LabelledSteps(id="probe", prompt=prompt, steps=tuple(steps), labels=(None,) * len(steps))
             for prompt, steps in traces
         ]
-        _, reading = _readable(config, base, labelled, run, "truncation probe")
-        return aggregate(reading.scores(readers.processes[0]), config.aggregate)
+        return _readable(config, base, labelled, run, "truncation probe")
+
+    def by_process(traces: Sequence[Written]) -> np.ndarray:
+        steps = readable(traces)[1].scores(readers.processes[0])
+        return aggregate(steps, config.aggregate) + ends(ending, traces)
 
     def by_calculations(traces: Sequence[Written]) -> np.ndarray:
-        return aggregate(readers.calculations[0](traces), "min")
+        return aggregate(readers.calculations[0](traces), "min") + ends(ending, traces)
+
+    kept, _ = readable(config.data.complete_held_out()[:TRUNCATED])
+    written = [(trace.prompt, trace.steps) for trace in kept]
 
     found = {PROCESS: truncation_finding(by_process, written)}
     if readers.calculations:

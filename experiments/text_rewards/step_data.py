@@ -1,6 +1,6 @@
 """Labelled steps for process reward models: files of any format, and solutions in which errors are planted."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, ClassVar, NamedTuple, Protocol
@@ -8,9 +8,10 @@ from typing import Annotated, ClassVar, NamedTuple, Protocol
 import numpy as np
 from annotated_types import MinLen
 
+from experiments.commands.truncation import Written
 from experiments.core.overlap import Overlap, file_labels, parts_by_prompt, refuse_repeated_files, without_overlap
 from irl.data import read_records
-from irl.data.gsm8k import final_answer
+from irl.data.gsm8k import final_answer, without_calculations
 from irl.domains.gsm8k.calculations import Drilled, Kind, Solution, drill, renumbered, with_error
 from irl.types import InputError, LabelledSteps, Trace
 from reward_models.ranges import Distinct, Files, Name, OpenShare, RowsOrZero, Share
@@ -20,6 +21,14 @@ from reward_models.types import Information
 VALIDATION = "validation"
 PART = 10
 """One training solution in so many sets the threshold."""
+ANSWERS = (
+    *["#### {}"] * 4,
+    "A: {}",
+    "Answer: {}",
+    "The answer is {}.",
+    "So the final answer is \\boxed{{{}}}.",
+)
+"""Last lines of solutions, half of them in the format of GSM8K."""
 DRILL, DRILLED, DRILL_FLAWED = "Calculate.", 8, 0.45
 """The prompt of a drill, how many calculations it has, and the share of them that is wrong."""
 
@@ -49,6 +58,14 @@ class StepData(Protocol):
         """Right solutions to learn a language model and a tokenizer from; `seed` draws variants where there are any."""
         ...
 
+    def complete(self, seed: int) -> list[Written]:
+        """Right training traces as far as their authors wrote them, answer included: where traces end."""
+        ...
+
+    def complete_held_out(self) -> list[Written]:
+        """The same of right test problems."""
+        ...
+
     def epoch(self, number: int, seed: int) -> list[LabelledSteps]:
         """The labelled traces of an epoch of training."""
         ...
@@ -68,6 +85,16 @@ class StepData(Protocol):
     def overlaps(self) -> list[Overlap]:
         """Training problems that were left out because they are held out, by held-out set."""
         ...
+
+
+def written(traces: Iterable[LabelledSteps]) -> list[Written]:
+    """Traces without their labels."""
+    return [(trace.prompt, trace.steps) for trace in traces]
+
+
+def right_tests(data: StepData) -> list[LabelledSteps]:
+    """The right traces of the test sets."""
+    return [trace for test in data.held_out().test.values() for trace in test if trace.first_error is None]
 
 
 def check_shares(data: str, test: float, validation: float) -> None:
@@ -104,6 +131,12 @@ class StepFiles:
 
     def demonstrations(self, seed: int) -> list[LabelledSteps]:
         return [trace for trace in self.part("train") if trace.first_error is None] or self.part("train")
+
+    def complete(self, seed: int) -> list[Written]:
+        return written(self.demonstrations(seed))
+
+    def complete_held_out(self) -> list[Written]:
+        return written(right_tests(self))
 
     def epoch(self, number: int, seed: int) -> list[LabelledSteps]:
         return self.part("train")
@@ -192,6 +225,15 @@ class PlantedErrors:
         varied = [self._varied(solution, rng) for solution in _problems(self).training]
         return [*map(_right, range(len(varied)), varied), *self._drills(self.demonstrated_drills, 0.0, rng)]
 
+    def complete(self, seed: int) -> list[Written]:
+        """Solutions with their final answers, half of which are in other formats, half without annotations."""
+        known = {solution.question for solution in _problems(self).training}
+        solutions = [(question, lines) for question, lines in _complete(self.train) if question in known]
+        return [(question, _rewritten(lines, number)) for number, (question, lines) in enumerate(solutions)]
+
+    def complete_held_out(self) -> list[Written]:
+        return _complete(self.test)
+
     def epoch(self, number: int, seed: int) -> list[LabelledSteps]:
         rng, solutions = np.random.default_rng([seed, 2, number]), _problems(self).training
         traces = [self._drawn(index, self._varied(solution, rng), rng) for index, solution in enumerate(solutions)]
@@ -274,14 +316,26 @@ def _question(solution: Solution) -> str:
 def _solutions(file: str, part: int) -> tuple[list[Solution], list[Solution]]:
     """(all but every `part`-th, every `part`-th) solution of a file; all of them for part 0."""
     found: tuple[list[Solution], list[Solution]] = ([], [])
-    for number, trace in enumerate(read_records(file, "gsm8k")):
-        assert isinstance(trace, Trace)
-        lines = tuple(step.text for step in trace.steps if final_answer(step.text) is None)
+    for number, (question, complete) in enumerate(_complete(file)):
+        lines = tuple(line for line in complete if final_answer(line) is None)
         if lines:
-            found[bool(part) and number % part == 0].append(Solution(trace.prompt, lines))
+            found[bool(part) and number % part == 0].append(Solution(question, lines))
     if not found[0]:
         raise InputError(f"{file}: has no solution of several lines; give GSM8K's format, with a last line '#### ...'")
     return found
+
+
+def _complete(file: str) -> list[Written]:
+    """Questions and all lines of their solutions."""
+    traces = (trace for trace in read_records(file, "gsm8k") if isinstance(trace, Trace))
+    return [(trace.prompt, [step.text for step in trace.steps]) for trace in traces]
+
+
+def _rewritten(lines: Sequence[str], number: int) -> list[str]:
+    """The lines of a solution as other authors would write them, in one of 16 ways."""
+    format = ANSWERS[number // 2 % len(ANSWERS)]
+    *before, last = lines if number % 2 else map(without_calculations, lines)
+    return [*before, format.format(final_answer(last) or "")]
 
 
 def _right(index: int, solution: Solution) -> LabelledSteps:

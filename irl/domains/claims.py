@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from irl.domains.bigbench_mistake.claims import claims
 from irl.domains.gsm8k.equations import equation_windows, equations
 from irl.text.tokenize import END, character_tokenizer, number_tokenizer
-from irl.text.windows import StepWindow
+from irl.text.windows import ENDING, StepWindow, ending_window
 from reward_models.folders.manifest import Windows
 
 
@@ -38,6 +38,10 @@ def _equations(problem: str, steps: Sequence[str]) -> list[tuple[StepWindow, ...
     return [tuple(window for each in equations(step) for window in equation_windows(each)) for step in steps]
 
 
+def _ending(problem: str, steps: Sequence[str]) -> list[tuple[StepWindow, ...]]:
+    return [(ending_window(step, closes=True),) if step is steps[-1] else () for step in steps]
+
+
 EQUATIONS = Reading(
     name="equations",
     read=_equations,
@@ -56,4 +60,13 @@ MISTAKES = Reading(
     lack="claim nothing",
     wanted="claims something of a stack, of who has what or of an order of words",
 )
-READINGS = {reading.name: reading for reading in (EQUATIONS, MISTAKES)}
+ENDINGS = Reading(
+    name="ending",
+    read=_ending,
+    tokenizer=character_tokenizer,
+    judged=(END,),
+    longest=ENDING + 8,
+    lack="have no last step",
+    wanted="has a last step",
+)
+READINGS = {reading.name: reading for reading in (EQUATIONS, MISTAKES, ENDINGS)}

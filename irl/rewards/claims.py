@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from irl.domains.claims import Reading
+from irl.domains.claims import ENDINGS, Reading
 from irl.rewards.questions import (
     MAX_TOKENS,
     Answer,
@@ -45,6 +45,7 @@ class ClaimScorer(AnswerScorer):
         self.reading = reading
         self.max_tokens = max_tokens
         self.spec = network.make().spec
+        self.judges_end = reading is ENDINGS
 
     def answers(self, questions: Sequence[Question]) -> AnswerScores:
         """An entry per answer, in order: its steps (paragraphs or lines) by their claims, and their minimum.
@@ -64,7 +65,7 @@ class ClaimScorer(AnswerScorer):
         check_finite([name for name, reason in zip(names, reasons, strict=True) if not reason], steps)
         return scatter(reasons, TextScores(trace, steps, [s for _, s in traces]))
 
-    def remark(self, questions: Iterable[Question], file: Path) -> str:
+    def unread(self, questions: Iterable[Question], file: Path) -> str:
         """The number of answers in which nothing is read. InputError where that is all of them."""
         count = [0, 0]
         for question in questions:

@@ -220,6 +220,7 @@ class ConversationScorer(AnswerScorer):
         self._params = jax.device_put(params)
         self._encoder = encoder
         self.spec = network.spec
+        self.judges_end = not encoder.by_step
 
     def __call__(self, questions: Sequence[Question]) -> TextScores:
         """An entry per answer, in order. InputError names an answer that does not fit."""

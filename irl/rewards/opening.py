@@ -17,8 +17,9 @@ from irl.domains.claims import READINGS
 from irl.domains.files import TraceText
 from irl.rewards.claims import ClaimScorer
 from irl.rewards.conversations import ConversationEncoder, ConversationScorer
+from irl.rewards.ending import EndedAnswers
 from irl.rewards.judged_steps import TaggedStepEncoder, TurnEncoder, token_of
-from irl.rewards.questions import MAX_TOKENS, AnswerScorer
+from irl.rewards.questions import END_FOLDER, MAX_TOKENS, AnswerScorer
 from irl.rewards.scoring import TextScorer
 from irl.rewards.text_answers import TextAnswers
 from irl.text.chat import ChatTemplate, has_chat_template, load_chat_template
@@ -78,12 +79,25 @@ def open_scorer(
         raise InputError(f"{folder}: {names} are for Hugging Face folders; leave them out")
     _check_words(folder, layout == "hugging_face", label, step_tokens, step_marker)
     model = open_model(folder, base=base, dtype=dtype, label=label)
+    scorer: AnswerScorer
     if model.manifest is not None:
-        return _reader(model, model.manifest, max_tokens)
-    if isinstance(model.network, DecoderConfig):
+        scorer = _reader(model, model.manifest, max_tokens)
+    elif isinstance(model.network, DecoderConfig):
         assert step_tokens is not None
-        return _judge_in_words(model, date, step_tokens, step_marker, max_tokens)
-    return _conversations(model, folder, date, max_tokens)
+        scorer = _judge_in_words(model, date, step_tokens, step_marker, max_tokens)
+    else:
+        scorer = _conversations(model, folder, date, max_tokens)
+    return _with_end(scorer, folder / END_FOLDER, max_tokens)
+
+
+def _with_end(scorer: AnswerScorer, folder: Path, max_tokens: int) -> AnswerScorer:
+    """The scorer, with the score of ends that its folder holds."""
+    if not folder.is_dir():
+        return scorer
+    ending = open_scorer(folder, max_tokens=max_tokens)
+    if not (isinstance(ending, ClaimScorer) and ending.judges_end):
+        raise InputError(f"{folder}: expected a score of ends, as a run saves it; copy it again")
+    return EndedAnswers(scorer, ending)
 
 
 def open_likelihood(path: str | os.PathLike[str], max_tokens: int = MAX_TOKENS) -> AnswerScorer:

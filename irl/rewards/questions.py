@@ -34,6 +34,13 @@ RAISE_LIMIT = "shorten it, or raise --max-tokens"
 CHARACTERS_PER_TOKEN = 32
 """A text with more characters per allowed token is refused before the tokenizer allocates memory for it."""
 
+END_FOLDER = "ending"
+"""Folder of the soft Q-function of ends (ending.py), inside the model folder that it belongs to."""
+NO_END = (
+    "warning: the model judges single steps and not where a candidate ends, so a candidate that stops early can win; "
+    f"score complete candidates only, or copy the folder {END_FOLDER!r} of a run on such traces into the model folder"
+)
+
 _STEP_BREAK = "\n\n"
 
 
@@ -129,14 +136,20 @@ class AnswerScorer(ABC):
     spec: ScoreSpec
     domain: ReadsTexts | None = None
     """The domain of the traces, where the model names one."""
+    judges_end: bool = True
+    """Whether the score of an answer depends on where the answer ends."""
 
     @abstractmethod
     def answers(self, questions: Sequence[Question]) -> AnswerScores:
         """An entry per answer. InputError for a score that is not finite: the weights are to blame, not the answer."""
 
+    def unread(self, questions: Iterable[Question], file: Path) -> str:
+        """The answers of a file in which the model reads nothing. InputError where those are all."""
+        return ""
+
     def remark(self, questions: Iterable[Question], file: Path) -> str:
         """What the model cannot judge in the questions of a file. InputError where that is all of them."""
-        return ""
+        return "\n".join(filter(None, (self.unread(questions, file), "" if self.judges_end else NO_END)))
 
 
 def answer_names(questions: Iterable[Question]) -> list[str]:

@@ -21,6 +21,8 @@ from irl.text.packing import EncodedTrace
 
 UNREAD = 40
 """Characters of what cannot be read that stand in a window."""
+ENDING = 32
+"""Characters at the end of a step that show whether a trace ends after it."""
 
 
 class StepWindow(NamedTuple):
@@ -89,6 +91,11 @@ def step_windows(
         claim = environment.goal_claim(prompt, steps, index)
         windows.append((whole,) if claim is None else (whole, StepWindow(claim[0], (), claim[1], True)))
     return windows
+
+
+def ending_window(step: str, closes: bool) -> StepWindow:
+    """The decision to end a trace after a step (`closes`) or to continue it, given the last characters of that step."""
+    return StepWindow(step[-ENDING:], (), "", closes)
 
 
 def encode_windows(encoder: TextEncoder, windows: Sequence[StepWindow]) -> list[EncodedTrace]:

@@ -16,6 +16,7 @@ from experiments.core.run_folder import RunFolder
 from experiments.text_rewards.claim_model import ClaimModel, run_claim_model
 from experiments.text_rewards.fit_calculations import FitCalculations
 from experiments.text_rewards.fit_claims import FitClaims
+from experiments.text_rewards.fit_ending import FitEnding
 from experiments.text_rewards.fit_trunk import FitTrunk
 from experiments.text_rewards.pair_data import PairFiles
 from experiments.text_rewards.preference_model import PreferenceModel, run_preference_model
@@ -37,6 +38,7 @@ pytestmark = pytest.mark.usefixtures("careless_compilation")
 TINY = DecoderConfig(vocab_size=320, num_layers=1, dim=16, num_heads=2, num_kv_heads=1, head_dim=8, hidden_dim=32)
 SHORT = Schedule(steps=2, log_every=1, save_every=1)
 CALCULATIONS = FitCalculations(decoder=TINY, schedule=SHORT, rows=4, length=64, epoch=60)
+ENDING = FitEnding(decoder=TINY, schedule=SHORT, rows=4, length=140)
 TRUNK = FitTrunk(algorithm=Sft(optimiser=AdamW(learning_rate=1e-2)), schedule=SHORT, rows=4, length=128)
 WEIGHTS = "model.safetensors"
 
@@ -98,6 +100,7 @@ def steps_config(tmp_path_factory):
         model=TextModel(decoder=TINY, context=128),
         trunk=TRUNK,
         calculations=CALCULATIONS,
+        ending=ENDING,
         schedule=SHORT,
         rows=4,
         length=128,
@@ -362,7 +365,7 @@ def test_gsm8k_errors_can_be_stepped(steps_config, tmp_path):
         load_config("gsm8k_errors"), [*options, "--candidates.0.file", pool, "--candidates.0.problems", "5"]
     )
     assert config.candidates[0] == SolutionCandidates(file=pool, problems=5)
-    config = shrunk(config, candidates=config.candidates[:1], calculations=CALCULATIONS)
+    config = shrunk(config, candidates=config.candidates[:1], calculations=CALCULATIONS, ending=ENDING)
     folder = run(config, tmp_path / "run")
     assert load_hugging_face(folder / "model").spec.information == "demonstrations"
 
@@ -392,7 +395,7 @@ def test_bigbench_mistake_can_be_stepped(dyck_file, tmp_path):
     """And what it leaves is read by `traceward score`, which says when nothing is claimed."""
     config = override(load_config("bigbench_mistake"), ["--data.files", dyck_file, "--data.generated", "4"])
     tiny = FitClaims(decoder=TINY, schedule=SHORT, rows=4, length=64)
-    folder = run(replace(config, claims=tiny, seeds=(0, 1)), tmp_path / "run")
+    folder = run(replace(config, claims=tiny, ending=ENDING, seeds=(0, 1)), tmp_path / "run")
     report = json.loads((folder / "report.json").read_text())
     rows = {row["name"]: row for row in report["headline"]}
     found = rows["dyck_languages, claims: exact location, all traces"]
@@ -400,6 +403,7 @@ def test_bigbench_mistake_can_be_stepped(dyck_file, tmp_path):
     assert rows["dyck_languages: the rules, exact location, all traces"]["value"] > 0.9
     card = (folder / "claims-seed-1" / "model_card.md").read_text()
     assert "**Information level: demonstrations.**" in card and "never a wrong step" in card
+    assert "the min of its steps plus that of its end" in card
     silent = write(tmp_path / "silent.jsonl", [{"prompt": "( [", "completion": "We should process.\nstack: empty"}])
     scored = ["score", "--model", str(folder / "claims-seed-0"), "--output", str(tmp_path / "out.jsonl"), "--input"]
     with pytest.raises(SystemExit) as stop:
@@ -416,7 +420,7 @@ def test_bigbench_mistake_labels_can_be_stepped(dyck_file, tmp_path):
     (tmp_path / "short").mkdir()
     with pytest.raises(InputError, match=r"no text fits into a row of 4 tokens; raise trunk\.length"):
         run(replace(config, trunk=replace(TRUNK, length=4)), tmp_path / "short")
-    config = replace(config, trunk=replace(TRUNK, length=256))
+    config = replace(config, trunk=replace(TRUNK, length=256), ending=ENDING)
     folder = run(config, tmp_path / "run")
     assert load_hugging_face(folder / "model").spec.information == "step labels"
     names = [row["name"] for row in json.loads((folder / "report.json").read_text())["headline"]]
