@@ -98,7 +98,7 @@ def _score(options: Options, path: Path) -> None:
     remark = model.remark((each.question for each in _source(options, path).questions), path) if path.is_file() else ""
     blocks = _shown(_blocks(source.questions), source)
     if options.output is not None and not is_compressed(options.output) and path.is_file():
-        _write_part(options, blocks, score, skipped)
+        _write_part(options, blocks, score, skipped, source)
     else:
         rows = (row for block in blocks for row, _ in _rows(block, score([q for _, q in block]), skipped))
         write_answers(options.output, _checked(rows, skipped))
@@ -208,14 +208,16 @@ def _lines(path: Path) -> int | None:
 # ------------------------------------------------------------------------------------------ resuming
 
 
-def _write_part(options: Options, blocks: Iterator[Block], score: ScoreQuestions, skipped: Skipped) -> None:
+def _write_part(
+    options: Options, blocks: Iterator[Block], score: ScoreQuestions, skipped: Skipped, source: Source
+) -> None:
     """Write OUTPUT.part block by block and give it its name. A run without a score leaves nothing."""
     assert options.output is not None
     output = Path(os.path.realpath(options.output))
     part, old = (ScoredLines(output.with_name(f"{output.name}.{end}")) for end in ("part", "part.old"))
     identity = _identity(options)
     with _writing(output):
-        kept = _kept(part, old, identity, options.overwrite)
+        kept = _kept(part, old, output, identity, options.overwrite)
     for block in blocks:
         keys, lines = _merged(block, score, kept, skipped)
         with _writing(output):
@@ -226,7 +228,7 @@ def _write_part(options: Options, blocks: Iterator[Block], score: ScoreQuestions
         part.remove()
         raise
     with _writing(output):
-        part.finish(output)
+        part.finish(output, keep_note=bool(skipped.count or source.unfit()))
         old.remove()
 
 
@@ -262,14 +264,14 @@ def _writing(output: Path) -> Iterator[None]:
         raise InputError(f"{output}: {why_unwritable(error)} and run again: scored candidates are kept") from error
 
 
-def _kept(part: ScoredLines, old: ScoredLines, identity: Row, overwrite: bool) -> Kept:
-    """The lines that interrupted runs left."""
+def _kept(part: ScoredLines, old: ScoredLines, output: Path, identity: Row, overwrite: bool) -> Kept:
+    """The lines of interrupted runs, and of a finished one that has rows without a score."""
     if overwrite:
         for lines in (part, old):
             if lines.path.exists():
                 say(f"{lines.path}: removed (--overwrite)")
             lines.remove()
-    kept = resume(part, old, identity)
+    kept = resume(part, old, output, identity)
     if len(kept):
         say(f"{part.path}: resuming, {len(kept)} candidates are scored")
     return kept

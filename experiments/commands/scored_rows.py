@@ -1,7 +1,8 @@
 """Scored lines that an interrupted run left, and the lines of the present run, by the content of their rows.
 
     OUTPUT.part           lines of the present run in the order of its input; it becomes OUTPUT
-    OUTPUT.part.json      JSON lines: what the scores depend on besides the rows, then a record per block of lines
+    OUTPUT.part.json      JSON lines: what the scores depend on besides the rows, then a record per block of lines;
+                          stays beside OUTPUT where rows have no score, so that only mended rows are scored later
     OUTPUT.part.old, ...  the same two files for the lines of all interrupted runs
 
 A record holds the place and the digest of a block and a key per row: a digest of the prompt, its turns and the answer.
@@ -57,23 +58,32 @@ class _Block:
 class ScoredLines:
     """A file of scored lines and its note, each of which may be missing, cut off or damaged."""
 
-    def __init__(self, path: Path):
-        self.path, self.note = path, path.with_name(f"{path.name}.json")
+    def __init__(self, path: Path, note: Path | None = None):
+        self.path, self.note = path, note or path.with_name(f"{path.name}.json")
 
     def check(self, identity: Row) -> None:
         """InputError where the lines were scored in another way."""
         if not self.path.exists():
             return
-        try:
-            with open(self.note, "rb") as note:
-                found = parse_json(note.readline(), str(self.note))
-        except (FileNotFoundError, InputError):
-            found = None
-        if not isinstance(found, dict) or not found:
+        found = self._identity()
+        if not found:
             raise InputError(f"{self.path}: {self.note.name} does not tell what it belongs to; {ADVICE}")
         other = [name for name, value in identity.items() if found.get(name) != value]
         if other:
             raise InputError(f"{self.path}: was begun with another {' and '.join(other)}; {ADVICE}")
+
+    def belongs_to(self, identity: Row) -> bool:
+        """Whether there are lines, scored in this way."""
+        return self.path.exists() and self._identity() == json.loads(json_line(identity))
+
+    def _identity(self) -> Row:
+        """What the note says that the scores depend on; empty where it does not."""
+        try:
+            with open(self.note, "rb") as note:
+                found = parse_json(note.readline(), str(self.note))
+        except (FileNotFoundError, InputError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def append(self, identity: Row, keys: np.ndarray, lines: bytes) -> None:
         """Add a block; `identity` is written with the first one."""
@@ -103,12 +113,13 @@ class ScoredLines:
                 if hashlib.sha256(lines).hexdigest() == block.sha256 and lines.count(b"\n") == len(keys):
                     yield block.start, keys, lines
 
-    def finish(self, target: Path) -> None:
-        """Give the lines the name of the output."""
+    def finish(self, target: Path, *, keep_note: bool) -> None:
+        """Give the lines the name of the output; the note goes, unless it is wanted for rows that are mended later."""
         with open(self.path, "ab") as file:
             os.fsync(file.fileno())
         os.replace(self.path, target)
-        self.note.unlink(missing_ok=True)
+        if not keep_note:
+            self.note.unlink(missing_ok=True)
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
@@ -169,12 +180,13 @@ class Kept:
             return file.read(size).splitlines(keepends=True)
 
 
-def resume(part: ScoredLines, old: ScoredLines, identity: Row) -> Kept:
-    """Move what `part` holds to `old`, and open it."""
+def resume(part: ScoredLines, old: ScoredLines, output: Path, identity: Row) -> Kept:
+    """Copy to `old` what `part` holds, or a finished output in its place, and open it; `part` is removed."""
     for lines in (part, old):
         lines.check(identity)
-    known = Kept(old)
-    for _, keys, data in part.blocks():
+    known, finished = Kept(old), ScoredLines(output, part.note)
+    source = finished if not part.path.exists() and finished.belongs_to(identity) else part
+    for _, keys, data in source.blocks():
         if not known.has(keys[keys != NO_KEY]).all():
             old.append(identity, keys, data)
     part.remove()

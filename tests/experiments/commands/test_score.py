@@ -456,6 +456,36 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(score, many, tmp_path, monkeypa
     assert sorted(holds(tmp_path)) == ["in.jsonl", "out.jsonl"]
 
 
+def test_after_rows_are_mended_a_finished_output_is_scored_again_for_these_alone(score, many, tmp_path, monkeypatch):
+    path, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    write(path, [{**row, "rejected": " "} if row["id"] == 5 else row for row in rows])
+    assert score(*many).code == 0
+    assert sorted(holds(tmp_path)) == ["in.jsonl", "out.jsonl", "out.jsonl.part.json"]
+    write(path, rows)
+    with monkeypatch.context() as patch:
+        blocks = counted(patch)
+        assert score(*many, "--max-tokens", "9000").code == 0
+    assert blocks == [["5"]]
+    assert sorted(holds(tmp_path)) == ["in.jsonl", "out.jsonl"], "nothing is left to mend"
+    mended = output.read_bytes()
+    assert score(*many).code == 0 and output.read_bytes() == mended
+
+
+def test_a_finished_output_of_another_model_is_not_read(score, many, tmp_path, monkeypatch):
+    path, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    write(path, [{**row, "rejected": " "} if row["id"] == 5 else row for row in rows])
+    assert score(*many).code == 0
+    output.write_bytes(
+        output.read_bytes().replace(b'"candidate": "chosen", "score": ', b'"candidate": "chosen", "score": 9')
+    )
+    with monkeypatch.context() as patch:
+        blocks = counted(patch)
+        assert score(*many, "--date", "2024-07-26").code == 0
+    assert len(blocks) == 6 and b'"score": 9' not in output.read_bytes()
+
+
 def test_cut_anywhere_it_goes_on_to_the_same_bytes(score, many, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         counted(patch, stop_after=5)
@@ -678,7 +708,7 @@ def test_a_higher_limit_resumes(score, ours, tmp_path, monkeypatch):
     given = "--model", ours, "--input", path, "--output", output
     with monkeypatch.context() as patch:
         patch.setattr(
-            experiments.commands.score.ScoredLines, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+            experiments.commands.score.ScoredLines, "finish", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt)
         )
         assert score(*given, "--max-tokens", 20).code == 130
     code, _, err = score(*given)
