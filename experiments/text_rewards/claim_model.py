@@ -19,8 +19,7 @@ from experiments.text_rewards.fit_claims import FitClaims
 from experiments.text_rewards.fit_ending import FitEnding, add_ending, ends
 from experiments.text_rewards.mistake_data import MistakeTraces
 from experiments.text_rewards.step_evaluation import Row, Scored, Steps, aggregate, location_rows, oracle_row
-from irl.domains.bigbench_mistake.claims import claims, holds
-from irl.domains.claims import MISTAKES
+from irl.domains.bigbench_mistake.claims import MISTAKES, claims, holds
 from irl.evaluation.audit import Finding
 from irl.evaluation.benchmarks.processbench import NO_ERROR
 from irl.rewards.claims import ClaimScorer

@@ -11,8 +11,7 @@ import numpy as np
 
 from experiments.core.run_folder import RunFolder
 from experiments.text_rewards.fit_claims import FitClaims
-from irl.domains.claims import EQUATIONS
-from irl.domains.gsm8k.equations import equation_windows
+from irl.domains.gsm8k.equations import EQUATIONS, equation_windows
 from irl.domains.gsm8k.exercises import drawn, exercises
 from irl.rewards.claims import ClaimScorer
 from irl.text.windows import StepWindow

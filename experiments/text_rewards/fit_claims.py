@@ -11,11 +11,11 @@ import jax
 from experiments.core.run_folder import RunFolder
 from irl.algorithms.optimiser import Muon
 from irl.algorithms.sft import Sft
-from irl.domains.claims import Reading
 from irl.rewards.claims import ClaimScorer
 from irl.text.encode import Encoder
 from irl.text.packed_steps import PackedTexts
 from irl.text.packing import EncodedTrace
+from irl.text.readings import Reading
 from irl.text.windows import StepWindow, encode_windows
 from irl.train import Schedule
 from reward_models.folders.manifest import Provenance, is_older

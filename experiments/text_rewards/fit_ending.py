@@ -13,10 +13,10 @@ from experiments.text_rewards.fit_claims import FitClaims
 from experiments.text_rewards.step_evaluation import aggregate
 from irl.algorithms.optimiser import Muon
 from irl.algorithms.sft import Sft
-from irl.domains.claims import ENDINGS
 from irl.rewards.claims import ClaimScorer
 from irl.rewards.ending import end_score
 from irl.rewards.questions import END_FOLDER
+from irl.text.readings import ENDINGS
 from irl.text.windows import ENDING, StepWindow, ending_window
 from irl.train import Schedule
 from reward_models.folders.native import new_folder

@@ -1,6 +1,7 @@
 """Scores of steps by what they claim: the lowest score of a token of a claim.
 
-Claims are those of irl/domains/claims.py. A step is as good as its worst claim; one that claims nothing scores 0.
+A domain writes the claims (irl/text/readings.py). A step is as good as its worst claim; one that claims nothing
+scores 0.
 """
 
 from collections.abc import Iterable, Sequence
@@ -8,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from irl.domains.claims import ENDINGS, Reading
 from irl.rewards.questions import (
     MAX_TOKENS,
     Answer,
@@ -24,6 +24,7 @@ from irl.rewards.questions import (
 from irl.rewards.scoring import TextScorer, TextScores, check_finite
 from irl.text.encoder import TextEncoder
 from irl.text.packing import EncodedTrace
+from irl.text.readings import ENDINGS, Reading
 from irl.text.windows import StepWindow, encode_windows
 from irl.types import InputError
 from reward_models.networks.base import NetworkConfig, Params

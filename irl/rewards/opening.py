@@ -13,7 +13,6 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from irl.domains.base import Environment, ReadsTexts
-from irl.domains.claims import READINGS
 from irl.domains.files import TraceText
 from irl.rewards.claims import ClaimScorer
 from irl.rewards.conversations import ConversationEncoder, ConversationScorer
@@ -26,6 +25,7 @@ from irl.text.chat import ChatTemplate, has_chat_template, load_chat_template
 from irl.text.encode import Encoder
 from irl.text.encoder import TextEncoder
 from irl.text.hugging_face import HuggingFaceEncoder
+from irl.text.readings import reading_of, readings
 from irl.text.tokenize import parse_tokenizer
 from irl.text.windows import HasStates
 from irl.types import InputError
@@ -139,8 +139,8 @@ def _reader(model: Model, manifest: Manifest, max_tokens: int) -> AnswerScorer:
         got = type(network).__name__
         raise InputError(f"{folder}/config.json: network: expected a network that scores traces, got {got}")
     tokenizer = tokenizer_of(model, network.vocabulary)
-    if manifest.windows in READINGS:
-        reading = READINGS[manifest.windows]
+    reading = reading_of(manifest.windows)
+    if reading is not None:
         return ClaimScorer(network, model.params, reading, Encoder(tokenizer, reading.longest, 1), max_tokens)
     domain = _domain(manifest, folder)
     states = _states(domain, manifest, folder)
@@ -167,8 +167,11 @@ def _domain(manifest: Manifest, folder: Path) -> ReadsTexts:
 
 def _states(domain: ReadsTexts, manifest: Manifest, folder: Path) -> HasStates | None:
     """What names the states of a reward that judges steps in them."""
-    if manifest.windows != "states":
+    if manifest.windows == "whole trace":
         return None
+    if manifest.windows != "states":
+        expected = ", ".join(("whole trace", "states", *sorted(readings())))
+        raise InputError(f"{folder}/{MANIFEST}: windows: expected one of {expected}, got {manifest.windows!r}")
     if not isinstance(domain, HasStates):
         raise InputError(f"{folder}/{MANIFEST}: windows: 'states' needs a domain that names states; got text rules")
     return domain

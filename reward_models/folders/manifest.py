@@ -32,10 +32,9 @@ MANIFEST = "manifest.json"
 _ZEROS = "0" * 64
 
 Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
-Windows = Literal["whole trace", "states", "equations", "mistakes", "ending"]
-"""What a step is judged by: its whole trace, the state before it (irl/text/windows.py), whether it ends the trace, or
-what it claims, read as
-equations or as in the tasks of BIG-Bench-Mistake (irl/domains/claims.py)."""
+Windows = Annotated[str, StringConstraints(pattern="^[a-z][a-z -]{0,39}$")]
+"""What a step is judged by: "whole trace", "states" (the state before it, irl/text/windows.py), or a reading
+(irl/text/readings.py), such as what it claims or whether it ends the trace."""
 
 
 @record

@@ -5,10 +5,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from irl.domains.claims import READINGS
 from irl.domains.countdown.countdown import Countdown
 from irl.domains.modchain import ModChain
 from irl.domains.tree import Tree
+from irl.text.readings import readings
 from irl.types import Problem
 from tests.fuzz import mutate
 from tests.fuzz.cases import Case, Target
@@ -87,12 +87,12 @@ def _draw_environment(rng: Random, prepared: Any, folder: Path) -> Case:
 
 
 def _draw_claims(rng: Random, prepared: Any, folder: Path) -> Case:
-    name = rng.choice(sorted(READINGS))
+    name = rng.choice(sorted(readings()))
     problem = rng.choice(PROMPTS) if rng.random() < 0.6 else _text(rng, PROMPTS)
     steps = [_text(rng, TEXTS) for _ in range(rng.choice((1, 2, 6)))]
     if rng.random() < 0.3:
         steps = [mutate.STRINGS[rng.randrange(len(mutate.STRINGS))] for _ in steps]
-    read: Callable[[], Any] = lambda: READINGS[name].read(problem, steps)  # noqa: E731
+    read: Callable[[], Any] = lambda: readings()[name].read(problem, steps)  # noqa: E731
     return Case(read, ("problem",), what=f"{name} {problem[:60]!r} {steps[0][:120]!r}")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from experiments.cli import main as traceward
-from irl.domains.claims import EQUATIONS
+from irl.domains.gsm8k.equations import EQUATIONS
 from irl.rewards import open_scorer
 from irl.rewards.questions import Answer, Question
 from irl.text.tokenize import number_tokenizer

@@ -14,6 +14,8 @@ from irl.domains.bigbench_mistake.sorting_claims import sorting_claims
 from irl.domains.bigbench_mistake.states import OPTIONS
 from irl.domains.bigbench_mistake.tracking_claims import tracking_claims
 from irl.domains.bigbench_mistake.truth import dyck_holds, sorting_holds, tracking_holds
+from irl.text.readings import Reading, register
+from irl.text.tokenize import END, character_tokenizer
 from irl.text.windows import StepWindow
 from irl.types import InputError
 
@@ -54,3 +56,16 @@ def task_of(problem: str) -> str:
     if len(words) > 1 and all(map(_WORD.fullmatch, words)):
         return SORTING
     raise InputError(f"expected a problem of {DYCK}, {TRACKING} or {SORTING}, got {problem[:60]!r}")
+
+
+MISTAKES = register(
+    Reading(
+        name="mistakes",
+        read=claims,
+        tokenizer=character_tokenizer,
+        judged=(*map(chr, range(32, 127)), END),
+        longest=160,
+        lack="claim nothing",
+        wanted="claims something of a stack, of who has what or of an order of words",
+    )
+)

@@ -18,8 +18,8 @@ import experiments.commands.models
 import experiments.commands.score
 from experiments.cli import main
 from experiments.core.workspace import Workspace
-from irl.domains.claims import EQUATIONS
 from irl.domains.countdown.countdown import Countdown
+from irl.domains.gsm8k.equations import EQUATIONS
 from irl.rewards import AnswerScorer
 from irl.rewards.claims import ClaimScorer
 from irl.text.encode import Encoder

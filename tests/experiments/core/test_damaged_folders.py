@@ -12,8 +12,8 @@ from experiments.cli import main
 from experiments.commands.models import ModelOptions
 from experiments.core.workspace import Workspace
 from experiments.reporting.model_card import write_model_card
-from irl.domains.claims import EQUATIONS
 from irl.domains.countdown.countdown import Countdown
+from irl.domains.gsm8k.equations import EQUATIONS
 from irl.evaluation.audit import Finding
 from irl.rewards import open_scorer
 from irl.rewards.questions import question_of

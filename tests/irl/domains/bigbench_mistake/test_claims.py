@@ -5,8 +5,7 @@ import pytest
 
 from irl.data import read_records
 from irl.domains.bigbench_mistake import dyck, tracking, word_sorting
-from irl.domains.bigbench_mistake.claims import DYCK, SORTING, TRACKING, claims, holds, task_of
-from irl.domains.claims import MISTAKES
+from irl.domains.bigbench_mistake.claims import DYCK, MISTAKES, SORTING, TRACKING, claims, holds, task_of
 from irl.text.encode import Encoder
 from irl.text.tokenize import UNKNOWN, character_tokenizer
 from irl.text.windows import UNREAD, encode_windows
