@@ -9,7 +9,8 @@ Cost: countdown_soft_advantage's and about 10 minutes.
 from dataclasses import replace
 
 from configs.countdown_soft_advantage import config as base
-from experiments.traces.improve_policy import ImprovePolicy, grpo_for
+from experiments.traces.improve_policy import ImprovePolicy
+from experiments.traces.policy_training import grpo_for
 from irl.train import Schedule
 
 STEPS = 300

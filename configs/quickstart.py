@@ -12,7 +12,8 @@ from experiments.traces.demonstrations import Demonstrations
 from experiments.traces.experiment import Experiment
 from experiments.traces.fit_policy import FitPolicy
 from experiments.traces.fit_reward import FitReward
-from experiments.traces.improve_policy import ImprovePolicy, grpo_for
+from experiments.traces.improve_policy import ImprovePolicy
+from experiments.traces.policy_training import grpo_for
 from irl.algorithms.optimiser import Muon
 from irl.algorithms.sft import Sft
 from irl.text.tokenize import number_tokenizer

@@ -32,6 +32,11 @@ class Workspace(RunFolder):
         """What names the state before a step, None for a domain whose steps are judged in their whole trace."""
         return self.environment if isinstance(self.environment, HasStates) else None
 
+    @property
+    def windows(self) -> Windows:
+        """What rewards of this domain judge a step by, as their model folders say it."""
+        return "whole trace" if self.states is None else "states"
+
     def problems(self, split: str) -> Sequence[Problem]:
         """The problems of a split whose prompts leave room for a response; the others are counted once."""
         if split not in self._problems:

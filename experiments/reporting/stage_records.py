@@ -58,6 +58,8 @@ class PolicyEvaluation:
     proxy: Number
     proxy_std: Number
     kl: Number | None
+    length: Number | None = None
+    """Mean length of the samples, in tokens."""
 
 
 @record

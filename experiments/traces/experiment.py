@@ -17,6 +17,7 @@ from experiments.core.overlap import Overlap, overlap_rows, say_overlaps
 from experiments.core.workspace import Workspace
 from experiments.reporting.model_card import write_model_card
 from experiments.reporting.report_records import Throughput
+from experiments.traces.adversarial_rounds import AdversarialRounds
 from experiments.traces.beam_search import BeamSearch
 from experiments.traces.demonstrations import check_writable, of_file
 from experiments.traces.fit_outcome_model import FitOutcomeModel, PairModel
@@ -72,6 +73,7 @@ class Experiment(Run):
     rerank: RerankPool = field(default_factory=RerankPool)
     search: BeamSearch | None = field(default_factory=BeamSearch)
     improvement: ImprovePolicy | None = field(default_factory=ImprovePolicy)
+    rounds: AdversarialRounds | None = None
     seed: Seed = 0
 
     def __post_init__(self):
@@ -131,12 +133,18 @@ def run_experiment(config: Experiment, folder: Path, command: str) -> Path:
     if config.search is not None:
         report["search"] = config.search.run(workspace, policy, scorer)
     if config.improvement is not None:
-        improved = config.improvement.run(workspace, policy, scorer)
-        report["train_time"] = report["train_time"] + improved["train_time"]
-        report["gold_proxy"] = report["gold_proxy"] + improved["gold_proxy"]
-        report["headline"] = report["headline"] + improved["headline"]
+        add_parts(report, config.improvement.run(workspace, policy, scorer))
+    if config.rounds is not None:
+        over_rounds = replace(curve, name="rounds", title="reward in adversarial rounds", x_label="round")
+        add_parts(report, config.rounds.run(workspace, policy, config.reward, params, over_rounds))
     report["throughput"] = throughput_rows(workspace)
     return finish_run(workspace, report, time.perf_counter() - begun)
+
+
+def add_parts(report: dict[str, Any], result: dict[str, Any]) -> None:
+    """Append the rows of a stage to those of the report."""
+    for name, rows in result.items():
+        report[name] = report[name] + rows
 
 
 def training_texts(domain: Environment) -> Iterator[str]:
@@ -156,7 +164,7 @@ def demonstration_overlaps(config: Experiment, workspace: Workspace) -> list[Ove
 
 def demonstration_files(config: Experiment) -> list[str]:
     """The files of demonstrations beside the domain's."""
-    stages = (config.policy, config.reward, config.improvement)
+    stages = (config.policy, config.reward, config.improvement, config.rounds)
     files = [stage.demonstrations.file for stage in stages if stage is not None]
     return [file for file in dict.fromkeys(files) if file is not None]
 

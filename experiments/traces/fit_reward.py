@@ -25,8 +25,9 @@ from experiments.traces.demonstrations import Demonstrations, encode_steps, enou
 from experiments.traces.negatives import Negatives, Pair
 from experiments.traces.validation import validation
 from irl.algorithms.base import Batch, State
-from irl.algorithms.pairs import PairAlgorithm, StepPairs
+from irl.algorithms.pairs import Contrasts, PairAlgorithm
 from irl.algorithms.pairwise_critic import PairwiseCritic
+from irl.algorithms.rounds import RoundsState, Turn, rounds
 from irl.algorithms.sft import Sft
 from irl.policies.language_model import LanguageModel
 from irl.rewards.scoring import TextScorer
@@ -35,7 +36,6 @@ from irl.text.packing import EncodedTrace
 from irl.text.pipeline import ArraySource, Source, Together
 from irl.train import Row, Schedule, check_evaluations
 from irl.types import InputError
-from reward_models.folders.manifest import Windows
 from reward_models.networks.base import Network, NetworkConfig, Params
 from reward_models.networks.decoder import DecoderNetwork
 from reward_models.networks.ensemble import EnsembleConfig, stack_members
@@ -52,6 +52,7 @@ class RewardEvaluator:
 
     observe: Observe
     scorer: Callable[[Params], TextScorer]
+    params: Callable[[State], Params] = lambda state: state.params
     before: int = 0
     """Steps of the stages and members before."""
     seconds: float = 0.0
@@ -59,13 +60,9 @@ class RewardEvaluator:
 
     def run(self, step: int, state: State) -> Iterable[Row]:
         begun = time.perf_counter()
-        row = self.observe(self.before + step, self.scorer(jax.device_get(state.params)))
+        row = self.observe(self.before + step, self.scorer(jax.device_get(self.params(state))))
         self.seconds += time.perf_counter() - begun
         return [row] if row else []
-
-
-EvaluatorAfter = Callable[[int], RewardEvaluator]
-"""steps of the member before -> evaluator"""
 
 
 @record
@@ -115,15 +112,17 @@ class FitReward:
             trained.append(self._member(workspace, policy, trained, traces, rows, observe))
         network, params = self._together(trained)
         about = f"steps of {len(traces)} expert traces, against the policy's; no answers, no verifier"
-        windows: Windows = "whole trace" if workspace.states is None else "states"
-        workspace.save_model(name, network, params, network.make().spec, trained_on=about, windows=windows)
+        workspace.save_model(name, network, params, network.make().spec, trained_on=about, windows=workspace.windows)
         return params
 
     def scorer(self, workspace: Workspace, params: Params) -> TextScorer:
         """The finished reward as it reads texts."""
-        member, members = self.network, self.members
-        network = member if members == 1 else EnsembleConfig(member=member, members=members)
-        return _scorer(workspace, network, params)
+        return _scorer(workspace, self.finished, params)
+
+    @property
+    def finished(self) -> NetworkConfig:
+        """The network of the finished reward."""
+        return self.network if self.members == 1 else EnsembleConfig(member=self.network, members=self.members)
 
     def _together(self, trained: list[Params]) -> tuple[NetworkConfig, Params]:
         """The mean of the members that are trained so far."""
@@ -144,7 +143,7 @@ class FitReward:
             def scorer(params: Params) -> TextScorer:
                 return _scorer(workspace, *self._together([*before, params]))
 
-            return RewardEvaluator(observe, scorer, len(before) * each + steps)
+            return RewardEvaluator(observe, scorer, before=len(before) * each + steps)
 
         params = self._likelihood(workspace, policy, rows, stage, evaluator(0))
         if self.rounds:
@@ -231,23 +230,23 @@ class FitReward:
         evaluator: RewardEvaluator,
     ) -> Params:
         """Train the critic on the pool for one round, from its parameters."""
-        algorithm = self.critic.make(self.network.make())
+        critic = self.critic.make(self.network.make())
         stage = f"{member}-round-{number + 1}"
-        fresh = algorithm.init(workspace.key(stage))
+        fresh = critic.init(workspace.key(stage))
         source = self._source(workspace, pairs, number)
         begun = time.perf_counter()
         state = workspace.fit(
             stage,
-            algorithm,
+            rounds(reward=Turn(critic)),
             source,
             self.round_schedule,
-            fresh._replace(params=params),
+            RoundsState(reward=fresh._replace(params=params)),
             label=f"{stage}: {len(pairs)} negatives",
-            evaluators=[evaluator],
+            evaluators=[replace(evaluator, params=lambda state: state.reward.params)],
         )
         seconds = time.perf_counter() - begun - evaluator.seconds
         workspace.say(f"{stage}: {len(pairs)} negatives, {seconds:.0f} s")
-        return jax.device_get(state.params)
+        return jax.device_get(state.reward.params)
 
     def _source(self, workspace: Workspace, pairs: list[Pair], number: int) -> Source:
         """Batches of pairs as the algorithm wants them."""
@@ -289,8 +288,8 @@ def _pair_batch(algorithm: PairAlgorithm, encoder: TextEncoder, pairs: list[Pair
     """The pairs as arrays of the algorithm's own kind."""
     if algorithm.needs_log_prob:
         pairs = [pair for pair in pairs if np.isfinite(pair.expert_log_prob + pair.negative_log_prob)]
-    ids = [0] * len(pairs)
-    arrays = StepPairs(
+    ids = range(len(pairs))  # a context of its own for each pair
+    arrays = Contrasts(
         encoder.batch([pair.expert for pair in pairs], ids, length),
         encoder.batch([pair.negative for pair in pairs], ids, length),
         np.array([pair.expert_log_prob for pair in pairs], np.float32)[:, None],

@@ -23,7 +23,8 @@ from experiments.traces.experiment import Encoding, Experiment, run_experiment, 
 from experiments.traces.fit_outcome_model import FileLabels
 from experiments.traces.fit_policy import FitPolicy
 from experiments.traces.fit_reward import FitReward
-from experiments.traces.improve_policy import ImprovePolicy, grpo_for
+from experiments.traces.improve_policy import ImprovePolicy
+from experiments.traces.policy_training import grpo_for
 from experiments.traces.rerank_pool import RerankPool
 from experiments.traces.sampling import ROWS_AT_ONCE
 from experiments.traces.sizes import Limits, Sizes, decoder, lengths, limits, vocabulary

@@ -24,7 +24,7 @@ from jaxtyping import Bool, Float
 
 from irl.algorithms.base import Algorithm, Info, gradient_algorithm, with_l2
 from irl.algorithms.optimiser import clipped_adam
-from irl.algorithms.pairs import PairAlgorithm, StepPairs
+from irl.algorithms.pairs import Contrasts, PairAlgorithm
 from reward_models.losses import discriminator_loss, weighted_mean
 from reward_models.networks.base import Network, Params
 from reward_models.ranges import Positive, Rate, ShareBelowOne, Weight
@@ -87,8 +87,9 @@ class Airl(PairAlgorithm):
         optimiser = clipped_adam(self.learning_rate, self.max_grad_norm)
         return gradient_algorithm(network.init, with_l2(loss, self.l2), optimiser)
 
-    def batch(self, pairs: StepPairs) -> AirlBatch:
-        return AirlBatch(pairs.expert, pairs.expert_log_prob, pairs.negative, pairs.negative_log_prob)
+    def batch(self, contrasts: Contrasts) -> AirlBatch:
+        expert, negative, expert_log_prob, negative_log_prob = contrasts
+        return AirlBatch(expert, expert_log_prob, negative, negative_log_prob)
 
 
 def airl_loss(

@@ -13,12 +13,11 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Float
 
 from irl.algorithms.base import Algorithm, Info, gradient_algorithm
 from irl.algorithms.optimiser import AdamW, Optimiser
-from irl.algorithms.pairs import PairAlgorithm, StepPairs
+from irl.algorithms.pairs import Contrasts, PairAlgorithm
 from reward_models.losses import bradley_terry_loss, weighted_mean
 from reward_models.networks.base import Network, Params
 from reward_models.ranges import ShareBelowOne, Weight
@@ -54,8 +53,9 @@ class BradleyTerry(PairAlgorithm):
 
         return gradient_algorithm(network.init, loss, self.optimiser.make())
 
-    def batch(self, pairs: StepPairs) -> PairBatch:
-        return PairBatch(pairs.expert, pairs.negative, np.ones(len(pairs.expert.tokens), np.float32))
+    def batch(self, contrasts: Contrasts) -> PairBatch:
+        exists = contrasts.negative.step_mask.any(axis=1)
+        return PairBatch(contrasts.matched, contrasts.negative, exists.astype(jnp.float32))
 
 
 def pair_rewards(

@@ -13,7 +13,9 @@ energy: it does not fade as the policy improves, and serves any policy. Differen
 1. No dynamic programming: traces are enumerated or sampled. When all are enumerated, log q = 0 gives the
    exact gradient, and log q = -log K (the uniform distribution) the exact likelihood as well.
 2. Each prompt has a partition function of its own, weighted by its share of the demonstrations.
-3. Demonstrations are not mixed into the negatives here: do that in the batch, with log q of the mixture.
+3. `MaxEnt.batch` puts each demonstration among the negatives of its prompt, with the policy's log-probability for
+   every row. L is then ranking noise-contrastive estimation (Ma & Collins, EMNLP 2018, arXiv 1809.01812), which is
+   bounded below and consistent for any number of negatives.
 4. Adam on a clipped gradient plus an L2 penalty, in place of the papers' optimisers and cost regularisers.
 """
 
@@ -26,6 +28,7 @@ from jaxtyping import Array, Float, Int
 
 from irl.algorithms.base import Algorithm, Info, gradient_algorithm, with_l2
 from irl.algorithms.optimiser import clipped_adam
+from irl.algorithms.pairs import Contrasts, PairAlgorithm
 from reward_models.losses import weighted_mean
 from reward_models.networks.base import Network, Params
 from reward_models.ranges import Positive, Rate, Weight
@@ -46,10 +49,12 @@ class MaxEntBatch(NamedTuple):
 
 
 @record
-class MaxEnt:
+class MaxEnt(PairAlgorithm):
     """Settings of MaxEnt IRL."""
 
     information: ClassVar[Information] = "demonstrations"
+    needs_log_prob: ClassVar[bool] = True
+
     learning_rate: Rate = 1e-3
     l2: Weight = 0.0
     """Adds l2/2 * |params|^2."""
@@ -61,6 +66,22 @@ class MaxEnt:
 
         optimiser = clipped_adam(self.learning_rate, self.max_grad_norm)
         return gradient_algorithm(network.init, with_l2(loss, self.l2), optimiser)
+
+    def batch(self, contrasts: Contrasts) -> MaxEntBatch:
+        groups = len(contrasts.expert.tokens)
+
+        def joined(expert: Array, negative: Array) -> Array:
+            """[groups, 1 + n, ...]: each demonstration before its negatives."""
+            by_group = negative.reshape(groups, -1, *negative.shape[1:])
+            return jnp.concatenate([expert[:, None], by_group], axis=1)
+
+        def log_q(traces: TraceBatch, log_prob: Array) -> Array:
+            total = jnp.sum(log_prob, axis=1, where=traces.step_mask)
+            return jnp.where(traces.step_mask.any(axis=1), total, jnp.inf)
+
+        expert, negative, *log_probs = contrasts
+        rows = jax.tree.map(lambda *sides: joined(*sides).reshape(-1, *sides[0].shape[1:]), expert, negative)
+        return MaxEntBatch(expert, rows, joined(log_q(expert, log_probs[0]), log_q(negative, log_probs[1])))
 
 
 def maxent_loss(

@@ -15,12 +15,11 @@ from dataclasses import field
 from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Float
 
 from irl.algorithms.base import Algorithm, Info, gradient_algorithm
 from irl.algorithms.optimiser import AdamW, Optimiser
-from irl.algorithms.pairs import PairAlgorithm, StepPairs
+from irl.algorithms.pairs import Contrasts, PairAlgorithm
 from reward_models.aggregation import sum_by_step
 from reward_models.losses import bradley_terry_loss, weighted_mean
 from reward_models.networks.base import Network, Params
@@ -59,9 +58,10 @@ class PairwiseCritic(PairAlgorithm):
 
         return gradient_algorithm(network.init, loss, self.optimiser.make())
 
-    def batch(self, pairs: StepPairs) -> CriticBatch:
-        ones = np.ones((len(pairs.expert.tokens), 1), np.float32)
-        return CriticBatch(pairs.expert, ones, pairs.negative, ones)
+    def batch(self, contrasts: Contrasts) -> CriticBatch:
+        expert, negative = contrasts.matched, contrasts.negative
+        weights = (side.step_mask.astype(jnp.float32) for side in (expert, negative))
+        return CriticBatch(expert, next(weights), negative, next(weights))
 
     def loss(self, network: Network, params: Params, batch: CriticBatch) -> tuple[Float[Array, ""], Info]:
         """L of the module docstring for one group of pairs."""

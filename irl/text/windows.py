@@ -17,7 +17,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from irl.text.encoder import TextEncoder
-from irl.text.packing import EncodedTrace
+from irl.text.packing import EncodedTrace, Place, Room, fill_rows
+from reward_models.types import TraceBatch
 
 UNREAD = 40
 """Characters of what cannot be read that stand in a window."""
@@ -106,3 +107,31 @@ def encode_windows(encoder: TextEncoder, windows: Sequence[StepWindow]) -> list[
         EncodedTrace(row.tokens, [0 if step == len(window.before) else -1 for step in row.step_id])
         for window, row in zip(windows, rows, strict=True)
     ]
+
+
+Parts = list[tuple[EncodedTrace, int]]
+"""What a reward reads of a trace: sequences, each with the number of its first step."""
+
+
+def trace_parts(
+    encoder: TextEncoder, states: HasStates | None, prompts: Sequence[str], steps: Sequence[Sequence[str]]
+) -> list[Parts]:
+    """The windows of all steps of each whole trace; without `states` the trace itself is the one part."""
+    if states is None:
+        return [[(row, 0)] for row in encoder.many(prompts, steps)]
+    windows = [step_windows(states, prompt, trace) for prompt, trace in zip(prompts, steps, strict=True)]
+    distinct = list(dict.fromkeys(window for trace in windows for step in trace for window in step))
+    rows = dict(zip(distinct, encode_windows(encoder, distinct), strict=True))
+    return [[(rows[window], index) for index, step in enumerate(trace) for window in step] for trace in windows]
+
+
+def fill_trace_rows(encoder: TextEncoder, traces: Sequence[Parts], length: int, prompt_id: Sequence[int]) -> TraceBatch:
+    """A row for each trace, its parts as segments: the score of a step is the sum over its windows."""
+    placed = []
+    for row, parts in enumerate(traces):
+        start = 0
+        for number, (part, step) in enumerate(parts):
+            placed.append((part, Place(row, step, start, number + 1)))
+            start += len(part.tokens)
+    room = Room(len(traces), length, encoder.max_steps)
+    return fill_rows(placed, room, pad=encoder.pad, prompt_id=prompt_id)

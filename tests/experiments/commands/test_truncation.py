@@ -11,8 +11,9 @@ from experiments.core.workspace import Workspace
 from experiments.reporting.model_card import write_model_card
 from experiments.traces.demonstrations import Demonstrations
 from experiments.traces.fit_reward import FitReward
-from experiments.traces.improve_policy import ImprovePolicy, Rollouts
+from experiments.traces.improve_policy import ImprovePolicy
 from experiments.traces.negatives import Negatives
+from experiments.traces.rollouts import Rollouts
 from irl.algorithms.optimiser import AdamW
 from irl.algorithms.pairwise_critic import PairwiseCritic
 from irl.algorithms.sft import Sft
@@ -111,7 +112,7 @@ def test_the_end_is_what_tells_a_cut_trace_from_an_unfinished_one(trained):
 
 def test_policy_training_pays_nothing_for_an_early_end(trained, policy):
     workspace, scorer = trained["advantage"]
-    rollouts = Rollouts(workspace, policy, scorer, ImprovePolicy(demonstrations=Demonstrations(count=100)))
+    rollouts = Rollouts(workspace, policy, scorer, ImprovePolicy(demonstrations=Demonstrations(count=100)), level=0.1)
     whole = demonstrations()
     prompts = [prompt for prompt, _ in whole]
     texts, ended = ["\n".join(steps) for _, steps in whole], np.ones(len(whole), bool)

@@ -89,11 +89,11 @@ def test_fields_that_are_only_valid_together_can_be_set_together():
     [
         (
             ["--reward.critic", "aril"],
-            r"--reward\.critic aril: expected .* class: airl, bradley-terry, pairwise-critic$",
+            r"--reward\.critic aril: expected .* class: airl, bradley-terry, max-ent, pairwise-critic$",
         ),
         (
             ["--reward.critic", "gail"],
-            r"--reward\.critic gail: expected .* class: airl, bradley-terry, pairwise-critic$",
+            r"--reward\.critic gail: expected .* class: airl, bradley-terry, max-ent, pairwise-critic$",
         ),
         (["--reward.critic", "None"], r"--reward\.critic None: expected one of its fields: --reward\.critic\.FIELD"),
         (["--reward.critic="], r"--reward\.critic : expected one of its fields"),

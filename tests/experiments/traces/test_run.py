@@ -348,7 +348,7 @@ def stages(tmp_path_factory, careless_compilation):
         plain = shrunk(load_config("smoke"))
         return replace(plain, policy=config.policy, domain=config.domain, encoding=config.encoding)
 
-    return lambda config: reward(replace(config, title="", search=None, improvement=None))
+    return lambda config: reward(replace(config, title="", search=None, improvement=None, rounds=None))
 
 
 WHOLE = ("smoke",)

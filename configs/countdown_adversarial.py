@@ -1,0 +1,45 @@
+"""Adversarial rounds on the Game of 24: AIRL against GRPO, beside the reward first and GRPO afterwards.
+
+    traceward run countdown_adversarial
+
+The policy and the reward start as in the quickstart. The logit of the discriminator is f - log pi of the whole trace.
+Expect: LOG.md has the numbers with seeds and intervals. Cost: the quickstart's and about 5 minutes on two cores.
+Obvious variations: --rounds.reward.algorithm max-ent; --rounds.reward.replay-share 0; --rounds.algorithm.kl 0.1.
+"""
+
+from dataclasses import replace
+
+from configs.quickstart import config as quickstart
+from experiments.traces.adversarial_rounds import AdversarialRounds
+from experiments.traces.demonstrations import Demonstrations
+from experiments.traces.improve_policy import ImprovePolicy
+from experiments.traces.policy_training import grpo_for
+from irl.algorithms.airl import Airl
+from irl.algorithms.rounds import Adversary
+from irl.train import Schedule
+
+ROUNDS = 40
+GRPO = replace(grpo_for(ROUNDS), samples_per_prompt=8)
+
+config = replace(
+    quickstart,
+    title="Game of 24: adversarial rounds",
+    search=None,
+    improvement=ImprovePolicy(
+        algorithm=GRPO,
+        demonstrations=Demonstrations(count=2000),
+        schedule=Schedule(steps=ROUNDS),
+        prompts_per_step=16,
+        samples=16,
+        evaluations=2,
+    ),
+    rounds=AdversarialRounds(
+        algorithm=GRPO,
+        demonstrations=Demonstrations(count=2000),
+        schedule=Schedule(steps=ROUNDS),
+        prompts_per_step=16,
+        samples=16,
+        evaluations=2,
+        reward=Adversary(algorithm=Airl(learning_rate=1e-4)),
+    ),
+)
