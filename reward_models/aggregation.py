@@ -1,9 +1,11 @@
 """From token scores to step scores to a trace score."""
 
+from collections.abc import Sequence
 from typing import get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from reward_models.types import Aggregate, Array
@@ -51,3 +53,13 @@ def aggregate_steps(
             return jnp.where(mask.any(-1), picked, 0.0)
         case _:
             raise ValueError(f"unknown aggregate {how!r}; expected one of {', '.join(AGGREGATES)}")
+
+
+def aggregate_rows(rows: Sequence[Sequence[float] | np.ndarray], how: str) -> np.ndarray:
+    """Trace scores of the step scores of traces of any length, -inf where there is no step."""
+    step = np.zeros((len(rows), max(map(len, rows), default=0) or 1), np.float32)
+    mask = np.zeros(step.shape, bool)
+    for i, row in enumerate(rows):
+        step[i, : len(row)] = row
+        mask[i, : len(row)] = True
+    return np.where(mask.any(1), np.asarray(aggregate_steps(step, mask, how), np.float64), -np.inf)

@@ -18,13 +18,14 @@ from experiments.reporting.step_report import finish_steps
 from experiments.text_rewards.fit_claims import FitClaims
 from experiments.text_rewards.fit_ending import FitEnding, add_ending, ends
 from experiments.text_rewards.mistake_data import MistakeTraces
-from experiments.text_rewards.step_evaluation import Row, Scored, Steps, aggregate, location_rows, oracle_row
+from experiments.text_rewards.step_evaluation import Row, Scored, Steps, location_rows, oracle_row
 from irl.domains.bigbench_mistake.claims import MISTAKES, claims, holds
 from irl.evaluation.audit import Finding
 from irl.evaluation.benchmarks.processbench import NO_ERROR
 from irl.rewards.claims import ClaimScorer
 from irl.text.windows import StepWindow
 from irl.types import LabelledSteps
+from reward_models.aggregation import aggregate_rows
 from reward_models.ranges import Rows, Seeds
 from reward_models.records import record
 
@@ -108,7 +109,7 @@ def _locations(config: ClaimModel, members: Sequence[ClaimScorer]) -> list[Row]:
 def _truncation(config: ClaimModel, member: ClaimScorer, ending: ClaimScorer) -> Finding:
     """The truncation probe on right held-out traces."""
     return truncation_finding(
-        lambda traces: aggregate(member(traces), member.spec.aggregate) + ends(ending, traces),
+        lambda traces: aggregate_rows(member(traces), member.spec.aggregate) + ends(ending, traces),
         config.data.complete_held_out(),
     )
 

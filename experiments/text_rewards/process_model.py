@@ -31,7 +31,6 @@ from experiments.text_rewards.step_evaluation import (
     Row,
     Scored,
     Steps,
-    aggregate,
     calibration,
     location_rows,
     order_rows,
@@ -50,6 +49,7 @@ from irl.rewards.questions import Question, steps_answer
 from irl.text.packed_steps import LabelledRows, PackedSteps
 from irl.train import Schedule
 from irl.types import LabelledSteps
+from reward_models.aggregation import aggregate_rows
 from reward_models.networks.base import Params
 from reward_models.networks.heads import HeadedDecoderConfig, LinearHead, StepEnds
 from reward_models.networks.regret import RegretConfig
@@ -313,10 +313,10 @@ def _truncation(
 
     def by_process(traces: Sequence[Written]) -> np.ndarray:
         steps = readable(traces)[1].scores(readers.processes[0])
-        return aggregate(steps, config.aggregate) + ends(ending, traces)
+        return aggregate_rows(steps, config.aggregate) + ends(ending, traces)
 
     def by_calculations(traces: Sequence[Written]) -> np.ndarray:
-        return aggregate(readers.calculations[0](traces), "min") + ends(ending, traces)
+        return aggregate_rows(readers.calculations[0](traces), "min") + ends(ending, traces)
 
     kept, _ = readable(config.data.complete_held_out()[:TRUNCATED])
     written = [(trace.prompt, trace.steps) for trace in kept]
@@ -358,11 +358,11 @@ def _orders(
     written = [(q.prompt, q.answers[0].parts or ()) for q in questions]
     for kind, members in together(readers.learned(reading, written)).items():
         for how in ("min", "mean", "sum"):
-            scores[f"{kind}, {how}"] = [aggregate(each, how) for each in members]
+            scores[f"{kind}, {how}"] = [aggregate_rows(each, how) for each in members]
     length = np.array([len(q.answers[0].text) for q in questions], float)
     scores |= {"shortest": [-length], "longest": [length]}
     for name, scorer in readers.baselines.items():
-        scores[name] = [aggregate(step_scores(scorer, questions), scorer.spec.aggregate)]
+        scores[name] = [aggregate_rows(step_scores(scorer, questions), scorer.spec.aggregate)]
     if LOG_PROBABILITY in scores:
         tokens = np.array([sum(s >= 0 for s in row.step_id) for row in found.rows])
         scores[f"mean {LOG_PROBABILITY}"] = [scores[LOG_PROBABILITY][0] / tokens]

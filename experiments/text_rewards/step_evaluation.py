@@ -6,7 +6,7 @@ problems and seeds; `mean of seeds` is the ensemble: the mean of step scores.
 """
 
 import itertools
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -136,12 +136,6 @@ def order_rows(
         level = information if scorer.startswith(tuple(learned)) else "none"
         rows.append(_row(f"{name}: {scorer}", np.stack(per_problem), level, "AUC within problems"))
     return rows
-
-
-def aggregate(steps: Iterable[np.ndarray], how: str) -> np.ndarray:
-    """Trace scores of step scores: min, sum, mean or last."""
-    reductions: dict[str, Callable[[np.ndarray], float]] = {"min": np.min, "sum": np.sum, "mean": np.mean}
-    return np.array([row[-1] if how == "last" else reductions[how](row) for row in steps])
 
 
 def _check_both_kinds(name: str, label: np.ndarray) -> None:

@@ -18,7 +18,8 @@ from irl.evaluation.estimators import (
     weighted_majority_at_k,
 )
 from irl.policies.language_model import LanguageModel
-from irl.rewards.scoring import TextScorer, TextScores
+from irl.rewards.questions import TextScores
+from irl.rewards.scoring import TextScorer
 from irl.types import Problem
 from reward_models.config_json import plain
 from reward_models.ranges import Rows, RowsOrZero

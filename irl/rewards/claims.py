@@ -15,13 +15,14 @@ from irl.rewards.questions import (
     AnswerScorer,
     AnswerScores,
     Question,
-    answer_names,
+    TextScores,
+    check_finite,
     require_length,
     require_text,
-    scatter,
+    score_readable,
     split_parts,
 )
-from irl.rewards.scoring import TextScorer, TextScores, check_finite
+from irl.rewards.rows import RowScorer
 from irl.text.encoder import TextEncoder
 from irl.text.packing import EncodedTrace
 from irl.text.readings import ENDINGS, Reading
@@ -41,7 +42,7 @@ class ClaimScorer(AnswerScorer):
         encoder: TextEncoder,
         max_tokens: int = MAX_TOKENS,
     ):
-        self._scorer = TextScorer(network.make(), params, encoder, lambda text: (text,))
+        self._score = RowScorer(network.make(), params, pad=encoder.pad)
         self._encoder = encoder
         self.reading = reading
         self.max_tokens = max_tokens
@@ -53,18 +54,14 @@ class ClaimScorer(AnswerScorer):
 
         Answers that are empty or too long have a reason instead of a score.
         """
-        asked = [(question.prompt, answer) for question in questions for answer in question.answers]
-        reasons = [self._reason(prompt, answer) for prompt, answer in asked]
-        traces = [
-            (prompt, tuple(part.strip("\n") for part in answer.parts or split_parts(answer.text)))
-            for (prompt, answer), reason in zip(asked, reasons, strict=True)
-            if not reason
-        ]
+        read = [self._read(question.prompt, answer) for question in questions for answer in question.answers]
+        return score_readable(questions, read, self._scores_of)
+
+    def _scores_of(self, traces: Sequence[tuple[str, tuple[str, ...]]], names: Sequence[str]) -> TextScores:
         found = self(traces)
-        trace, steps = np.array([row.min() for row in found]), [row.tolist() for row in found]
-        names = answer_names(questions)
-        check_finite([name for name, reason in zip(names, reasons, strict=True) if not reason], steps)
-        return scatter(reasons, TextScores(trace, steps, [s for _, s in traces]))
+        steps = [row.tolist() for row in found]
+        check_finite(names, steps)
+        return TextScores(np.array([row.min() for row in found]), steps, [texts for _, texts in traces])
 
     def unread(self, questions: Iterable[Question], file: Path) -> str:
         """The number of answers in which nothing is read. InputError where that is all of them."""
@@ -80,13 +77,14 @@ class ClaimScorer(AnswerScorer):
         some = f"{silent} of {silent + claiming} candidates {self.reading.lack} and score 0, as if all were right"
         return some if silent else ""
 
-    def _reason(self, prompt: str, answer: Answer) -> str:
+    def _read(self, prompt: str, answer: Answer) -> tuple[str, tuple[str, ...]] | str:
+        """(prompt, steps) of an answer, or the reason why it has no score."""
         try:
             require_text(answer)
             require_length(prompt + answer.text, self.max_tokens)
         except InputError as error:
             return str(error)
-        return ""
+        return prompt, tuple(part.strip("\n") for part in answer.parts or split_parts(answer.text))
 
     def __call__(self, traces: Iterable[tuple[str, Sequence[str]]]) -> list[np.ndarray]:
         """Step scores (nats, at most 0) of traces given as problems and step texts."""
@@ -102,5 +100,5 @@ class ClaimScorer(AnswerScorer):
         """One score a row, 0 for those that are too long."""
         fits = [self._encoder.fits(row) for row in rows]
         out = np.zeros(len(rows))
-        out[fits] = self._scorer.score_rows([row for row, fit in zip(rows, fits, strict=True) if fit])[:, 0]
+        out[fits] = self._score([row for row, fit in zip(rows, fits, strict=True) if fit]).step[:, 0]
         return out

@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from tokenizers import Tokenizer
 
@@ -29,21 +28,22 @@ from irl.rewards.questions import (
     AnswerScorer,
     AnswerScores,
     Question,
+    TextScores,
     answer_names,
+    check_finite,
     require_length,
     require_text,
     require_tokens,
-    scatter,
+    score_readable,
     split_parts,
 )
-from irl.rewards.scoring import TextScores, check_finite, long_apart
+from irl.rewards.rows import RowScorer
 from irl.text.chat import ChatTemplate, Key
 from irl.text.hugging_face import extents
-from irl.text.packing import EncodedTrace, one_per_row
+from irl.text.packing import EncodedTrace
 from irl.text.tokenize import tokenizer_errors
 from irl.types import InputError, Message
 from reward_models.networks.base import Network, Params
-from reward_models.scoring import make_score_fn
 
 _MARK = "WHAT-THE-ASSISTANT-SAYS"
 
@@ -216,9 +216,7 @@ class ConversationScorer(AnswerScorer):
     def __init__(
         self, network: Network, params: Params, encoder: ConversationEncoder, *, tokens_per_batch: int = 8_192
     ):
-        self._score = make_score_fn(network, tokens_per_batch=tokens_per_batch)
-        self._params = jax.device_put(params)
-        self._encoder = encoder
+        self._score, self._encoder = RowScorer(network, params, tokens_per_batch=tokens_per_batch), encoder
         self.spec = network.spec
         self.judges_end = not encoder.by_step
 
@@ -229,17 +227,11 @@ class ConversationScorer(AnswerScorer):
 
     def answers(self, questions: Sequence[Question]) -> AnswerScores:
         """An entry per answer, in order. Those that do not fit have a reason instead of a score."""
-        entries = list(zip(answer_names(questions), self._encoder.each(questions), strict=True))
-        fitting = [(name, entry) for name, entry in entries if isinstance(entry, Encoded)]
-        reasons = [entry if isinstance(entry, str) else "" for _, entry in entries]
-        return scatter(reasons, self._scores([entry for _, entry in fitting], [name for name, _ in fitting]))
+        return score_readable(questions, self._encoder.each(questions), self._scores)
 
     def _scores(self, encoded: Sequence[Encoded], names: Sequence[str]) -> TextScores:
-        trace, steps = np.zeros(len(encoded)), [list[float]() for _ in encoded]
-        for members in long_apart([len(entry.row.tokens) for entry in encoded]):
-            scores = self._score(self._params, one_per_row([encoded[i].row for i in members]))
-            trace[members] = scores.trace
-            for place, i in enumerate(members):
-                steps[i] = scores.step[place, : len(encoded[i].steps)].tolist()
+        scores = self._score([entry.row for entry in encoded])
+        trace = scores.trace.astype(np.float64)
+        steps = [row[: len(entry.steps)].tolist() for row, entry in zip(scores.step, encoded, strict=True)]
         check_finite(names, [[*row, score] for row, score in zip(steps, trace.tolist(), strict=True)])
         return TextScores(trace, steps, [entry.steps for entry in encoded])

@@ -20,7 +20,6 @@ from irl.rewards.ending import EndedAnswers
 from irl.rewards.judged_steps import TaggedStepEncoder, TurnEncoder, token_of
 from irl.rewards.questions import END_FOLDER, MAX_TOKENS, AnswerScorer
 from irl.rewards.scoring import TextScorer
-from irl.rewards.text_answers import TextAnswers
 from irl.text.chat import ChatTemplate, has_chat_template, load_chat_template
 from irl.text.encode import Encoder
 from irl.text.encoder import TextEncoder
@@ -143,14 +142,18 @@ def _reader(model: Model, manifest: Manifest, max_tokens: int) -> AnswerScorer:
     if reading is not None:
         return ClaimScorer(network, model.params, reading, Encoder(tokenizer, reading.longest, 1), max_tokens)
     domain = _domain(manifest, folder)
-    states = _states(domain, manifest, folder)
     encoder: TextEncoder = Encoder(tokenizer, 4096, 256, domain.split_steps)
     if manifest.tokens is not None:
         encoder = HuggingFaceEncoder(tokenizer, 4096, 256, domain.split_steps, rules=manifest.tokens)
-    scorer = TextScorer(
-        network.make()._replace(spec=model.spec), model.params, encoder, domain.split_steps, states=states
+    return TextScorer(
+        network.make()._replace(spec=model.spec),
+        model.params,
+        encoder,
+        domain.split_steps,
+        states=_states(domain, manifest, folder),
+        domain=domain,
+        max_tokens=max_tokens,
     )
-    return TextAnswers(scorer, encoder, domain, states=states, max_tokens=max_tokens)
 
 
 def _domain(manifest: Manifest, folder: Path) -> ReadsTexts:

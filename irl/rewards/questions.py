@@ -5,15 +5,15 @@ written in characters that the tokenizer does not know, or its prompt is not one
 answers of the question are scored.
 """
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from irl.domains.base import ReadsTexts
-from irl.rewards.scoring import TextScores
 from irl.types import (
     Candidates,
     Comparison,
@@ -42,6 +42,8 @@ NO_END = (
 )
 
 _STEP_BREAK = "\n\n"
+
+Readable = TypeVar("Readable")
 
 
 class Answer(NamedTuple):
@@ -119,6 +121,15 @@ def _cut(text: str, at: str) -> list[str]:
     return parts
 
 
+class TextScores(NamedTuple):
+    """One entry per text, in the order given."""
+
+    trace: np.ndarray
+    """Float[texts]"""
+    steps: list[list[float]]
+    step_texts: list[tuple[str, ...]]
+
+
 class AnswerScores(NamedTuple):
     """One entry per answer, in order."""
 
@@ -175,9 +186,35 @@ def require_tokens(tokens: int, max_tokens: int | None) -> None:
         raise InputError(f"{tokens} tokens are over the limit of {max_tokens}; {RAISE_LIMIT}")
 
 
-def scatter(reasons: Sequence[str], scores: TextScores) -> AnswerScores:
-    """Scores of the answers without a reason, put between those that have one."""
+def check_finite(names: Iterable[str], scores: Sequence[Sequence[float]]) -> None:
+    """InputError that names the first text with a score that is not a finite number."""
+    for name, row in zip(names, scores, strict=True):
+        bad = next((score for score in row if not math.isfinite(score)), None)
+        if bad is not None:
+            advice = "the model overflows: score in float32, or take an earlier checkpoint"
+            raise InputError(f"{name}: the score is {bad}, not a finite number; {advice}")
+
+
+def score_readable(
+    questions: Sequence[Question],
+    read: Sequence[Readable | str],
+    score: Callable[[Sequence[Readable], Sequence[str]], TextScores],
+) -> AnswerScores:
+    """The scores of all answers of which some cannot be read.
+
+    Args:
+        questions: The questions.
+        read: What the model reads of every answer, or the reason why it cannot.
+        score: Scores of what it reads; the second argument is how errors call each answer.
+    """
+    named = zip(answer_names(questions), read, strict=True)
+    kept = [(name, entry) for name, entry in named if not isinstance(entry, str)]
+    scores = score([entry for _, entry in kept], [name for name, _ in kept])
     found = iter(zip(scores.trace, scores.steps, scores.step_texts, strict=True))
-    entries = [(-np.inf, [], ()) if reason else next(found) for reason in reasons]
-    trace = np.array([entry[0] for entry in entries], np.float64)
-    return AnswerScores(trace, [entry[1] for entry in entries], [entry[2] for entry in entries], list(reasons))
+    entries = [(-np.inf, [], ()) if isinstance(entry, str) else next(found) for entry in read]
+    return AnswerScores(
+        trace=np.array([trace for trace, _, _ in entries], np.float64),
+        steps=[steps for _, steps, _ in entries],
+        step_texts=[texts for _, _, texts in entries],
+        reasons=[entry if isinstance(entry, str) else "" for entry in read],
+    )

@@ -1,32 +1,36 @@
 """Scores of texts: the way from candidates as people have them to what a reward model says of them."""
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 
-import jax
 import numpy as np
 
+from irl.domains.base import ReadsTexts
+from irl.rewards.questions import (
+    MAX_TOKENS,
+    AnswerScorer,
+    AnswerScores,
+    Question,
+    TextScores,
+    check_finite,
+    require_length,
+    require_tokens,
+    score_readable,
+)
+from irl.rewards.rows import RowScorer
 from irl.text.encoder import TextEncoder
-from irl.text.packing import EncodedTrace, one_per_row, slots_of
+from irl.text.packing import EncodedTrace
+from irl.text.tokenize import UNKNOWN
 from irl.text.windows import HasStates, StepWindow, encode_windows, step_windows
 from irl.types import InputError
-from reward_models.aggregation import aggregate_steps
-from reward_models.networks.attention import LONG
+from reward_models.aggregation import aggregate_rows
 from reward_models.networks.base import Network, Params
-from reward_models.scoring import make_score_fn
+
+_KNOWN_SHARE = 0.5
+"""An answer is scored when at least this share of its characters is known to the tokenizer."""
 
 
-class TextScores(NamedTuple):
-    """One entry per text, in the order given."""
-
-    trace: np.ndarray
-    """Float[texts]"""
-    steps: list[list[float]]
-    step_texts: list[tuple[str, ...]]
-
-
-class TextScorer:
+class TextScorer(AnswerScorer):
     """Scores (prompt, text) pairs; equal windows are scored once. A text without any step scores -inf.
 
     Every text pays, once, for ending where it ends; a text that is still being written (`ended` False) does not.
@@ -43,14 +47,20 @@ class TextScorer:
         split_steps: Callable[[str], tuple[str, ...]],
         *,
         states: HasStates | None = None,
+        domain: ReadsTexts | None = None,
+        max_tokens: int = MAX_TOKENS,
         tokens_per_batch: int = 8_192,
     ):
-        self._score = make_score_fn(network, tokens_per_batch=tokens_per_batch)
-        self._params = jax.device_put(params)
-        self._encoder = encoder
-        self._split = split_steps
-        self._states = states
-        self.spec = network.spec
+        """`max_tokens` limits what `answers` reads of one answer, over all windows."""
+        self._score = RowScorer(network, params, pad=encoder.pad, tokens_per_batch=tokens_per_batch)
+        self._encoder, self._split, self._states, self._max_tokens = encoder, split_steps, states, max_tokens
+        self.spec, self.domain = network.spec, domain
+        self._unknown = encoder.tokenizer.token_to_id(UNKNOWN)
+
+    @cached_property
+    def _single(self) -> dict[int, None]:
+        """The characters that have a token of their own."""
+        return {ord(token): None for token in self._encoder.tokenizer.get_vocab() if len(token) == 1}
 
     def __call__(
         self,
@@ -74,7 +84,7 @@ class TextScorer:
         judged = iter(self._steps([(prompt, split[text], end) for prompt, text, end in traces if split[text]]))
         steps = {trace: next(judged) if split[trace[1]] else [] for trace in traces}
         rows = [steps[trace] for trace in asked]
-        trace = _aggregate(rows, self.spec.aggregate)
+        trace = aggregate_rows(rows, self.spec.aggregate)
         named = _names(prompts, texts) if names is None else names
         check_finite(named, [[*row, score] if row else [] for row, score in zip(rows, trace.tolist(), strict=True)])
         return TextScores(trace, rows, [split[text] for text in texts])
@@ -96,33 +106,63 @@ class TextScorer:
         scores = self.score_rows(encode_windows(self._encoder, list(number)))[:, 0]
         return [[float(scores[ids].sum()) for ids in steps] for steps in index]
 
-    def score_rows(self, rows: Sequence[EncodedTrace], chunk: int = 131_072) -> np.ndarray:
-        """Step scores [rows, steps] of encoded rows; `chunk` of them are held as arrays at a time."""
-        out = np.zeros((len(rows), slots_of(rows)), np.float32)
-        for members in long_apart([len(row.tokens) for row in rows]):
-            part = [rows[i] for i in members]
-            length, slots = max(len(row.tokens) for row in part), slots_of(part)
-            for start in range(0, len(part), chunk):
-                batch = one_per_row(part[start : start + chunk], pad=self._encoder.pad, length=length, slots=slots)
-                step = self._score(self._params, batch).step
-                out[members[start : start + chunk], : step.shape[1]] = step
-        return out
+    def score_rows(self, rows: Sequence[EncodedTrace]) -> np.ndarray:
+        """Step scores [rows, steps] of encoded rows."""
+        return self._score(rows).step
 
+    def answers(self, questions: Sequence[Question]) -> AnswerScores:
+        """An entry per answer, in order. Those that do not fit have a reason instead of a score."""
+        read = [entry for question in questions for entry in self._read(question)]
+        return score_readable(questions, read, self._scores_of)
 
-def long_apart(lengths: Sequence[int]) -> list[np.ndarray]:
-    """Indices of rows that become one array: short rows together, each long row alone, so that none is padded to it."""
-    long = np.asarray(lengths, int) > LONG
-    together = np.flatnonzero(~long)
-    return ([together] if together.size else []) + [np.array([i]) for i in np.flatnonzero(long)]
+    def _scores_of(self, asked: Sequence[tuple[str, str]], names: Sequence[str]) -> TextScores:
+        return self([prompt for prompt, _ in asked], [text for _, text in asked], names=names)
 
+    def _read(self, question: Question) -> list[tuple[str, str] | str]:
+        """(prompt, text) of every answer, or the reason why it does not fit."""
+        try:
+            require_length(question.prompt, self._max_tokens)
+            if self._states is not None:  # it reads the prompt
+                self._states.state_before(question.prompt, ("",), 0)
+        except InputError as error:
+            return [str(error)] * len(question.answers)
+        return [
+            self._reason(question.prompt, answer.text) or (question.prompt, answer.text) for answer in question.answers
+        ]
 
-def check_finite(names: Iterable[str], scores: Sequence[Sequence[float]]) -> None:
-    """InputError that names the first text with a score that is not a finite number."""
-    for name, row in zip(names, scores, strict=True):
-        bad = next((score for score in row if not math.isfinite(score)), None)
-        if bad is not None:
-            advice = "the model overflows: score in float32, or take an earlier checkpoint"
-            raise InputError(f"{name}: the score is {bad}, not a finite number; {advice}")
+    def _reason(self, prompt: str, text: str) -> str:
+        try:
+            require_length(prompt + text, self._max_tokens)
+            steps = self._split(text)
+            if not steps:
+                raise InputError("there is no step in it; leave it out, or write what was answered")
+            self._require_known(text)
+            self._require_tokens(prompt, steps, len(prompt) + len(text) * (1 if text.isascii() else 4))
+        except InputError as error:
+            return str(error)
+        return ""
+
+    def _require_known(self, text: str) -> None:
+        """InputError for a text of mostly unknown characters; characters with a token of their own are known."""
+        if self._unknown is None or len(text.translate(self._single)) <= (1 - _KNOWN_SHARE) * len(text):
+            return
+        ids = self._encoder.tokenizer.encode(text, add_special_tokens=False).ids
+        unknown = ids.count(self._unknown)
+        if unknown > (1 - _KNOWN_SHARE) * len(text):
+            share = f"{unknown} of its {len(text)} characters are unknown to the model's tokenizer"
+            raise InputError(f"{share}; take a model of this domain, or leave it out")
+
+    def _require_tokens(self, prompt: str, steps: Sequence[str], size: int) -> None:
+        """InputError where the model would read too many tokens: no check for a text of few bytes, its most tokens."""
+        most = size + len(steps) + 3
+        if most * (1 if self._states is None else 2 * len(steps)) <= self._max_tokens:
+            return
+        (whole,) = self._encoder.many([prompt], [steps])
+        require_tokens(len(whole.tokens), self._max_tokens)
+        if self._states is not None:
+            windows = [window for each in step_windows(self._states, prompt, steps) for window in each]
+            require_tokens(sum(len(window.before) for window in windows), self._max_tokens)  # of a token each at least
+            require_tokens(sum(len(row.tokens) for row in encode_windows(self._encoder, windows)), self._max_tokens)
 
 
 def _names(prompts: Sequence[str], texts: Sequence[str]) -> Iterator[str]:
@@ -131,15 +171,3 @@ def _names(prompts: Sequence[str], texts: Sequence[str]) -> Iterator[str]:
     for prompt, text in zip(prompts, texts, strict=True):
         number = count[prompt] = count.get(prompt, -1) + 1
         yield f"prompt {prompt[:40]!r}, candidate {number} ({text[:40]!r})"
-
-
-def _aggregate(rows: Sequence[list[float]], how: str) -> np.ndarray:
-    """Trace scores of ragged step scores, -inf where there is no step."""
-    most = max(map(len, rows), default=0)
-    step = np.zeros((len(rows), max(most, 1)), np.float32)
-    mask = np.zeros(step.shape, bool)
-    for i, row in enumerate(rows):
-        step[i, : len(row)] = row
-        mask[i, : len(row)] = True
-    trace = np.asarray(aggregate_steps(step, mask, how), np.float64)
-    return np.where(mask.any(1), trace, -np.inf)

@@ -118,16 +118,15 @@ def fill_rows(
 def one_per_row(
     rows: Sequence[EncodedTrace],
     *,
+    length: int,
+    slots: int,
     pad: int = 0,
-    length: int | None = None,
-    slots: int | None = None,
     prompt_id: Sequence[int] | None = None,
 ) -> TraceBatch:
-    """A row for each sequence: as long as the longest, with slots for the most steps, where nothing else is given."""
-    length = length or max((len(row.tokens) for row in rows), default=1)
-    room = Room(len(rows), length, slots or slots_of(rows))
+    """A row of `length` tokens and `slots` steps for each sequence; the number of its prompt is 0 by default."""
     numbers = [0] * len(rows) if prompt_id is None else prompt_id
-    return fill_rows(((row, Place(i)) for i, row in enumerate(rows)), room, pad=pad, prompt_id=numbers)
+    placed = ((row, Place(i)) for i, row in enumerate(rows))
+    return fill_rows(placed, Room(len(rows), length, slots), pad=pad, prompt_id=numbers)
 
 
 def slots_of(rows: Sequence[EncodedTrace]) -> int:

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import irl.rewards.rows
 from irl.domains.countdown.countdown import Countdown
 from irl.domains.modchain import ModChain
 from irl.rewards.scoring import TextScorer
@@ -210,12 +211,13 @@ def test_long_traces_of_many_steps_are_not_cut(counting):
     np.testing.assert_allclose(whole(["10 1"], ["\n".join(steps)]).steps[0], by_hand(row), atol=1e-3)
 
 
-def test_chunks_put_together_are_the_whole(counting):
+def test_chunks_put_together_are_the_whole(counting, monkeypatch):
     model, _, whole = counting
     steps = step_windows(COUNTDOWN, PROMPT, TEXT.split("\n"))
     rows = encode_windows(ENCODER, [window for windows in steps for window in windows])
     model.seen()
-    scores = whole.score_rows(rows, chunk=3)
+    monkeypatch.setattr(irl.rewards.rows, "CHUNK", 3)
+    scores = whole.score_rows(rows)
     assert sorted(model.seen()) == sorted(tuple(row.tokens) for row in rows)
     np.testing.assert_allclose(scores[:, 0], [by_hand(row)[0] for row in rows], atol=1e-4)
     assert whole.score_rows([]).shape[0] == 0

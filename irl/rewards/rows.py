@@ -1,0 +1,49 @@
+"""Scores of encoded rows: short rows in common batches, each long row in one of its own."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from irl.text.packing import EncodedTrace, one_per_row, slots_of
+from reward_models.networks.attention import LONG
+from reward_models.networks.base import Network, Params
+from reward_models.scoring import make_score_fn
+
+CHUNK = 131_072
+"""Rows that are held as arrays at a time."""
+
+
+class RowScores(NamedTuple):
+    trace: np.ndarray
+    """Float[rows]"""
+    step: np.ndarray
+    """Float[rows, steps]"""
+
+
+class RowScorer:
+    """A network with its parameters, on the device."""
+
+    def __init__(self, network: Network, params: Params, *, pad: int = 0, tokens_per_batch: int = 8_192):
+        self._score = make_score_fn(network, tokens_per_batch=tokens_per_batch)
+        self._params, self._pad = jax.device_put(params), pad
+
+    def __call__(self, rows: Sequence[EncodedTrace]) -> RowScores:
+        """Scores of rows, in their order."""
+        out = RowScores(np.zeros(len(rows), np.float32), np.zeros((len(rows), slots_of(rows)), np.float32))
+        for members in long_apart([len(row.tokens) for row in rows]):
+            part = [rows[i] for i in members]
+            length, slots = max(len(row.tokens) for row in part), slots_of(part)
+            for start in range(0, len(part), CHUNK):
+                batch = one_per_row(part[start : start + CHUNK], pad=self._pad, length=length, slots=slots)
+                scores, own = self._score(self._params, batch), members[start : start + CHUNK]
+                out.trace[own], out.step[own, :slots] = scores.trace, scores.step
+        return out
+
+
+def long_apart(lengths: Sequence[int]) -> list[np.ndarray]:
+    """Indices of rows that become one array: short rows together, each long row alone, so that none is padded to it."""
+    long = np.asarray(lengths, int) > LONG
+    together = np.flatnonzero(~long)
+    return ([together] if together.size else []) + [np.array([i]) for i in np.flatnonzero(long)]
