@@ -10,7 +10,6 @@ import numpy as np
 from experiments.commands.truncation import Written
 from experiments.core.run_folder import RunFolder
 from experiments.text_rewards.fit_claims import FitClaims
-from experiments.text_rewards.step_evaluation import aggregate
 from irl.algorithms.optimiser import Muon
 from irl.algorithms.sft import Sft
 from irl.rewards.claims import ClaimScorer
@@ -19,6 +18,7 @@ from irl.rewards.questions import END_FOLDER
 from irl.text.readings import ENDINGS
 from irl.text.windows import ENDING, StepWindow, ending_window
 from irl.train import Schedule
+from reward_models.aggregation import aggregate_rows
 from reward_models.folders.native import new_folder
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.ranges import RowsOrZero, Size, Tokens
@@ -73,7 +73,7 @@ def _spliced(other: str, step: str, rng: np.random.Generator) -> str:
 
 def ends(ending: ClaimScorer, traces: Sequence[Written]) -> np.ndarray:
     """The score of the end of each trace, in nats."""
-    return end_score(aggregate(ending(traces), "min"))
+    return end_score(aggregate_rows(ending(traces), "min"))
 
 
 def add_ending(run: Path, model: Path) -> None:
