@@ -3,6 +3,7 @@
 import importlib
 import math
 from dataclasses import fields, is_dataclass, replace
+from inspect import isabstract
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
@@ -58,7 +59,9 @@ def _config_classes() -> list[type]:
     return list(found)
 
 
-RECORDS = sorted({*_config_classes(), MaxEnt, Tree}, key=lambda kind: kind.__name__)
+RECORDS = sorted(
+    (kind for kind in {*_config_classes(), MaxEnt, Tree} if not isabstract(kind)), key=lambda kind: kind.__name__
+)
 WITHOUT_RANGE: dict[str, str] = {}
 """Numeric fields that take any value, and why."""
 

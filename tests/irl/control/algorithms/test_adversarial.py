@@ -192,7 +192,7 @@ def test_each_seed_is_paid_by_its_own_frozen_reward():
     best = jax.vmap(lambda state: agent.greedy(state, jnp.array([[-1.0], [1.0]])))(trained)
     np.testing.assert_array_equal(best, [[0, 0], [1, 1]])
     np.testing.assert_array_equal(trained.frozen, [0, 1])
-    with pytest.raises(TypeError, match="begin with the frozen reward"):
+    with pytest.raises(TypeError, match="no init without a reward"):
         agent.init(jax.random.key(0))
 
 
