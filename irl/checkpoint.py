@@ -28,7 +28,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from jax.sharding import SingleDeviceSharding
 
@@ -63,7 +62,10 @@ class Checkpoints:
     def __init__(self, folder: str | os.PathLike[str], keep: int = 2):
         if keep < 2:
             raise InputError(f"keep: expected 2 checkpoints or more, one to fall back on; got {keep}")
+        import orbax.checkpoint as ocp  # here, so that --help does not wait for it
+
         self.folder = Path(folder).resolve()
+        self._args = ocp.args
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=False)
         self._manager = ocp.CheckpointManager(self.folder, options=options)
 
@@ -79,8 +81,8 @@ class Checkpoints:
         checkpoints are intact then.
         """
         self._make_way(step)
-        extra_item = ocp.args.JsonSave({"extra": extra})
-        items = ocp.args.Composite(state=ocp.args.StandardSave(state), extra=extra_item)
+        extra_item = self._args.JsonSave({"extra": extra})
+        items = self._args.Composite(state=self._args.StandardSave(state), extra=extra_item)
         try:
             with _without_tracebacks():
                 self._manager.save(step, args=items)
@@ -121,7 +123,7 @@ class Checkpoints:
         abstract = jax.tree.map(_placed, abstract_state)
         saved = read_record(Manifest, self._path(step) / _MANIFEST)
         _check_fit(self._path(step), saved.arrays, _arrays(abstract))
-        items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), extra=ocp.args.JsonRestore())
+        items = self._args.Composite(state=self._args.StandardRestore(abstract), extra=self._args.JsonRestore())
         restored = self._manager.restore(step, args=items)
         return Restored(restored.state, restored.extra["extra"], step)
 

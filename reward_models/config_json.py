@@ -6,9 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-import numpy as np
-
 from reward_models.records import InputError
 
 LISTED = 20
@@ -79,14 +76,3 @@ def _build(kind: type, fields: Mapping[str, Any], where: str) -> Any:
         return kind(**fields)
     except (InputError, TypeError, ValueError) as error:  # a plain dataclass raises the other two
         raise InputError(f"{where}: {error}") from error
-
-
-def plain(value: Any) -> Any:
-    """Metrics as JSON has them: array scalars become numbers, NaN and infinity null."""
-    if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [plain(item) for item in value]
-    if isinstance(value, np.generic | np.ndarray | jax.Array) and value.ndim == 0:
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value

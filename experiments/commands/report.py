@@ -5,7 +5,6 @@ from pathlib import Path
 
 from experiments.core.locks import exclusive
 from experiments.core.outputs import working_in
-from experiments.reporting.report import write_report
 from irl.types import InputError
 
 
@@ -15,6 +14,8 @@ def main(arguments: Sequence[str]) -> int:
         return 0 if arguments and arguments[0] in ("-h", "--help") else 2
     if not arguments[0] or "\0" in arguments[0] or not Path(arguments[0]).is_dir():
         raise InputError(f"{arguments[0] or repr('')}: no such run folder")
+    from experiments.reporting.report import write_report  # with it comes matplotlib, which --help must not wait for
+
     folder = Path(arguments[0])
     with exclusive(folder), working_in(folder):
         print(write_report(folder))

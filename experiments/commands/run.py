@@ -19,7 +19,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import jax
 import tyro
 
 import configs
@@ -65,6 +64,8 @@ def main(arguments: Sequence[str]) -> int:
     output, rest = _take_option(rest, "--output")
     config = override(load_config(name), rest)
     require_data(config)
+    import jax  # here, so that `traceward run --help` does not wait for it
+
     if jax.process_count() > 1:  # a .py config has called jax.distributed.initialize
         raise InputError(f"{jax.process_count()} JAX processes: a run of several processes is not supported; start one")
     folder = Path("runs") / Path(name).stem if output is None else Path(output)

@@ -16,6 +16,7 @@ import numpy as np
 import tyro
 
 from experiments.commands.models import ModelOptions
+from experiments.core.run_folder import plain
 from irl.data.formats import read_candidates
 from irl.domains.base import Environment, ReadsTexts
 from irl.evaluation.audit import TRUNCATION, Finding, cut_after_each_step, truncation_probe, truncation_warnings
@@ -24,7 +25,6 @@ from irl.guidance.best_of_n import choose
 from irl.rewards import ask
 from irl.rewards.questions import question_of, split_parts
 from irl.types import Candidates, InputError, Problem
-from reward_models.config_json import plain
 
 Written = tuple[str, Sequence[str]]
 """A prompt and the step texts of a trace."""

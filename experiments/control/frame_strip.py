@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import matplotlib.image
 import numpy as np
 from jaxtyping import Float, UInt8
 
@@ -195,6 +194,8 @@ def write_strip(folder: Path, name: str, frames: FrameBuffer) -> Record:
     chosen = frames.chosen()
     file = f"figures/frames_{''.join(c if c.isalnum() else '_' for c in name)}.png"
     (folder / "figures").mkdir(exist_ok=True)
+    import matplotlib.image  # here, so that --help does not wait for it
+
     matplotlib.image.imsave(folder / file, side_by_side([frames.frames[i] for i in chosen]))
     return {"name": name, "file": file, "steps": [frames.steps[i] for i in chosen]}
 

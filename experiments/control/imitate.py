@@ -24,7 +24,7 @@ from experiments.control.frame_strip import reading
 from experiments.control.result_rows import DEMONSTRATIONS, Row, curves, return_rows, reward_rows
 from experiments.control.true_rewards import TRUE_REWARDS
 from experiments.core.run_folder import RunFolder
-from experiments.reporting.report import result_row
+from experiments.reporting.report_records import result_row
 from irl.algorithms.base import Algorithm
 from irl.control.agent import Agent, AgentState
 from irl.control.algorithms.base import ImitationProblem, Imitator, LearnedReward

@@ -20,7 +20,7 @@ from experiments.control.control_run import ControlRun, returns_on_frozen_reward
 from experiments.control.result_rows import PREFERENCES, TRUE, Row, curves, random_returns, reward_rows
 from experiments.control.true_rewards import TRUE_REWARDS
 from experiments.core.run_folder import RunFolder
-from experiments.reporting.report import result_row
+from experiments.reporting.report_records import result_row
 from irl.control.agent import Agent
 from irl.control.algorithms.annotators import Annotator, Synthetic, from_command_line, from_files
 from irl.control.algorithms.preference_comparisons import (

@@ -11,7 +11,7 @@ from experiments.control.backends import Backend, of_seed
 from experiments.control.reward_truth import of_rollout, of_trajectories, truth_rows
 from experiments.control.true_rewards import TrueReward
 from experiments.core.run_folder import RunFolder
-from experiments.reporting.report import read_metrics, result_row
+from experiments.reporting.report_records import read_metrics, result_row
 from irl.control.agent import Agent, AgentState, random_agent
 from irl.control.trajectories.trajectory import Trajectory
 from irl.control.types import Transitions

@@ -23,7 +23,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from experiments.reporting.report import result_row
+from experiments.reporting.report_records import result_row
 from irl.control.trajectories.trajectory import Trajectory, to_transitions
 from irl.control.types import Rollout, Transitions
 from irl.evaluation.metrics import spearman

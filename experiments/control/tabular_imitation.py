@@ -27,7 +27,7 @@ from jaxtyping import Array, Float
 from experiments.core.finish import finish_run
 from experiments.core.kinds import Run
 from experiments.core.run_folder import RunFolder
-from experiments.reporting.report import result_row
+from experiments.reporting.report_records import result_row
 from irl.algorithms.base import Algorithm
 from irl.control.tabular.base import TabularIrl
 from irl.control.tabular.cliff_world import CliffWorld

@@ -10,14 +10,14 @@ import platform
 from collections.abc import Mapping
 from pathlib import Path
 
-import jax
-
 VARIABLE = "TRACEWARD_COMPILATION_CACHE"
 CPUINFO = Path("/proc/cpuinfo")
 
 
 def keep_compiled_programs() -> None:
     """For this process; a cache that JAX was already told of stays."""
+    import jax  # here, so that `traceward run --help` does not wait for it
+
     folder = cache_folder(os.environ, instructions())
     if folder is not None and jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(folder))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import time
 import zlib
@@ -25,7 +26,6 @@ from irl.checkpoint import Checkpoints
 from irl.text.pipeline import Source
 from irl.train import Evaluator, Record, Schedule, train
 from irl.types import InputError
-from reward_models.config_json import plain
 from reward_models.records import as_record, read_json
 
 _DAMAGE = (BadZipFile, zlib.error, EOFError, KeyError, ValueError, OSError, RuntimeError, MemoryError, SyntaxError)
@@ -192,3 +192,14 @@ def _misfit(name: str, array: np.ndarray, like: Any) -> str | None:
 def _number(name: str) -> int:
     """A fixed number below 2**31 for a name."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") >> 1
+
+
+def plain(value: Any) -> Any:
+    """Metrics as JSON has them: array scalars become numbers, NaN and infinity null."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic | np.ndarray | jax.Array) and value.ndim == 0:
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

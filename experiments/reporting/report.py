@@ -10,22 +10,13 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import jinja2
-import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
 
 from experiments.reporting import figures
-from experiments.reporting.report_records import ROLES, read_metrics_lines, read_report
-from irl.evaluation.estimators import bootstrap_interval
+from experiments.reporting.report_records import ROLES, Metrics, Record, read_metrics, read_report
 from irl.types import InputError
-
-Record = dict[str, Any]
-Metrics = dict[str, dict[str, dict[int, float | None]]]
-"""Stage, name, step: value."""
-
 
 STEP_COLOURS = (247, 177, 99), (126, 182, 222)
 TEMPLATE = "report.html.jinja"
@@ -47,13 +38,6 @@ def write_report(folder: Path) -> Path:
     path, given = folder / "report.html", {"report": report, "drawings": drawings, "pictures": pictures}
     path.write_text(_template().render(given), encoding="utf-8")
     return path
-
-
-def result_row(name: str, values: ArrayLike, information: str, note: str = "") -> Record:
-    """A row of the headline: the mean of [seeds] or [seeds, problems], and its interval, which a single one has not."""
-    mean, low, high = bootstrap_interval(np.asarray(values, np.float64))
-    bounds = {"low": low, "high": high} if np.size(values) > 1 else {"low": None, "high": None}
-    return {"name": name, "value": mean, **bounds, "information": information, "note": note}
 
 
 def picture(folder: Path, name: str, where: str) -> str:
@@ -84,16 +68,6 @@ def draw(report: Record, metrics: Metrics) -> Iterator[tuple[str, str, Figure]]:
         yield "gold_proxy", "gold and proxy against KL", figures.gold_and_proxy(curves)
     if curves := losses(metrics):
         yield "training", "training curves", figures.small_multiples(curves)
-
-
-def read_metrics(path: Path) -> Metrics:
-    """metrics.jsonl by stage, name and step (the last counts if logged twice); empty without a file."""
-    metrics: Metrics = {}
-    for line in read_metrics_lines(path):
-        stage = metrics.setdefault(line.stage, {})
-        for name, value in line.values.items():
-            stage.setdefault(name, {})[line.step] = value
-    return metrics
 
 
 def losses(metrics: Metrics) -> dict[str, figures.Points]:

@@ -9,12 +9,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
+import numpy as np
 from annotated_types import Ge, Le, MinLen
+from numpy.typing import ArrayLike
 
 from experiments.core.overlap import Overlap
+from irl.evaluation.estimators import bootstrap_interval
 from irl.types import InputError
 from reward_models.records import as_record, parse_json, read_record, record
 
+Record = dict[str, Any]
+Metrics = dict[str, dict[str, dict[int, float | None]]]
+"""Stage, name, step: value."""
 Item = TypeVar("Item")
 Number = Annotated[float, Ge(-1e100), Le(1e100)]
 """Finite, and small enough to be drawn."""
@@ -244,6 +250,23 @@ def read_metrics_lines(path: Path) -> Iterator[MetricsLine]:
             raise InputError(f"{where}: expected an object, got {type(values).__name__}")
         about = {name: values.pop(name) for name in ("stage", "step") if name in values}
         yield as_record(MetricsLine, {**about, "values": values}, where)
+
+
+def read_metrics(path: Path) -> Metrics:
+    """metrics.jsonl by stage, name and step (the last counts if logged twice); empty without a file."""
+    metrics: Metrics = {}
+    for line in read_metrics_lines(path):
+        stage = metrics.setdefault(line.stage, {})
+        for name, value in line.values.items():
+            stage.setdefault(name, {})[line.step] = value
+    return metrics
+
+
+def result_row(name: str, values: ArrayLike, information: str, note: str = "") -> Record:
+    """A row of the headline: the mean of [seeds] or [seeds, problems], and its interval, which a single one has not."""
+    mean, low, high = bootstrap_interval(np.asarray(values, np.float64))
+    bounds = {"low": low, "high": high} if np.size(values) > 1 else {"low": None, "high": None}
+    return {"name": name, "value": mean, **bounds, "information": information, "note": note}
 
 
 def _check_lengths(expected: int, values: Mapping[str, Sequence | None]) -> None:

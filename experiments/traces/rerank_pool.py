@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from experiments.commands.truncation import beginnings
+from experiments.core.run_folder import plain
 from experiments.core.workspace import Workspace
 from experiments.reporting.stage_records import Evaluation
 from experiments.traces.sampling import TextSamples, sample_texts
@@ -21,7 +22,6 @@ from irl.policies.language_model import LanguageModel
 from irl.rewards.questions import TextScores
 from irl.rewards.scoring import TextScorer
 from irl.types import Problem
-from reward_models.config_json import plain
 from reward_models.ranges import Rows, RowsOrZero
 from reward_models.records import record
 

@@ -10,7 +10,6 @@ import functools
 import sys
 from typing import Any, Protocol, runtime_checkable
 
-import grain
 import jax
 import numpy as np
 
@@ -68,6 +67,8 @@ class ArraySource:
         self._mine = slice(index * share, (index + 1) * share)
         self._order = functools.lru_cache(maxsize=1)(functools.partial(epoch_order, rows, seed))
         self._identity = {"rows": rows, "batch_size": batch_size, "seed": seed}
+        import grain  # here, so that --help does not wait for it
+
         batches = grain.MapDataset.range(sys.maxsize).map(self._batch)
         in_this_thread = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
         self._iterator = iter(batches.to_iter_dataset(in_this_thread))

@@ -16,7 +16,7 @@ from rich.console import Console
 from configs.smoke import config as smoke
 from experiments.cli import main as traceward
 from experiments.core.workspace import Workspace
-from experiments.reporting.report import read_metrics, read_report
+from experiments.reporting.report_records import read_metrics, read_report
 from experiments.traces.sampling import sample_texts
 from experiments.traces.train_time import RewardCurve
 from irl.checkpoint import Checkpoints

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from experiments.reporting import figures
-from experiments.reporting.report import number, read_report, result_row, scale, shade, turn, write_report
+from experiments.reporting.report import number, scale, shade, turn, write_report
+from experiments.reporting.report_records import read_report, result_row
 from irl.types import InputError
 
 KS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000]
