@@ -32,7 +32,7 @@ def test_help_imports_nothing_slow(command):
 def test_help_of_a_config_imports_no_checkpoints_figures_or_data_pipeline():
     """The classes of a config need JAX; what a run needs besides is imported when it starts."""
     modules, out = imported("run", "smoke", "--help")
-    assert "usage: traceward run" in out and "jax" in modules and not modules & {"orbax", "grain", "matplotlib"}
+    assert "usage: " in out and "jax" in modules and not modules & {"orbax", "grain", "matplotlib"}
 
 
 def test_packages_import_nothing_slow():
