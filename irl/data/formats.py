@@ -61,12 +61,6 @@ def read_trace_row(row: Mapping[str, Any], id: str, split_steps: SplitSteps | No
     )
 
 
-def trace_row(trace: Trace) -> Row:
-    """The line of a record, as `read_traces` reads it: a step nobody judged is a plain string."""
-    steps = [s.text if s.label is None else {"text": s.text, "label": s.label} for s in trace.steps]
-    return {"id": trace.problem_id, "prompt": trace.prompt, "steps": steps, "source": trace.source}
-
-
 def _records(path: FilePath, build: Callable[[Row, int], Record]) -> Iterator[Record]:
     for number, row in read_json_lines(path):
         try:

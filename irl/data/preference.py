@@ -22,7 +22,6 @@ from irl.data.messages import (
     Turns,
     answer,
     answer_after,
-    message_rows,
     plain_text,
     prompt_of,
     shared_length,
@@ -100,28 +99,6 @@ def read_unpaired(row: Row, id: str) -> LabelledResponse:
     return LabelledResponse(
         prompt=prompt, completion=completion, label=label, messages=messages, id=name_of(row, "id", id)
     )
-
-
-def preference_row(record: Preference) -> dict[str, Any]:
-    """The TRL row of a pair: messages where the prompt came as messages, strings otherwise."""
-    row: dict[str, Any] = {"prompt": record.prompt, "chosen": record.chosen, "rejected": record.rejected}
-    if record.messages:
-        row = {"prompt": message_rows(record.messages)}
-        row |= {"chosen": _turn_rows(record.chosen), "rejected": _turn_rows(record.rejected)}
-    row |= {} if record.margin is None else {"margin": record.margin}
-    return row | {name: value for name, value in (("id", record.id), ("subset", record.subset)) if value}
-
-
-def unpaired_row(record: LabelledResponse) -> dict[str, Any]:
-    """The TRL row of a labelled response, as messages or strings like `preference_row`."""
-    row: dict[str, Any] = {"prompt": record.prompt, "completion": record.completion, "label": record.label}
-    if record.messages:
-        row |= {"prompt": message_rows(record.messages), "completion": _turn_rows(record.completion)}
-    return row | ({"id": record.id} if record.id else {})
-
-
-def _turn_rows(content: str) -> list[dict[str, str]]:
-    return message_rows([Message(role="assistant", content=content)])
 
 
 def _pair(row: Row) -> Pair:

@@ -30,13 +30,12 @@ from irl.data.fields import (
 from irl.data.messages import (
     answer,
     answer_after,
-    message_rows,
     only_turn,
     plain_text,
     prompt_of,
     turns,
 )
-from irl.types import Candidate, Candidates, Message, RankedResponses
+from irl.types import Candidate, Candidates, RankedResponses
 
 
 def read_nemo_ranks(row: Row, id: str) -> RankedResponses:
@@ -119,28 +118,6 @@ def read_messages(row: Row, id: str) -> Candidates:
     expect(len(said) > 1, "messages", "a prompt and an answer", "1 turn")
     only = Candidate(text=only_turn(said[-1:], "messages"))
     return Candidates(id=name_of(row, "id", id), prompt=plain_text(said[:-1]), candidates=(only,), messages=said[:-1])
-
-
-def nemo_ranks_row(record: RankedResponses) -> dict[str, Any]:
-    """The NeMo row; a prompt that came as text becomes one user turn."""
-    context = record.messages or (Message(role="user", content=record.prompt),)
-    completions = [
-        {"rank": rank, "completion": message_rows([Message(role="assistant", content=response)])}
-        for response, rank in zip(record.responses, record.ranks, strict=True)
-    ]
-    row = {"context": message_rows(context), "completions": completions}
-    return row | ({"id": record.id} if record.id else {})
-
-
-def candidates_row(record: Candidates) -> dict[str, Any]:
-    """Our row, with everything `read_candidates_row` reads."""
-    prompt = message_rows(record.messages) if record.messages else record.prompt
-    entries = [
-        {"text": each.text} if each.correct is None else {"text": each.text, "correct": each.correct}
-        for each in record.candidates
-    ]
-    row = {"id": record.id, "prompt": prompt, "candidates": entries}
-    return row | ({"subset": record.subset} if record.subset else {})
 
 
 def _candidates(answers: Any, correct: list[bool]) -> tuple[Candidate, ...]:

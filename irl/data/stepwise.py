@@ -26,7 +26,7 @@ from irl.data.fields import (
     whole,
 )
 from irl.data.fields import truth as true_or_false
-from irl.types import InputError, LabelledSteps
+from irl.types import LabelledSteps
 
 
 class _Rated(NamedTuple):
@@ -128,15 +128,6 @@ def read_prm800k(row: Row, id: str, *, neutral: float = 1.0) -> list[LabelledSte
     main = [_solution(id, problem, path, correct)] if any(label is not None for _, label in path) else []
     expect(bool(main or others), "label.steps", "at least one rated completion", "none")
     return main + others
-
-
-def stepwise_row(record: LabelledSteps) -> dict[str, Any]:
-    """The TRL row: labels as true and false where all are certain, as numbers otherwise."""
-    if None in record.labels:
-        raise InputError(f"steps of {record.id!r}: TRL has no place for a step without label; cut the solution there")
-    certain = all(label in (0.0, 1.0) for label in record.labels)
-    labels = [bool(label) if certain else label for label in record.labels]
-    return {"prompt": record.prompt, "completions": list(record.steps), "labels": labels, "id": record.id}
 
 
 def _label(value: Any, field: str) -> float | None:

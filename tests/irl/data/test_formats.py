@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from irl.data import write_records
-from irl.data.formats import read_candidates, read_traces, trace_row
+from irl.data.formats import read_candidates, read_traces
 from irl.data.json_lines import write_json_lines
 from irl.types import Candidate, Candidates, InputError, Step, Trace
+from tests.irl.data.writing import trace_row, write_records
 
 texts = st.text(st.characters(codec="utf-8"), max_size=12)
 filled = texts.filter(str.strip)

@@ -5,16 +5,15 @@ from typing import ClassVar
 import pytest
 
 from irl.data.preference import (
-    preference_row,
     read_hh,
     read_llmbar,
     read_pandalm,
     read_preference,
     read_rewardbench,
     read_unpaired,
-    unpaired_row,
 )
 from irl.types import Comparison, InputError, LabelledResponse, Message, Preference
+from tests.irl.data.writing import preference_row, unpaired_row
 
 
 def user(content):

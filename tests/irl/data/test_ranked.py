@@ -5,8 +5,6 @@ from typing import ClassVar
 import pytest
 
 from irl.data.ranked import (
-    candidates_row,
-    nemo_ranks_row,
     read_candidates_row,
     read_completion,
     read_gsm8k_solutions,
@@ -16,6 +14,7 @@ from irl.data.ranked import (
     read_rlhflow_answers,
 )
 from irl.types import Candidate, Candidates, InputError, Message, RankedResponses
+from tests.irl.data.writing import candidates_row, nemo_ranks_row
 
 
 def user(content):

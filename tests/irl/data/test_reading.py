@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from irl.data import read_records, write_records
+from irl.data import read_records
 from irl.data.reading import LISTED, Unfit
 from irl.types import Candidate, Candidates, InputError, LabelledResponse, LabelledSteps, Message, Preference, Trace
 from irl.types import RankedResponses as Ranked
+from tests.irl.data.writing import write_records
 
 
 def lines(tmp_path, *rows):
@@ -188,17 +189,6 @@ def test_every_record_has_an_id(name, tmp_path):
     found = list(read_records(lines(tmp_path, *rows), format=name))
     ids = [record.problem_id if isinstance(record, Trace) else record.id for record in found]
     assert ids == ["row-1", "mine", "31", "row-4"]
-
-
-class TestWriting:
-    def test_unknown_format(self, tmp_path):
-        with pytest.raises(InputError, match="format 'gsm8k' cannot be written; these can: preference, unpaired"):
-            write_records(tmp_path / "x.jsonl", [], "gsm8k")
-
-    @pytest.mark.parametrize("ending", [".parquet", ".json"])
-    def test_only_lines_are_written(self, ending, tmp_path):
-        with pytest.raises(InputError, match="only JSON lines are written"):
-            write_records(tmp_path / f"x{ending}", [], "preference")
 
 
 REAL = {
