@@ -32,7 +32,6 @@ Weights = Float[np.ndarray, " rows"]
 Range = tuple[float, float]
 """The least and the greatest value of a statistic."""
 UNIT: Range = (0.0, 1.0)
-CORRELATION: Range = (-1.0, 1.0)
 Statistics = Callable[[Weights], Mapping[str, float]]
 
 

@@ -38,8 +38,7 @@ from jaxtyping import Float, Shaped
 
 from irl.control.types import Transitions
 from irl.evaluation.audit import Finding
-from irl.evaluation.metrics import midranks, spearman
-from irl.evaluation.resampling import CORRELATION, UNIT, Ids, Weights, findings, weighted_mean
+from irl.evaluation.resampling import UNIT, Ids, Weights, findings, weighted_mean
 
 Table = Float[np.ndarray, "states actions states"]
 Pairs = Float[np.ndarray, "states actions"]
@@ -210,74 +209,6 @@ def starc_findings(
     return findings(statistics, _episodes(episode, rows), biased=biased, resamples=resamples, seed=seed)
 
 
-def direct_findings(first: Rows, second: Rows, episode: Ids, *, resamples: int = 2000, seed: int = 0) -> Findings:
-    """sqrt((1 - ρ) / 2) of rewards as they are, by Pearson's and by Spearman's correlation, with ties.
-
-    Shaping is seen here: what these have above the EPIC distance is shaping, or data that cover little.
-    ValueError: rewards not finite, of unequal length or constant.
-    """
-    first, second = _alike(first, second, 1)
-    _refuse_constant("first", first, 0.0)
-    _refuse_constant("second", second, 0.0)
-
-    def statistics(w: Weights) -> dict[str, float]:
-        return {
-            "Pearson distance": _pearson_gap(first, second, w),
-            "Spearman distance": _spearman_gap(first, second, w),
-        }
-
-    biased = {"Pearson distance": UNIT, "Spearman distance": UNIT}
-    return findings(statistics, _episodes(episode, len(first)), biased=biased, resamples=resamples, seed=seed)
-
-
-def episode_returns(rewards: Rows, episode: Ids, discount: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """(ids in order, returns): sums of discount^t reward over every episode, whose rows stand in order of time."""
-    _check_discount(discount <= 1, discount, "1")
-    rewards, number = _checked("rewards", rewards, 1, len(rewards)), _episodes(episode, len(rewards))
-    order, length = np.argsort(number, kind="stable"), np.bincount(number)
-    time = np.empty(len(rewards))
-    time[order] = np.arange(len(rewards)) - np.repeat(np.cumsum(length) - length, length)
-    return np.unique(np.asarray(episode)), np.bincount(number, rewards * discount**time)
-
-
-def return_findings(learned: Rows, true: Rows, policy: Ids, *, resamples: int = 2000, seed: int = 0) -> Findings:
-    """Do learned returns of episodes order them as true returns do, on several policies' data?
-
-    return correlation             Pearson's, of all episodes; `return distance` is its sqrt((1 - ρ) / 2), ERC of Gleave
-    rank correlation, pooled       Spearman's, of all episodes: mostly how policies differ
-    rank correlation, within       mean over policies of the next, where it is defined
-    rank correlation, POLICY       Spearman's inside its data; NaN where its returns do not differ
-    rank correlation of policies   Spearman's of their mean returns; NaN for a single one
-
-    Intervals draw the episodes of each policy anew. ValueError: returns not finite, of unequal length or constant.
-    """
-    learned, true = _alike(learned, true, 1)
-    _refuse_constant("learned", learned, 0.0)
-    _refuse_constant("true", true, 0.0)
-    rows, number, names = np.arange(len(learned)), _episodes(policy, len(learned)), np.unique(np.asarray(policy))
-    inside = [number == i for i in range(len(names))]
-
-    def statistics(w: Weights) -> dict[str, float]:
-        distance = _pearson_gap(learned, true, w)
-        each = 1 - 2 * np.array([_spearman_gap(learned[i], true[i], w[i]) for i in inside]) ** 2
-        defined = each[~np.isnan(each)]
-        means = [np.array([weighted_mean(v[i], w[i]) for i in inside]) for v in (learned, true)]
-        return {
-            "return correlation": 1 - 2 * distance**2,
-            "return distance": distance,
-            "rank correlation, pooled": 1 - 2 * _spearman_gap(learned, true, w) ** 2,
-            "rank correlation, within": float(defined.mean()) if len(defined) else float("nan"),
-            "rank correlation of policies": spearman(means[0], means[1]),
-            **{f"rank correlation, {name}": float(value) for name, value in zip(names, each, strict=True)},
-        }
-
-    counts = {f"rank correlation, {name}": int(rows.sum()) for name, rows in zip(names, inside, strict=True)}
-    counts["rank correlation of policies"] = len(names)
-    biased = dict.fromkeys((*counts, "rank correlation, pooled", "rank correlation, within"), CORRELATION)
-    options: dict[str, Any] = {"biased": {**biased, "return distance": UNIT}, "resamples": resamples, "seed": seed}
-    return findings(statistics, rows, strata=number, num_problems=counts, **options)
-
-
 def _norm(values: np.ndarray, weights: np.ndarray) -> float:
     return float(np.sqrt(weights @ values**2 / weights.sum()))
 
@@ -296,12 +227,6 @@ def _pearson_gap(first: np.ndarray, second: np.ndarray, weights: np.ndarray) -> 
         return float("nan")
     x, y = (values - weighted_mean(values, weights) for values in (first, second))
     return _gap(x, y, weights, (0.0, 0.0))
-
-
-def _spearman_gap(first: np.ndarray, second: np.ndarray, weights: Weights) -> float:
-    """The same of ranks, where rows stand as often as their whole-numbered weights say."""
-    x, y = (midranks(np.repeat(values, weights.astype(int))) for values in (first, second))
-    return _pearson_gap(x, y, np.ones(len(x)))
 
 
 def _orthogonal(reward: np.ndarray, step: np.ndarray, test: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -1,8 +1,7 @@
-"""What a held-out set says of a reward model: order of pairs, ties, calibration, order inside a prompt, spread.
+"""What a held-out set says of a reward model: order of pairs, ties, calibration, spread of an ensemble.
 
-Pairs enter as gaps, score of the first answer minus score of the second: the constant of a prompt cancels. Single
-answers are compared inside their prompt only (`irl.evaluation.metrics`). Every number comes with its bootstrap
-interval over prompts, as a `Finding`.
+Pairs enter as gaps, score of the first answer minus score of the second: the constant of a prompt cancels. Every number
+comes with its bootstrap interval over prompts, as a `Finding`.
 
 Ties of annotators: a model calls a tie where |gap| <= width, and accuracy counts three outcomes, with the width of
 greatest accuracy on other pairs: Deutsch et al. 2023 (arXiv 2305.14324), acc_eq with tie calibration. Differences:
@@ -17,8 +16,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from irl.evaluation.audit import Finding
-from irl.evaluation.estimators import bootstrap_interval
-from irl.evaluation.metrics import PromptMean, auc, length_correlation, spearman, within_prompt_auc
+from irl.evaluation.metrics import auc, spearman
 from irl.evaluation.resampling import UNIT, Ids, Weights, findings, weighted_mean
 from reward_models.calibration import (
     brier_score,
@@ -70,42 +68,6 @@ def preference_findings(gap: Rows, prompt: Ids, *, resamples: int = 2000, seed: 
         }
 
     return findings(statistics, prompt, biased=ECES, resamples=resamples, seed=seed)
-
-
-def probability_findings(
-    logits: Rows, labels: Rows, prompt: Ids, *, resamples: int = 2000, seed: int = 0
-) -> dict[str, Finding]:
-    """Log loss, Brier and ECE of pointwise logits (outcome or step labels, 0 to 1), as for pairs."""
-    logits, labels, p = _rows(logits, "logits"), _rows(labels, "labels"), sigmoid(logits)
-    widths, masses = equal_width_edges(BINS), equal_mass_edges(p, BINS)
-
-    def statistics(w: Weights) -> dict[str, float]:
-        return {
-            "log loss": log_loss(logits, labels, w),
-            "Brier": brier_score(p, labels, w),
-            "ECE, equal width": expected_calibration_error(reliability_curve(p, labels, widths, w)),
-            "ECE, equal mass": expected_calibration_error(reliability_curve(p, labels, masses, w)),
-        }
-
-    return findings(statistics, prompt, biased=ECES, resamples=resamples, seed=seed)
-
-
-def ranking_findings(
-    scores: Rows, correct: Rows, length: Rows, prompt_id: Rows, *, resamples: int = 2000, seed: int = 0
-) -> dict[str, Finding]:
-    """Within-prompt AUC of the scores, of length alone, and rank correlation of score and length in a prompt."""
-
-    def finding(result: PromptMean) -> Finding:
-        if not result.num_prompts:
-            return Finding(np.nan, np.nan, np.nan, 0)
-        interval = bootstrap_interval(result.per_prompt, resamples=resamples, seed=seed)
-        return Finding(*interval, result.num_prompts)
-
-    return {
-        "within-prompt AUC": finding(within_prompt_auc(scores, correct, prompt_id)),
-        "within-prompt AUC of length alone": finding(within_prompt_auc(length, correct, prompt_id)),
-        "length correlation": finding(length_correlation(scores, length, prompt_id)),
-    }
 
 
 def fit_tie_width(gap: Rows, outcome: Rows) -> float:
@@ -167,7 +129,7 @@ class EnsembleSpread(NamedTuple):
 
 
 def ensemble_spread(scores: Shaped[np.ndarray, "members rows"], error: Rows) -> EnsembleSpread:
-    """Spread of members' scores. Give gaps of pairs, or scores through `centred`: members differ by a constant.
+    """Spread of members' scores. Give gaps of pairs: scores of members differ by a constant.
 
     `error` is larger where the ensemble is more wrong: 1 - pair_credit(mean gap), a squared error, a log loss.
     The deviation is that of the members at hand (divided by their number, as `networks.ensemble` does).
@@ -180,14 +142,6 @@ def ensemble_spread(scores: Shaped[np.ndarray, "members rows"], error: Rows) -> 
         raise ValueError(f"scores: {(~np.isfinite(scores)).sum()} of {scores.size} are not finite")
     deviation = scores.std(axis=0)
     return EnsembleSpread(float(deviation.mean()), spearman(deviation, error))
-
-
-def centred(scores: Shaped[np.ndarray, "members rows"], prompt: Ids) -> Float[np.ndarray, "members rows"]:
-    """Scores less their member's mean inside the prompt: the constant of a prompt means nothing."""
-    scores = np.asarray(scores, np.float64)
-    number = np.unique(np.asarray(prompt), return_inverse=True)[1]
-    count = np.bincount(number)
-    return np.stack([row - (np.bincount(number, row) / count)[number] for row in scores])
 
 
 def _rows(values: Rows, name: str) -> np.ndarray:

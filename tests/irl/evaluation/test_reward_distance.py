@@ -10,19 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.stats import pearsonr, spearmanr
+from scipy.stats import pearsonr
 
 from irl.control.types import Transitions
 from irl.evaluation.reward_distance import (
     Dynamics,
-    direct_findings,
     epic_canonical,
     epic_distance,
     epic_findings,
-    episode_returns,
     marginals,
     minimal,
-    return_findings,
     starc_distance,
     starc_findings,
     value_levelled,
@@ -300,57 +297,6 @@ def test_an_end_is_worth_nothing_and_a_time_limit_is_not():
     assert all(each.low > 0.1 for each in distances(ended, -5.0))
 
 
-def test_direct_distances_agree_with_scipy_also_in_resamples_with_ties():
-    r = np.random.default_rng(4)
-    x, y = r.integers(5, size=40) * 1.0, r.normal(size=40)
-    found = direct_findings(x, y, np.arange(40), resamples=50)
-    assert found["Pearson distance"].mean == pytest.approx(np.sqrt((1 - pearsonr(x, y)[0]) / 2))
-    assert found["Spearman distance"].mean == pytest.approx(np.sqrt((1 - spearmanr(x, y)[0]) / 2))
-    assert direct_findings(y, np.exp(y), np.arange(40), resamples=50)["Spearman distance"].high < 1e-9
-    assert direct_findings(y, -y, np.arange(40), resamples=50)["Pearson distance"].low == pytest.approx(1)
-
-
-def test_weights_stand_for_repeated_rows():
-    # Two episodes: resamples are one of them twice, or both, and both ends of the interval are known.
-    x, y = np.array([1.0, 2.0, 3.0, 1.0, 2.0, 3.0]), np.array([1.0, 2.0, 3.0, 3.0, 2.0, 1.0])
-    found = direct_findings(x, y, [0, 0, 0, 1, 1, 1], resamples=200)["Spearman distance"]
-    assert (found.mean, found.low, found.high) == pytest.approx((np.sqrt(0.5), 0, 1))
-
-
-def test_returns_are_discounted_by_the_time_in_the_episode():
-    ids, found = episode_returns(np.array([1.0, 10.0, 2.0, 20.0, 4.0]), ["a", "b", "a", "b", "a"], 0.5)
-    assert list(ids) == ["a", "b"]
-    np.testing.assert_allclose(found, [1 + 1 + 1, 10 + 10])
-    np.testing.assert_allclose(episode_returns(np.ones(3), [5, 5, 2])[1], [1, 2])
-
-
-def test_policies_that_differ_hide_wrong_orders_inside_them():
-    r = np.random.default_rng(5)
-    true = r.normal(size=90)
-    policy = np.repeat(["bad", "good", "random"], 30)
-    learned = 10 * np.repeat([0.0, 2.0, 1.0], 30) - true
-    true = true + 10 * np.repeat([0.0, 2.0, 1.0], 30)
-    found = return_findings(learned, true, policy, resamples=100)
-    assert found["rank correlation, pooled"].mean == pytest.approx(spearmanr(learned, true)[0])
-    assert found["return correlation"].mean == pytest.approx(pearsonr(learned, true)[0])
-    assert found["return distance"].mean == pytest.approx(np.sqrt((1 - pearsonr(learned, true)[0]) / 2))
-    assert found["rank correlation, pooled"].low > 0.7
-    assert found["rank correlation, within"].high == pytest.approx(-1)
-    assert (
-        found["rank correlation, good"].mean == pytest.approx(-1) and found["rank correlation, good"].num_prompts == 30
-    )
-    assert found["rank correlation of policies"].low == pytest.approx(1)
-    assert found["rank correlation of policies"].num_prompts == 3
-
-
-def test_a_policy_whose_returns_do_not_differ_defines_no_order():
-    learned, true = np.arange(4.0), np.array([5.0, 5.0, 1.0, 2.0])
-    found = return_findings(learned, true, ["expert", "expert", "other", "other"], resamples=50)
-    assert np.isnan(found["rank correlation, expert"].mean)
-    assert found["rank correlation, other"].mean == found["rank correlation, within"].mean == pytest.approx(1)
-    assert np.isnan(return_findings(learned, true, ["x"] * 4, resamples=5)["rank correlation of policies"].mean)
-
-
 def sampled_starc(episode=None, features=one_hot, discount=0.9, pair=None, terminated=None):
     steps = draws(9, COVERAGE, 0)
     steps = steps if terminated is None else steps._replace(terminated=terminated)
@@ -383,13 +329,6 @@ def sampled_starc(episode=None, features=one_hot, discount=0.9, pair=None, termi
         (lambda: sampled_starc(features=lambda s: s), "features: expected 9 rows in an array of 2 axes"),
         (lambda: sampled_starc(discount=1.0), "0 to below 1"),
         (lambda: sampled_starc(terminated=np.zeros(3, bool)), "transitions: expected one length"),
-        (lambda: direct_findings(np.ones(3), np.arange(3.0), np.arange(3)), "first: constant"),
-        (lambda: return_findings(np.arange(3.0), np.ones(3), np.arange(3)), "true: constant"),
-        (lambda: direct_findings(np.arange(4.0), np.arange(3.0), np.arange(3)), "one shape"),
-        (lambda: return_findings(np.arange(3.0), np.array([0, np.inf, 1]), np.arange(3)), "second: 1 of 3"),
-        (lambda: return_findings(np.arange(3.0), np.arange(3.0), ["a"]), "ids: expected one for each of 3"),
-        (lambda: episode_returns(np.ones(3), np.arange(2)), "ids: expected one for each of 3"),
-        (lambda: episode_returns(np.ones(3), np.arange(3), -0.5), "discount: expected 0 to 1, got -0.5"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")

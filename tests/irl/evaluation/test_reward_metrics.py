@@ -6,13 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from irl.evaluation.reward_metrics import (
-    centred,
     ensemble_spread,
     fit_tie_width,
     pair_credit,
     preference_findings,
-    probability_findings,
-    ranking_findings,
     tie_findings,
 )
 
@@ -41,24 +38,6 @@ def test_all_right():
     found = preference_findings(np.full(40, 30.0), np.arange(40), resamples=20)
     assert found["accuracy"][:3] == (1.0, 1.0, 1.0)
     assert found["ECE, equal width"].mean == pytest.approx(0, abs=1e-9)
-
-
-def test_probabilities_by_hand():
-    found = probability_findings(np.array([LOG3, -LOG3]), np.array([1.0, 1.0]), np.arange(2), resamples=20)
-    assert found["Brier"].mean == pytest.approx(10 / 32)
-    assert found["ECE, equal width"].mean == pytest.approx(0.5)
-    assert found["log loss"].mean == pytest.approx((np.log(4 / 3) + np.log(4)) / 2)
-
-
-def test_ranking():
-    scores, correct = np.array([3.0, 1.0, 2.0, 0.0, 5.0]), np.array([1, 0, 0, 1, 1])
-    length, prompt = np.array([1.0, 2.0, 4.0, 3.0, 9.0]), np.array([0, 0, 1, 1, 2])
-    found = ranking_findings(scores, correct, length, prompt, resamples=50)
-    assert found["within-prompt AUC"].mean == 0.5 and found["within-prompt AUC"].num_prompts == 2
-    assert found["within-prompt AUC of length alone"].mean == 0.0
-    assert found["length correlation"].mean == 0.0
-    alone = ranking_findings(scores[:1], correct[:1], length[:1], prompt[:1])
-    assert np.isnan(alone["within-prompt AUC"].mean) and alone["within-prompt AUC"].num_prompts == 0
 
 
 def three_way(gap, outcome, width):
@@ -106,14 +85,6 @@ def test_spread_of_members():
     assert spread.mean_std == pytest.approx((0 + 1 + 3) / 3)
     assert spread.error_correlation == pytest.approx(1.0)
     assert np.isnan(ensemble_spread(gaps, np.zeros(3)).error_correlation)
-
-
-def test_members_that_differ_by_a_constant_per_prompt_agree():
-    prompt, scores = ["a", "a", "b", "b"], np.array([1.0, 2.0, 5.0, 3.0])
-    members = np.stack([scores, scores + np.array([7.0, 7.0, -2.0, -2.0])])
-    np.testing.assert_allclose(centred(members, prompt), [[-0.5, 0.5, 1, -1]] * 2)
-    assert ensemble_spread(members, np.arange(4.0)).mean_std > 0
-    assert ensemble_spread(centred(members, prompt), np.arange(4.0)).mean_std == pytest.approx(0)
 
 
 @pytest.mark.parametrize(
