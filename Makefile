@@ -5,10 +5,13 @@ IMITATION := .venv-imitation
 INPUTS := pyproject.toml constraints.txt
 PYTEST_ARGS ?= -n auto --maxprocesses 8 --dist loadfile
 
-.PHONY: quickstart test test-imitation lint clean
+.PHONY: quickstart check test test-imitation lint clean
 
 quickstart: $(VENV)/.installed  ## the whole story in one command: train, evaluate, report
 	$(BIN)/traceward run quickstart --output runs/quickstart
+
+check: lint  ## in three minutes: lint, and the test files that cover most lines per second (tests/check.txt)
+	$(BIN)/python -m pytest $(PYTEST_ARGS) $$(grep -v '^#' tests/check.txt)
 
 test: $(VENV)/.installed-dev  ## every test; one thing only: $(BIN)/python -m pytest tests/irl/test_sharding.py
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -15,27 +15,22 @@ PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "she
 MOST_LINES = 400
 
 IMPORT = """
-import sys, time
-start = time.perf_counter()
-import {package}
-seconds = time.perf_counter() - start
-bridge = sys.modules.get("jax._src.xla_bridge")
-assert bridge is None or not bridge._backends, "a device was touched"
-print(seconds)
+import sys, irl, irl.control, reward_models, experiments, configs
+slow = sorted({"jax", "flax", "optax", "orbax", "grain", "matplotlib", "gymnasium", "tokenizers"} & set(sys.modules))
+assert not slow, slow
 """
 
 
-def seconds_to_import(package: str) -> float:
-    command = [sys.executable, "-c", IMPORT.format(package=package)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
+def test_packages_import_nothing_slow():
+    """A package is imported in much less than a second: what it imports is counted, not the time."""
+    done = subprocess.run([sys.executable, "-c", IMPORT], capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert done.returncode == 0, done.stderr
-    return float(done.stdout)
 
 
-@pytest.mark.parametrize("package", ["irl", "irl.control", "reward_models"])
-def test_import_is_light(package):
-    """Under a second (the best of three: other tests may run beside), and no device is touched."""
-    assert min(seconds_to_import(package) for _ in range(3)) < 1.0
+def test_files_of_make_check():
+    lines = (ROOT / "tests" / "check.txt").read_text().splitlines()
+    absent = [line for line in lines if not line.startswith("#") and not (ROOT / line.split("::")[0]).exists()]
+    assert lines and not absent
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(ROOT).as_posix())

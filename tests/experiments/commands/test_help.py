@@ -18,8 +18,8 @@ print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
 """
 
 
-def imported(*arguments, program=LIST):
-    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
+def imported(*arguments):
+    done = subprocess.run([sys.executable, "-c", LIST, *arguments], capture_output=True, text=True, check=True)
     return set(json.loads(done.stdout.splitlines()[-1])), done.stdout
 
 
@@ -33,8 +33,3 @@ def test_help_of_a_config_imports_no_checkpoints_figures_or_data_pipeline():
     """The classes of a config need JAX; what a run needs besides is imported when it starts."""
     modules, out = imported("run", "smoke", "--help")
     assert "usage: " in out and "jax" in modules and not modules & {"orbax", "grain", "matplotlib"}
-
-
-def test_packages_import_nothing_slow():
-    program = "import json, sys, irl, reward_models, experiments, configs; print(json.dumps(sorted(sys.modules)))"
-    assert not imported(program=program)[0] & SLOW
