@@ -11,7 +11,6 @@ from experiments.commands.truncation import truncation_finding
 from experiments.core.run_folder import RunFolder
 from experiments.text_rewards.fit_calculations import FitCalculations
 from experiments.text_rewards.fit_ending import FitEnding, add_ending, ends
-from experiments.text_rewards.step_evaluation import aggregate
 from irl.algorithms.optimiser import Muon
 from irl.algorithms.sft import Sft
 from irl.evaluation.audit import TRUNCATION_AUC
@@ -20,6 +19,7 @@ from irl.rewards.ending import end_score
 from irl.rewards.questions import Question, steps_answer
 from irl.train import Schedule
 from irl.types import InputError
+from reward_models.aggregation import aggregate_rows
 from reward_models.networks.decoder import DecoderConfig
 
 pytestmark = pytest.mark.usefixtures("careless_compilation")
@@ -101,7 +101,7 @@ def test_the_end_counts_once_beside_the_steps(model):
     plain, ended = without.answers(asked), scorer.answers(asked)
     assert ended.steps == plain.steps and ended.reasons == plain.reasons and plain.reasons[2]
     assert ended.trace[0] == plain.trace[0] and ended.trace[1] < plain.trace[1] - 1 and np.isneginf(ended.trace[2])
-    np.testing.assert_array_equal(plain.trace[:2], aggregate(map(np.array, plain.steps[:2]), "min"))
+    np.testing.assert_array_equal(plain.trace[:2], aggregate_rows(list(map(np.array, plain.steps[:2])), "min"))
 
 
 def test_a_model_without_an_end_says_so(model, tmp_path, capsys):
