@@ -226,7 +226,9 @@ def test_a_typo_in_the_manifest(folders, tmp_path, answers, capsys):
             sign(folder)
         error = refused(capsys, "score", "--model", folder, "--candidates", answers)
         assert "manifest.json" in error
-    with pytest.raises(InputError, match="windows: expected 'whole trace', 'states'"):
+    with pytest.raises(
+        InputError, match="windows: expected one of whole trace, states, ending, equations, mistakes, got 'state'"
+    ):
         load(folder)
 
 
