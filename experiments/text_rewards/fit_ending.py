@@ -16,7 +16,7 @@ from irl.rewards.claims import ClaimScorer
 from irl.rewards.ending import end_score
 from irl.rewards.questions import END_FOLDER
 from irl.text.readings import ENDINGS
-from irl.text.windows import ENDING, StepWindow, ending_window
+from irl.text.windows import ENDING, SILENT, StepWindow, ending_window
 from irl.train import Schedule
 from reward_models.aggregation import aggregate_rows
 from reward_models.folders.native import new_folder
@@ -68,7 +68,8 @@ def _spliced(other: str, step: str, rng: np.random.Generator) -> str:
 
     The decision then depends on how a step ends and not on what the step is about: answers behind unusual steps count.
     """
-    return step if rng.random() < 0.5 else other + step[-int(rng.integers(SHORTEST, ENDING)) :]
+    words = step.rstrip(SILENT)
+    return words if rng.random() < 0.5 else other + words[-int(rng.integers(SHORTEST, ENDING)) :]
 
 
 def ends(ending: ClaimScorer, traces: Sequence[Written]) -> np.ndarray:

@@ -22,10 +22,11 @@ VALIDATION = "validation"
 PART = 10
 """One training solution in so many sets the threshold."""
 ANSWERS = (
-    *["#### {}"] * 4,
+    *["#### {}"] * 5,
     "A: {}",
     "Answer: {}",
     "The answer is {}.",
+    '"answer": "{}"',
     "So the final answer is \\boxed{{{}}}.",
 )
 """Last lines of solutions, half of them in the format of GSM8K."""
@@ -332,7 +333,7 @@ def _complete(file: str) -> list[Written]:
 
 
 def _rewritten(lines: Sequence[str], number: int) -> list[str]:
-    """The lines of a solution as other authors would write them, in one of 16 ways."""
+    """The lines of a solution as other authors would write them, in one of 20 ways."""
     format = ANSWERS[number // 2 % len(ANSWERS)]
     *before, last = lines if number % 2 else map(without_calculations, lines)
     return [*before, format.format(final_answer(last) or "")]

@@ -13,6 +13,7 @@ with a newline. Demonstrations end with an answer, so a reward of demonstrations
 trace that stops early pays for stopping there. A trace that is still being written (a beam) has no end to pay for.
 """
 
+import string
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -24,6 +25,7 @@ UNREAD = 40
 """Characters of what cannot be read that stand in a window."""
 ENDING = 32
 """Characters at the end of a step that show whether a trace ends after it."""
+SILENT = string.punctuation + string.whitespace
 
 
 class StepWindow(NamedTuple):
@@ -95,8 +97,11 @@ def step_windows(
 
 
 def ending_window(step: str, closes: bool) -> StepWindow:
-    """The decision to end a trace after a step (`closes`) or to continue it, given the last characters of that step."""
-    return StepWindow(step[-ENDING:], (), "", closes)
+    """The decision to end a trace after a step (`closes`) or to continue it, given the last characters of that step.
+
+    Punctuation and space behind the last word, such as those that close JSON or a block of code, are left out.
+    """
+    return StepWindow(step.rstrip(SILENT)[-ENDING:], (), "", closes)
 
 
 def encode_windows(encoder: TextEncoder, windows: Sequence[StepWindow]) -> list[EncodedTrace]:
