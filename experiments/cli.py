@@ -72,5 +72,11 @@ def _dispatch(arguments: list[str]) -> int:
         from reward_models.records import InputError
 
         raise InputError(f"unknown command {command!r}; expected one of {', '.join(COMMANDS)}")
-    module = importlib.import_module(f"experiments.commands.{command}")  # here, so that --help does not wait for JAX
-    return module.main(rest)
+    if command in ("run", "ratings", "report"):
+        return importlib.import_module(f"experiments.commands.{command}").main(rest)
+    import tyro
+
+    from experiments.commands.options import OPTIONS
+
+    options = tyro.cli(OPTIONS[command], args=rest, prog=f"traceward {command}")
+    return importlib.import_module(f"experiments.commands.{command}").main(options)  # with JAX, after --help

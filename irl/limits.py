@@ -14,6 +14,9 @@ import os
 from irl.types import InputError
 
 MEGABYTE = 1 << 20
+MAX_TOKENS = 16_384
+"""Default limit on the tokens that a model reads for one answer: memory grows linearly with them, time with their
+square."""
 DEFAULTS = {
     "TRACEWARD_TEMPLATE_SECONDS": 5,
     "TRACEWARD_TEMPLATE_MEGABYTES": 512,

@@ -2,17 +2,15 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import tyro
 from rich.console import Console
 from rich.table import Table
 
 from experiments.commands.candidate_files import PROBLEMS_AT_ONCE, Skipped, named, say
-from experiments.commands.models import ModelOptions
+from experiments.commands.options import EvaluateOptions
 from irl.data import read_records
 from irl.evaluation.audit import Finding
 from irl.evaluation.benchmarks.base import Benchmark, Scored, named_benchmark
@@ -38,24 +36,7 @@ class _Entry(NamedTuple):
     steps: np.ndarray
 
 
-@dataclass(frozen=True, kw_only=True)
-class BenchmarkOptions(ModelOptions):
-    """The model, a benchmark and its files."""
-
-    benchmark: str | None = None
-    """processbench, prmbench, rewardbench, rewardbench2 or bigbench_mistake."""
-    files: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """The files of the benchmark, a split or task each."""
-    threshold: float | None = None
-    """Benchmarks of steps: a step that scores below it is wrong. By default the threshold is cross-fitted: that of each
-    half of the problems of a file is the one of greatest F1 on the other half."""
-    resamples: int = 2000
-    """Benchmarks: how many resamples of the rows the bootstrap intervals take."""
-    strict: bool = False
-    """Stop with exit code 2 at the first candidate that cannot be scored."""
-
-
-def evaluate_benchmark(options: BenchmarkOptions) -> int:
+def evaluate_benchmark(options: EvaluateOptions) -> int:
     """Print the metrics of a model and of the baselines on files of a benchmark, a split each."""
     name, files, threshold = str(options.benchmark), options.files, options.threshold
     if options.resamples < 1:

@@ -1,36 +1,18 @@
 """`traceward evaluate`: accuracy against the number of candidates on a labelled file, beside baselines."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-
 import numpy as np
-import tyro
 from rich.console import Console
 from rich.table import Table
 
-from experiments.commands.benchmark import BenchmarkOptions, evaluate_benchmark
+from experiments.commands.benchmark import evaluate_benchmark
 from experiments.commands.candidate_files import Skipped, questions, say, scored
+from experiments.commands.options import EvaluateOptions
 from experiments.traces.rerank_pool import powers_of_two
 from irl.evaluation.estimators import best_of_k, bootstrap_interval, majority_at_k, pass_at_k
 from irl.types import InputError, Problem
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options(BenchmarkOptions):
-    """Best of k by the learned reward, majority of k and pass@k from the whole pool of --candidates; or a --benchmark.
-
-    Candidates that cannot be scored are chosen last and listed on standard error. Votes need a model of a domain that
-    reads answers; the column of the majority is left out for other models. A benchmark reads FILES and prints its own
-    metrics, of the model and of baselines, over the rows whose answers all have a score; the others are listed.
-    """
-
-    candidates: Path | None = None
-    """JSON lines with "correct" on every candidate and equally many candidates per problem."""
-
-
-def main(arguments: Sequence[str]) -> int:
-    options = tyro.cli(Options, args=list(arguments), prog="traceward evaluate")
+def main(options: EvaluateOptions) -> int:
     if options.benchmark is not None:
         return evaluate_benchmark(options)
     if options.candidates is None:

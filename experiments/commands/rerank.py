@@ -1,13 +1,11 @@
 """`traceward rerank`: choose the best candidate of every problem of a file by a learned reward."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 
 from experiments.commands.candidate_files import (
     Skipped,
@@ -19,7 +17,7 @@ from experiments.commands.candidate_files import (
     scored,
     write_answers,
 )
-from experiments.commands.models import ModelOptions
+from experiments.commands.options import RerankOptions
 from experiments.core.locks import exclusive
 from irl.domains.base import Environment, ReadsTexts
 from irl.evaluation.estimators import bootstrap_interval
@@ -29,28 +27,6 @@ from irl.rewards import AnswerScorer
 from irl.rewards.opening import open_likelihood
 from irl.rewards.questions import question_of
 from irl.types import Candidates, InputError, Problem
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(ModelOptions):
-    """Choose the best candidate of every problem.
-
-    Candidates are JSON lines, compressed or not: {"id", "prompt", "candidates": [{"text", "correct"?}]}. The
-    answer is one line per problem in the same order: {"id", "chosen", "scores", "step_scores"}. A candidate that cannot
-    be scored (empty, without a step, longer than --max-tokens or the model's context, in characters that the tokenizer
-    does not know, with a prompt that is not one of the model's domain) has the score null and is listed on standard
-    error. It is never chosen unless all have none. The exit code is 2 where no candidate of the file has a score.
-    """
-
-    candidates: Path
-    """The file of candidates."""
-    policy: Path | None = None
-    """The policy of a run, such as runs/quickstart/policy: its log-probability is another way to choose, to compare
-    with."""
-    output: Path | None = None
-    """Where the answers go; standard output by default."""
-    strict: bool = False
-    """Stop with exit code 2 at the first candidate that cannot be scored."""
 
 
 @dataclass
@@ -129,8 +105,7 @@ def _outcome(environment: Environment, problem: Problem, text: str) -> str:
         return "with a foreign prompt"
 
 
-def main(arguments: Sequence[str]) -> int:
-    options = tyro.cli(Options, args=list(arguments), prog="traceward rerank")
+def main(options: RerankOptions) -> int:
     if options.output is not None:
         output_file(options.output, options.candidates, options.folders())
     with nullcontext() if options.output is None else exclusive(options.output):
@@ -138,7 +113,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _rerank(options: Options) -> None:
+def _rerank(options: RerankOptions) -> None:
     model, path = options.open(), options.candidates
     policy = None if options.policy is None else open_likelihood(options.policy, options.max_tokens)
     remark = model.remark(questions(path), path) if path.is_file() else ""

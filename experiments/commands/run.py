@@ -23,8 +23,7 @@ import tyro
 
 import configs
 from experiments.core.compilation_cache import keep_compiled_programs
-from experiments.core.data_files import DATA
-from experiments.core.data_folder import require_data
+from experiments.core.data_folder import DATA, require_data
 from experiments.core.exchange import exchange
 from experiments.core.kinds import Run, import_offered, is_offered, kinds_of_run
 from experiments.core.locks import exclusive

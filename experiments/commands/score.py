@@ -9,17 +9,15 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import tyro
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from experiments.commands.candidate_files import Skipped, finite, named, output_file, say, write_answers
-from experiments.commands.models import ModelOptions
+from experiments.commands.options import ScoreOptions
 from experiments.commands.scored_rows import NO_KEY, Kept, ScoredLines, renamed, resume, row_keys
 from experiments.core.locks import exclusive
 from irl.data import read_records
@@ -32,36 +30,6 @@ _CHUNK = 1 << 20
 
 Block = list["Numbered"]
 ScoreQuestions = Callable[[Sequence[Question]], AnswerScores]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(ModelOptions):
-    """Score candidates: {"id", "candidate", "score", "step_scores", "steps"} per candidate, in the file's order.
-
-    "candidate" is a number from 0, or "chosen" and "rejected". A candidate that cannot be scored keeps its line:
-    "score" is null and "reason" says why. Such a candidate is empty, has no step, is longer than --max-tokens or the
-    model's context, is mostly written in characters that the tokenizer does not know, or has a prompt that is not one
-    of the model's domain. These candidates, and rows that do not fit the format, are listed on standard error, and the
-    exit code is 0. It is 2 where no candidate has a score.
-
-    The same command resumes an interrupted run, unless the output is compressed or standard output. The input may have
-    been edited: rows that did not change are not scored again.
-    """
-
-    input: Path | None = None
-    """JSON lines (compressed or not), .json or Parquet: {"prompt", "candidates": [{"text"}]}, {"prompt", "completion"},
-    {"prompt", "chosen", "rejected"}, {"messages"} and other formats."""
-    candidates: Path | None = None
-    """The same as --input with --format candidates: {"id", "prompt", "candidates": [{"text"}]}."""
-    output: Path | None = None
-    """Where the scores go; standard output by default."""
-    format: str | None = None
-    """Name of the input's format; its columns tell by default."""
-    strict: bool = False
-    """Stop with exit code 2 at the first row or candidate that would be skipped. Scored candidates are kept: mend the
-    input and run the same command again."""
-    overwrite: bool = False
-    """Remove what an interrupted run left of the output and start anew."""
 
 
 class Numbered(NamedTuple):
@@ -81,8 +49,7 @@ class Source(NamedTuple):
     """Report on the rows that do not fit the format; empty where all fit."""
 
 
-def main(arguments: Sequence[str]) -> int:
-    options = tyro.cli(Options, args=list(arguments), prog="traceward score")
+def main(options: ScoreOptions) -> int:
     path = _input(options)
     if options.output is not None:
         output_file(options.output, path, options.folders())
@@ -91,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _score(options: Options, path: Path) -> None:
+def _score(options: ScoreOptions, path: Path) -> None:
     source, skipped = _source(options, path), Skipped(path, options.strict)
     model = options.open()
     score = named(model, path)
@@ -107,7 +74,7 @@ def _score(options: Options, path: Path) -> None:
         say(line)
 
 
-def _input(options: Options) -> Path:
+def _input(options: ScoreOptions) -> Path:
     path = options.input or options.candidates
     if path is None or (options.input and options.candidates):
         raise InputError("give the file to score by --input FILE, or by --candidates FILE, and by one of them")
@@ -116,7 +83,7 @@ def _input(options: Options) -> Path:
     return path
 
 
-def _source(options: Options, path: Path) -> Source:
+def _source(options: ScoreOptions, path: Path) -> Source:
     reading = read_records(path, "candidates" if options.candidates else options.format)
 
     def questions() -> Iterator[Numbered]:
@@ -209,7 +176,7 @@ def _lines(path: Path) -> int | None:
 
 
 def _write_part(
-    options: Options, blocks: Iterator[Block], score: ScoreQuestions, skipped: Skipped, source: Source
+    options: ScoreOptions, blocks: Iterator[Block], score: ScoreQuestions, skipped: Skipped, source: Source
 ) -> None:
     """Write OUTPUT.part block by block and give it its name. A run without a score leaves nothing."""
     assert options.output is not None
@@ -277,7 +244,7 @@ def _kept(part: ScoredLines, old: ScoredLines, output: Path, identity: Row, over
     return kept
 
 
-def _identity(options: Options) -> Row:
+def _identity(options: ScoreOptions) -> Row:
     """What the scores depend on besides the rows of the input."""
     return {
         "model": _sha256([file for folder in options.folders() for file in _model_files(folder)]),

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tyro
 
-from experiments.commands.models import ModelOptions
+from experiments.commands.options import ModelOptions
 from experiments.core.run_folder import plain
 from irl.data.formats import read_candidates
 from irl.domains.base import Environment, ReadsTexts

@@ -3,12 +3,11 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from experiments.core.data_folder import DATA
 from experiments.core.run_folder import RunFolder
 from irl.types import InputError
 from reward_models.folders.manifest import Sha256, digest_of_file
 from reward_models.records import record
-
-DATA = "data.json"
 
 
 @record

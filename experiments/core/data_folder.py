@@ -12,6 +12,8 @@ from typing import Any
 from irl.types import InputError
 
 VARIABLE = "TRACEWARD_DATA"
+DATA = "data.json"
+"""Digests of the data files in a run folder (data_files.py)."""
 _SOURCES: dict[str, tuple[str, str]] = {}
 """Name and source of the files of configs, by path."""
 

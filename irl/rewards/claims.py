@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from irl.limits import MAX_TOKENS
 from irl.rewards.questions import (
-    MAX_TOKENS,
     Answer,
     AnswerScorer,
     AnswerScores,

@@ -14,11 +14,12 @@ from tokenizers import Tokenizer
 
 from irl.domains.base import Environment, ReadsTexts
 from irl.domains.files import TraceText
+from irl.limits import MAX_TOKENS
 from irl.rewards.claims import ClaimScorer
 from irl.rewards.conversations import ConversationEncoder, ConversationScorer
 from irl.rewards.ending import EndedAnswers
 from irl.rewards.judged_steps import TaggedStepEncoder, TurnEncoder, token_of
-from irl.rewards.questions import END_FOLDER, MAX_TOKENS, AnswerScorer
+from irl.rewards.questions import END_FOLDER, AnswerScorer
 from irl.rewards.scoring import TextScorer
 from irl.text.chat import ChatTemplate, has_chat_template, load_chat_template
 from irl.text.encode import Encoder

@@ -27,9 +27,6 @@ from irl.types import (
 )
 from reward_models.types import ScoreSpec
 
-MAX_TOKENS = 16_384
-"""Default limit on the tokens that a model reads for one answer: memory grows linearly with them, time with their
-square."""
 RAISE_LIMIT = "shorten it, or raise --max-tokens"
 CHARACTERS_PER_TOKEN = 32
 """A text with more characters per allowed token is refused before the tokenizer allocates memory for it."""

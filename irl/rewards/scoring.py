@@ -6,8 +6,8 @@ from functools import cached_property
 import numpy as np
 
 from irl.domains.base import ReadsTexts
+from irl.limits import MAX_TOKENS
 from irl.rewards.questions import (
-    MAX_TOKENS,
     AnswerScorer,
     AnswerScores,
     Question,

@@ -8,7 +8,7 @@ import pytest
 
 from experiments.cli import main
 from experiments.commands.benchmark import step_scores
-from experiments.commands.models import ModelOptions
+from experiments.commands.options import ModelOptions
 from irl.rewards.questions import AnswerScores, steps_answer
 from reward_models.types import ScoreSpec
 

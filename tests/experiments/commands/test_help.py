@@ -23,7 +23,7 @@ def imported(*arguments):
     return set(json.loads(done.stdout.splitlines()[-1])), done.stdout
 
 
-@pytest.mark.parametrize("command", [(), ("run",), ("ratings",), ("report",)])
+@pytest.mark.parametrize("command", [(), ("run",), ("score",), ("rerank",), ("evaluate",), ("ratings",), ("report",)])
 def test_help_imports_nothing_slow(command):
     modules, out = imported(*command, "--help")
     assert "usage: traceward" in out and not modules & SLOW

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments.cli import main
-from experiments.commands.models import ModelOptions
+from experiments.commands.options import ModelOptions
 from experiments.core.workspace import Workspace
 from experiments.reporting.model_card import write_model_card
 from irl.domains.countdown.countdown import Countdown
