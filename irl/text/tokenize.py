@@ -1,6 +1,5 @@
 """Tokenizers: word-level for the number games, characters, byte-level BPE for prose. Saved as tokenizer.json."""
 
-import hashlib
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -99,11 +98,6 @@ def _without_panic_message() -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
-
-
-def fingerprint(tokenizer: Tokenizer) -> str:
-    """sha256 of tokenizer.json: two encodings are the same when this is the same."""
-    return hashlib.sha256(tokenizer.to_str().encode()).hexdigest()
 
 
 def _escape(word: str) -> str:

@@ -6,8 +6,8 @@
                          weighted by how many there are of each
 
 Tyen et al. 2023 (arXiv 2311.08516), section 3, and 3.3 with table 5 for the F1, where calling every answer wrong
-reaches .78: the bar to beat. `mistake_index` counts from 0, null becomes -1: `location`. A reward model names a
-location by `processbench.first_error` and a threshold. Numbers are shares of 1, the published ones percent.
+reaches .78: the bar to beat. `mistake_index` counts from 0, and null becomes -1. A reward model names a location by
+`processbench.first_error` and a threshold. Numbers are shares of 1, the published ones percent.
 Differences:
 
 1. Tasks are reported one by one and as their plain mean.
@@ -24,11 +24,6 @@ from irl.evaluation.resampling import Ids, Weights, findings, weighted_mean
 from irl.types import LabelledSteps
 
 Traces = Shaped[np.ndarray, " traces"]
-
-
-def location(mistake_index: int | None) -> int:
-    """The data set's `mistake_index` as a location: -1 for none."""
-    return NO_ERROR if mistake_index is None else mistake_index
 
 
 def bigbench_mistake(

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from irl.domains.countdown.countdown import Countdown
 from irl.text.encode import Encoder
 from irl.text.packing import EncodedTrace, prompt_ids
-from irl.text.tokenize import BEGIN, END, PAD, SPECIAL, UNKNOWN, fingerprint, number_tokenizer, prose_tokenizer
+from irl.text.tokenize import BEGIN, END, PAD, SPECIAL, UNKNOWN, number_tokenizer, prose_tokenizer
 from irl.types import InputError, Step, Trace
 
 ENCODER = Encoder(number_tokenizer(), 96, 8)
@@ -101,20 +101,14 @@ def test_special_tokens_are_the_first_ids_of_every_tokenizer():
 
 
 @pytest.mark.parametrize("tokenizer", [number_tokenizer(), PROSE], ids=["number", "prose"])
-def test_tokenizer_json_gives_the_same_ids_and_fingerprint(tokenizer, tmp_path):
+def test_tokenizer_json_gives_the_same_ids(tokenizer, tmp_path):
     path = str(tmp_path / "tokenizer.json")
     tokenizer.save(path)
     loaded = Tokenizer.from_file(path)
-    assert fingerprint(loaded) == fingerprint(tokenizer)
+    assert loaded.to_str() == tokenizer.to_str()
     first, second = (Encoder(t, 96, 8) for t in (tokenizer, loaded))
     texts = [*STEPS, "3 √ 4", "Tom eats <eos> one.\r\n"]
     assert first.many([PROMPT], [texts]) == second.many([PROMPT], [texts])
-
-
-def test_fingerprints_tell_tokenizers_apart():
-    other = prose_tokenizer(["entirely other words, over and over, over and over"], 300)
-    assert len({fingerprint(t) for t in (number_tokenizer(), PROSE, other)}) == 3
-    assert fingerprint(number_tokenizer()) == fingerprint(number_tokenizer())
 
 
 # --- steps ------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import lzma
 import numpy as np
 import pytest
 
-from irl.evaluation.benchmarks.bigbench_mistake import bigbench_mistake, location, majority_location, weighted_f1
+from irl.evaluation.benchmarks.bigbench_mistake import bigbench_mistake, majority_location, weighted_f1
 
 TASK = ["sorting"] * 5 + ["dyck"]
 
@@ -46,14 +46,13 @@ def test_the_published_bar():
 
 
 def test_locations():
-    assert location(None) == -1 and location(0) == 0
     assert majority_location(np.array([3, -1, 3, 2, -1])) == -1
 
 
 def test_on_the_data_set(shared_data):
     with lzma.open(shared_data / "bigbench_mistake" / "word_sorting.jsonl.xz", "rt") as lines:
         rows = [json.loads(line) for line in lines]
-    label = np.array([location(row["mistake_index"]) for row in rows])
+    label = np.array([-1 if row["mistake_index"] is None else row["mistake_index"] for row in rows])
     right = np.array([row["answer"] == row["target"] for row in rows])
     found = bigbench_mistake(label, label, ["word sorting"] * len(rows), right, resamples=5)
     assert found["mean"][:3] == (1.0, 1.0, 1.0) and found["mean"].num_prompts == 300
