@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-import experiments.commands.options
 import experiments.commands.score
+import irl.rewards
 from experiments.cli import main
 from experiments.core.workspace import Workspace
 from irl.domains.countdown.countdown import Countdown
@@ -411,7 +411,7 @@ def many(tmp_path, monkeypatch, downloaded):
 
 def counted(monkeypatch, stop_after=None):
     """The numbers of questions that blocks were scored with, and an end after some blocks."""
-    load, blocks = experiments.commands.options.open_scorer, []
+    load, blocks = irl.rewards.open_scorer, []
 
     def loading(*arguments, **options):
         scorer = load(*arguments, **options)
@@ -427,7 +427,7 @@ def counted(monkeypatch, stop_after=None):
 
         return Counted()
 
-    monkeypatch.setattr(experiments.commands.options, "open_scorer", loading)
+    monkeypatch.setattr(irl.rewards, "open_scorer", loading)
     return blocks
 
 
