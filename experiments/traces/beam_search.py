@@ -10,7 +10,7 @@ from experiments.reporting.stage_records import Search
 from irl.evaluation.estimators import bootstrap_interval
 from irl.guidance.beam import BeamSettings, ScoreRows, step_beam_search
 from irl.policies.language_model import LanguageModel, log_prob
-from irl.rewards.scoring import TextScorer
+from irl.rewards.questions import ScoresTexts
 from irl.text.encoder import TextEncoder
 from irl.text.packing import EncodedTrace
 from reward_models.ranges import Rows, Weight
@@ -27,7 +27,7 @@ class BeamSearch:
     what a right step is, the policy where experts are heading."""
     problems: Rows | None = None
 
-    def run(self, workspace: Workspace, policy: LanguageModel, scorer: TextScorer) -> list[dict]:
+    def run(self, workspace: Workspace, policy: LanguageModel, scorer: ScoresTexts) -> list[dict]:
         """Rows for the report: is the best beam right, is any."""
         saved = workspace.read_stage("search.json", Search)
         if saved is not None:
@@ -70,7 +70,7 @@ class BeamSearch:
         workspace.write_json("search.json", {"rows": rows})
         return rows
 
-    def _score(self, workspace: Workspace, policy: LanguageModel, scorer: TextScorer) -> ScoreRows:
+    def _score(self, workspace: Workspace, policy: LanguageModel, scorer: ScoresTexts) -> ScoreRows:
         """Encoded rows, finished or not, to their scores."""
         encoder = workspace.encoder
 

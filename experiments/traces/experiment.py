@@ -26,6 +26,7 @@ from experiments.traces.fit_reward import FitReward
 from experiments.traces.improve_policy import ImprovePolicy
 from experiments.traces.judged_pairs import pair_rows
 from experiments.traces.rerank_pool import RerankPool
+from experiments.traces.reward_stage import RewardStage
 from experiments.traces.sampling import sample_texts
 from experiments.traces.train_time import RewardCurve
 from experiments.traces.validation import validation_panel
@@ -66,7 +67,7 @@ class Experiment(Run):
 
     title: str
     policy: FitPolicy
-    reward: FitReward
+    reward: RewardStage
     outcome_model: PairModel | None = field(default_factory=FitOutcomeModel)
     domain: Environment = field(default_factory=lambda: Countdown(held_out=100))
     encoding: Encoding = Encoding()
@@ -78,11 +79,15 @@ class Experiment(Run):
 
     def __post_init__(self):
         size = 0 if self.encoding.tokenizer.fixed else self.encoding.tokenizer.most
-        for decoder in (self.policy.network, self.reward.network.decoder):
-            if decoder.vocab_size < size:
+        for vocabulary in (self.policy.network.vocab_size, self.reward.vocabulary):
+            if vocabulary is not None and vocabulary < size:
                 expected = f"at least {size}, the tokenizer's vocabulary"
-                raise InputError(f"DecoderConfig.vocab_size: expected {expected}, got {decoder.vocab_size}")
-        if self.reward.start == "policy" and self.reward.network.decoder != self.policy.network:
+                raise InputError(f"DecoderConfig.vocab_size: expected {expected}, got {vocabulary}")
+        if not isinstance(self.reward, FitReward):
+            if self.rounds is not None:
+                kept = f"{type(self.reward).__name__} is not trained"
+                raise InputError(f"rounds: they train the reward, and {kept}; set --rounds None")
+        elif self.reward.start == "policy" and self.reward.network.decoder != self.policy.network:
             advice = "make reward.network.decoder that of policy.network, or set reward.start to random"
             raise InputError(f"reward.start: the policy's weights need equal decoders; {advice}")
 
@@ -94,10 +99,8 @@ class Experiment(Run):
         if not self.encoding.tokenizer.fixed:
             return self
         size = self.encoding.tokenizer.most
-        of_reward: Any = self.reward.network  # a dataclass, as every record
         policy = replace(self.policy, network=replace(self.policy.network, vocab_size=size))
-        network = replace(of_reward, decoder=replace(of_reward.decoder, vocab_size=size))
-        return replace(self, policy=policy, reward=replace(self.reward, network=network))
+        return replace(self, policy=policy, reward=self.reward.with_vocabulary(size))
 
 
 def run_experiment(config: Experiment, folder: Path, command: str) -> Path:
@@ -122,7 +125,8 @@ def run_experiment(config: Experiment, folder: Path, command: str) -> Path:
     scorer = config.reward.scorer(workspace, params)
     outcome_model = None if config.outcome_model is None else config.outcome_model.run(workspace, policy)
     report = config.rerank.run(workspace, policy, scorer, outcome_model)
-    write_model_card(workspace.folder / "model", card_findings(report), overlaps=overlaps)
+    if isinstance(config.reward, FitReward):
+        write_model_card(workspace.folder / "model", card_findings(report), overlaps=overlaps)
     report["title"], report["command"], report["seeds"] = config.title, command, [config.seed]
     report["information"] = scorer.spec.information
     report["environment"], report["summary"] = repr(config.domain), summary
@@ -134,7 +138,7 @@ def run_experiment(config: Experiment, folder: Path, command: str) -> Path:
         report["search"] = config.search.run(workspace, policy, scorer)
     if config.improvement is not None:
         add_parts(report, config.improvement.run(workspace, policy, scorer))
-    if config.rounds is not None:
+    if config.rounds is not None and isinstance(config.reward, FitReward):
         over_rounds = replace(curve, name="rounds", title="reward in adversarial rounds", x_label="round")
         add_parts(report, config.rounds.run(workspace, policy, config.reward, params, over_rounds))
     report["throughput"] = throughput_rows(workspace)
@@ -165,7 +169,8 @@ def demonstration_overlaps(config: Experiment, workspace: Workspace) -> list[Ove
 def demonstration_files(config: Experiment) -> list[str]:
     """The files of demonstrations beside the domain's."""
     stages = (config.policy, config.reward, config.improvement, config.rounds)
-    files = [stage.demonstrations.file for stage in stages if stage is not None]
+    demonstrations = [stage.demonstrations for stage in stages if stage is not None]
+    files = [each.file for each in demonstrations if each is not None]
     return [file for file in dict.fromkeys(files) if file is not None]
 
 

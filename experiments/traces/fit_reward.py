@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -23,6 +23,7 @@ import numpy as np
 from experiments.core.workspace import Workspace
 from experiments.traces.demonstrations import Demonstrations, encode_steps, enough_rows
 from experiments.traces.negatives import Negatives, Pair
+from experiments.traces.reward_stage import RewardStage
 from experiments.traces.validation import validation
 from irl.algorithms.base import Batch, State
 from irl.algorithms.pairs import Contrasts, PairAlgorithm
@@ -66,7 +67,7 @@ class RewardEvaluator:
 
 
 @record
-class FitReward:
+class FitReward(RewardStage):
     """Likelihood, then rounds of the critic, for every member of an ensemble."""
 
     network: DecoderNetwork
@@ -98,10 +99,17 @@ class FitReward:
     def __post_init__(self):
         check_evaluations("FitReward", self.evaluations, self.warm_up_schedule)
 
+    @property
+    def vocabulary(self) -> int:
+        return self.network.vocabulary
+
+    def with_vocabulary(self, size: int) -> "FitReward":
+        network: Any = self.network  # a dataclass, as every record
+        return replace(self, network=replace(network, decoder=replace(network.decoder, vocab_size=size)))
+
     def run(
         self, workspace: Workspace, policy: LanguageModel, name: str = "model", observe: Observe = lambda *_: None
     ) -> Params:
-        """Learn the reward, or read back a finished one. `observe(step, scorer)` may evaluate it in training."""
         done = workspace.load_model(name)
         if done is not None:
             return done.params
@@ -116,7 +124,6 @@ class FitReward:
         return params
 
     def scorer(self, workspace: Workspace, params: Params) -> TextScorer:
-        """The finished reward as it reads texts."""
         return _scorer(workspace, self.finished, params)
 
     @property

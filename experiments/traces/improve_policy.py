@@ -11,7 +11,7 @@ from experiments.traces.policy_training import PolicyEvaluator, PolicyTraining, 
 from experiments.traces.rollouts import Rollouts
 from irl.algorithms.rounds import Turn, rounds
 from irl.policies.language_model import LanguageModel
-from irl.rewards.scoring import TextScorer
+from irl.rewards.questions import ScoresTexts
 from irl.train import evaluation_steps
 from reward_models.ranges import PositiveShare
 from reward_models.records import record
@@ -27,7 +27,7 @@ class ImprovePolicy(PolicyTraining):
     level: PositiveShare = 0.1
     """A trace that scores better than this share of demonstrations is as good as any."""
 
-    def run(self, workspace: Workspace, policy: LanguageModel, scorer: TextScorer) -> dict[str, Any]:
+    def run(self, workspace: Workspace, policy: LanguageModel, scorer: ScoresTexts) -> dict[str, Any]:
         saved = workspace.read_stage("improvement.json", Improvement)
         if saved is not None:
             return saved

@@ -26,6 +26,7 @@ from experiments.traces.fit_reward import FitReward
 from experiments.traces.improve_policy import ImprovePolicy
 from experiments.traces.policy_training import grpo_for
 from experiments.traces.rerank_pool import RerankPool
+from experiments.traces.reward_stage import RewardFolder
 from experiments.traces.sampling import ROWS_AT_ONCE
 from experiments.traces.sizes import Limits, Sizes, decoder, lengths, limits, vocabulary
 from irl.algorithms.bradley_terry import BradleyTerry
@@ -62,6 +63,8 @@ class OwnTraces(Run):
     """The time of the whole run on this machine: training, samples and search are scaled to it."""
     tokenizer: TokenizerConfig | None = None
     """None: byte pairs, learned from the training traces."""
+    reward: RewardFolder | None = None
+    """A reward of a model folder of any kind; None: one that is trained on the traces."""
     members: Few = 1
     """Independently trained rewards whose mean is taken."""
     labels: bool = False
@@ -114,6 +117,8 @@ class OwnTraces(Run):
             measured, limit, rows * limit.max_length, len(self.domain.problems("test")), self.members, self._pairs()
         )
         counts, estimate = scaled(task, speed, 60 * self.minutes, self.sizes)
+        if self.reward is not None:
+            estimate["reward"] = 0.0
         return self._experiment(encoding, limit, network, rows, counts), estimate
 
     def _experiment(
@@ -135,7 +140,8 @@ class OwnTraces(Run):
                 batch_size=rows,
                 row_length=limit.max_length,
             ),
-            reward=FitReward(
+            reward=self.reward
+            or FitReward(
                 network=SoftAdvantageConfig(decoder=network),
                 demonstrations=ALL,
                 warm_up=likelihood(2.5e-3, counts.reward_steps),
@@ -206,9 +212,10 @@ def described(experiment: Experiment, estimate: Mapping[str, float]) -> Iterator
     )
     counts = {
         "policy": f"{experiment.policy.schedule.steps} steps",
-        "reward": f"{experiment.reward.members} x {experiment.reward.warm_up_schedule.steps} steps",
         "samples": f"{rerank.samples} of each of {rerank.problems} problems",
     }
+    if isinstance(experiment.reward, FitReward):
+        counts["reward"] = f"{experiment.reward.members} x {experiment.reward.warm_up_schedule.steps} steps"
     if experiment.outcome_model is not None:
         counts["outcome model"] = f"{experiment.outcome_model.schedule.steps} steps"
     if experiment.improvement is not None:

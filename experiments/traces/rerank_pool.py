@@ -19,8 +19,7 @@ from irl.evaluation.estimators import (
     weighted_majority_at_k,
 )
 from irl.policies.language_model import LanguageModel
-from irl.rewards.questions import TextScores
-from irl.rewards.scoring import TextScorer
+from irl.rewards.questions import ScoresTexts, TextScores
 from irl.types import Problem
 from reward_models.ranges import Rows, RowsOrZero
 from reward_models.records import record
@@ -42,7 +41,7 @@ class RerankPool:
     """Candidates that stop early, added to each problem's samples to measure whether one wins."""
 
     def run(
-        self, workspace: Workspace, policy: LanguageModel, scorer: TextScorer, outcome_model: TextScorer | None = None
+        self, workspace: Workspace, policy: LanguageModel, scorer: ScoresTexts, outcome_model: ScoresTexts | None = None
     ) -> dict[str, Any]:
         saved = workspace.read_stage("evaluation.json", Evaluation)
         if saved is not None:
@@ -183,7 +182,7 @@ class RerankPool:
         return rows
 
 
-def score_pool(scorer: TextScorer, problems, pool: TextSamples) -> TextScores:
+def score_pool(scorer: ScoresTexts, problems, pool: TextSamples) -> TextScores:
     """Scores of every sample, problem after problem."""
     prompts = [problem.prompt for problem, texts in zip(problems, pool.texts, strict=True) for _ in texts]
     return scorer(prompts, [text for texts in pool.texts for text in texts])

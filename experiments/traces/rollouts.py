@@ -16,7 +16,7 @@ from irl.algorithms.rounds import Round, RoundsState
 from irl.guidance.plausibility import plausibility
 from irl.policies.language_model import LanguageModel, log_prob, sample
 from irl.policies.rollouts import token_mask, traces_of_samples
-from irl.rewards.scoring import TextScorer
+from irl.rewards.questions import ScoresTexts
 from irl.text.pipeline import ArraySource, Json
 from irl.text.windows import Parts, fill_trace_rows, trace_parts
 from irl.types import InputError, Problem, Trace
@@ -116,7 +116,7 @@ class Rollouts:
     """A source that samples from the current policy and scores its samples by a finished reward."""
 
     def __init__(
-        self, workspace: Workspace, policy: LanguageModel, scorer: TextScorer, config: PolicyTraining, level: float
+        self, workspace: Workspace, policy: LanguageModel, scorer: ScoresTexts, config: PolicyTraining, level: float
     ):
         traces = config.demonstrations.traces(workspace, "improvement")
         self._scorer, self._level = scorer, level

@@ -9,7 +9,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -158,6 +158,34 @@ class AnswerScorer(ABC):
     def remark(self, questions: Iterable[Question], file: Path) -> str:
         """What the model cannot judge in the questions of a file. InputError where that is all of them."""
         return "\n".join(filter(None, (self.unread(questions, file), "" if self.judges_end else NO_END)))
+
+
+class ScoresTexts(Protocol):
+    """A reward as the stages of a run use it: scores of (prompt, text) pairs."""
+
+    @property
+    def spec(self) -> ScoreSpec: ...
+
+    def __call__(
+        self, prompts: Sequence[str], texts: Sequence[str], ended: Sequence[bool] | None = None
+    ) -> TextScores: ...
+
+
+class AnswersAsTexts:
+    """Any scorer of answers as one of (prompt, text) pairs, of which equal ones are scored once.
+
+    Every text is read as a whole answer; one that the model cannot read scores -inf.
+    """
+
+    def __init__(self, scorer: AnswerScorer):
+        self._scorer, self.spec = scorer, scorer.spec
+
+    def __call__(self, prompts: Sequence[str], texts: Sequence[str], ended: Sequence[bool] | None = None) -> TextScores:
+        number: dict[tuple[str, str], int] = {}
+        index = [number.setdefault(pair, len(number)) for pair in zip(prompts, texts, strict=True)]
+        found = self._scorer.answers([ask(prompt, [text]) for prompt, text in number])
+        steps, texts_of = [found.steps[i] for i in index], [found.step_texts[i] for i in index]
+        return TextScores(found.trace[np.array(index, int)], steps, texts_of)
 
 
 def answer_names(questions: Iterable[Question]) -> list[str]:

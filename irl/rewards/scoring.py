@@ -122,8 +122,8 @@ class TextScorer(AnswerScorer):
         """(prompt, text) of every answer, or the reason why it does not fit."""
         try:
             require_length(question.prompt, self._max_tokens)
-            if self._states is not None:  # it reads the prompt
-                self._states.state_before(question.prompt, ("",), 0)
+            if isinstance(self.domain, HasStates):  # it reads the prompt
+                self.domain.state_before(question.prompt, ("",), 0)
         except InputError as error:
             return [str(error)] * len(question.answers)
         return [

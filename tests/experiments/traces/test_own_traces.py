@@ -4,27 +4,32 @@ import json
 import re
 from dataclasses import replace
 
+import jax
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from configs.own_traces_labelled import config as labelled
 from experiments.cli import main
-from experiments.commands.run import load_config
+from experiments.commands.run import load_config, override
 from experiments.core.workspace import Workspace
 from experiments.traces.demonstrations import encode_traces
 from experiments.traces.experiment import Encoding, run_experiment
 from experiments.traces.fit_reward import FitReward
 from experiments.traces.negatives import Negatives
 from experiments.traces.own_traces import OwnTraces
+from experiments.traces.reward_stage import RewardFolder
 from experiments.traces.sizes import Sizes
 from irl.algorithms.optimiser import AdamW
 from irl.algorithms.pairwise_critic import PairwiseCritic
 from irl.domains.files import TraceFiles
+from irl.rewards import ask, open_scorer
 from irl.text.tokenizer_configs import Characters, HuggingFaceTokenizer
 from irl.train import Schedule
 from irl.types import InputError
+from reward_models.folders.hugging_face import save_hugging_face
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderConfig
+from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead
 
 DECODER = DecoderConfig(vocab_size=384, num_layers=1, dim=16, num_heads=2, num_kv_heads=1, head_dim=8, hidden_dim=32)
 FAST = AdamW(learning_rate=1e-2, warmup_steps=1, total_steps=6)
@@ -236,3 +241,34 @@ def test_traces_that_the_tokenizer_cannot_write_are_refused(tmp_path):
     (tmp_path / "run").mkdir()
     with pytest.raises(InputError, match=r"cannot write \d+ of \d+ training traces .*more than 1%.*give another"):
         OwnTraces(domain=domain, tokenizer=Characters(), sizes=TINY).run(tmp_path / "run", "traceward run own_traces")
+
+
+def test_a_reward_of_a_hugging_face_folder_takes_the_place_of_one_that_is_trained(tmp_path):
+    """It reranks, guides the search and trains the policy, and reads texts by its own tokenizer and template."""
+    tokenizer = hugging_face_folder(tmp_path / "tokenizer")
+    network = HeadedDecoderConfig(decoder=DECODER, head=LinearHead(labels=1), read=LastToken())
+    files = {path.name: path.read_text() for path in (tmp_path / "tokenizer").iterdir()}
+    params = network.make().init(jax.random.key(0))
+    save_hugging_face(tmp_path / "hub", network=network, params=params, pad_token=0, files=files)
+    domain = TraceFiles(train=str(write(tmp_path / "traces.jsonl", rows(False))), held_out=0.2)
+    (tmp_path / "run").mkdir()
+    config = OwnTraces(domain=domain, sizes=TINY, reward=RewardFolder(folder=str(tmp_path / "hub")))
+    config.run(tmp_path / "run", "traceward run own_traces --reward reward-folder")
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["information"] == "preferences" and report["search"]
+    names = [row["name"] for row in report["headline"]]
+    assert "demonstration above samples" in names and "mean reward after training on it" in names
+    assert not (tmp_path / "run" / "model").exists() and tokenizer.most <= DECODER.vocab_size
+    shown = report["problems"][0]["best"][0]
+    direct = open_scorer(tmp_path / "hub").answers([ask(report["problems"][0]["prompt"], [shown["text"]])])
+    assert direct.trace[0] == pytest.approx(shown["score"], abs=1e-5)
+
+
+def test_a_tokenizer_and_a_reward_are_exchanged_on_the_command_line(tmp_path):
+    tokenizer = hugging_face_folder(tmp_path / "tokenizer")
+    options = ["--tokenizer", "hugging-face-tokenizer", "--tokenizer.folder", tokenizer.folder]
+    options += ["--reward", "reward-folder", "--reward.folder", "hub"]
+    changed = override(load_config("own_traces"), options)
+    assert changed.tokenizer == tokenizer and changed.reward == RewardFolder(folder="hub")
+    network = replace(load_config("smoke"), encoding=Encoding(tokenizer=tokenizer)).with_vocabulary()
+    assert network.policy.network.vocab_size == tokenizer.most == network.reward.vocabulary
