@@ -86,7 +86,7 @@ def _slot(config: Any, path: Sequence[str]) -> _Slot | None:
     if not dataclasses.is_dataclass(config) or last not in {field.name for field in dataclasses.fields(config)}:
         return None
     hint, value = get_type_hints(type(config), include_extras=True)[last], getattr(config, last)
-    holds = dataclasses.is_dataclass(value) or (value is None and any(map(dataclasses.is_dataclass, _members(hint))))
+    holds = dataclasses.is_dataclass(value) or (value is None and bool(candidates(hint)))
     return _Slot(hint, value) if holds else None
 
 

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,7 @@ LEAST_PAIRS = 300
 """The least vocabulary of byte pairs: all bytes, and some pairs."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class TokenizerConfig(ABC):
     """The config class of a tokenizer."""
 

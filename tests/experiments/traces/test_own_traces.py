@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 
 import jax
+import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -23,6 +24,7 @@ from irl.algorithms.optimiser import AdamW
 from irl.algorithms.pairwise_critic import PairwiseCritic
 from irl.domains.files import TraceFiles
 from irl.rewards import ask, open_scorer
+from irl.rewards.questions import AnswersAsTexts
 from irl.text.tokenizer_configs import Characters, HuggingFaceTokenizer
 from irl.train import Schedule
 from irl.types import InputError
@@ -244,7 +246,7 @@ def test_traces_that_the_tokenizer_cannot_write_are_refused(tmp_path):
 
 
 def test_a_reward_of_a_hugging_face_folder_takes_the_place_of_one_that_is_trained(tmp_path):
-    """It reranks, guides the search and trains the policy, and reads texts by its own tokenizer and template."""
+    """It reranks and trains the policy, and reads texts by its own tokenizer and template."""
     tokenizer = hugging_face_folder(tmp_path / "tokenizer")
     network = HeadedDecoderConfig(decoder=DECODER, head=LinearHead(labels=1), read=LastToken())
     files = {path.name: path.read_text() for path in (tmp_path / "tokenizer").iterdir()}
@@ -252,16 +254,21 @@ def test_a_reward_of_a_hugging_face_folder_takes_the_place_of_one_that_is_traine
     save_hugging_face(tmp_path / "hub", network=network, params=params, pad_token=0, files=files)
     domain = TraceFiles(train=str(write(tmp_path / "traces.jsonl", rows(False))), held_out=0.2)
     (tmp_path / "run").mkdir()
-    config = OwnTraces(domain=domain, sizes=TINY, reward=RewardFolder(folder=str(tmp_path / "hub")))
+    config = OwnTraces(
+        domain=domain, sizes=replace(TINY, search_problems=0), reward=RewardFolder(folder=str(tmp_path / "hub"))
+    )
     config.run(tmp_path / "run", "traceward run own_traces --reward reward-folder")
     report = json.loads((tmp_path / "run" / "report.json").read_text())
-    assert report["information"] == "preferences" and report["search"]
+    assert report["information"] == "preferences"
     names = [row["name"] for row in report["headline"]]
-    assert "demonstration above samples" in names and "mean reward after training on it" in names
+    assert "demonstration above samples" in names and "mean reward after training on the learned reward" in names
     assert not (tmp_path / "run" / "model").exists() and tokenizer.most <= DECODER.vocab_size
     shown = report["problems"][0]["best"][0]
-    direct = open_scorer(tmp_path / "hub").answers([ask(report["problems"][0]["prompt"], [shown["text"]])])
-    assert direct.trace[0] == pytest.approx(shown["score"], abs=1e-5)
+    prompt, scorer = report["problems"][0]["prompt"], open_scorer(tmp_path / "hub")
+    assert scorer.answers([ask(prompt, [shown["text"]])]).trace[0] == pytest.approx(shown["score"], abs=1e-5)
+    twice = AnswersAsTexts(scorer)([prompt] * 3, [shown["text"], "", shown["text"]], [True, True, False])
+    assert twice.trace[0] == twice.trace[2] == pytest.approx(shown["score"], abs=1e-5) and twice.trace[1] == -np.inf
+    assert len(twice.steps[0]) == 1 and twice.steps[1] == [] and len(twice.step_texts) == 3
 
 
 def test_a_tokenizer_and_a_reward_are_exchanged_on_the_command_line(tmp_path):
