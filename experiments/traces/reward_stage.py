@@ -7,9 +7,10 @@ from typing import Any, ClassVar, Literal, Self
 
 from experiments.core.workspace import Workspace
 from experiments.traces.demonstrations import Demonstrations
+from irl.limits import MAX_TOKENS
 from irl.policies.language_model import LanguageModel
 from irl.rewards import open_scorer
-from irl.rewards.questions import MAX_TOKENS, AnswersAsTexts, ScoresTexts
+from irl.rewards.questions import AnswersAsTexts, ScoresTexts
 from irl.rewards.scoring import TextScorer
 from reward_models.networks.base import Params
 from reward_models.ranges import Name, Tokens
