@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from reward_models.aggregation import AGGREGATES, aggregate_steps, sum_by_step
+from reward_models.aggregation import AGGREGATES, aggregate_rows, aggregate_steps, sum_by_step
 
 STEP = jnp.array([[0.5, -2.0, 3.0, 9.0], [9.0, 4.0, 9.0, 0.25], [9.0, 9.0, 9.0, 9.0]])
 MASK = jnp.array([[True, True, True, False], [False, True, False, True], [False] * 4])
@@ -40,3 +40,9 @@ def test_sum_by_step(monkeypatch, entries):
     token = jnp.array([[7.0, 1.0, 2.0, 4.0, 7.0]])
     step_id = jnp.array([[-1, 0, 0, 2, -1]])
     np.testing.assert_allclose(sum_by_step(token, step_id, 3), [[3, 0, 4]])
+
+
+@pytest.mark.parametrize(("how", "wanted"), [("min", [1, -2]), ("sum", [6, -2]), ("mean", [2, -2]), ("last", [3, -2])])
+def test_ragged_rows_by_hand(how, wanted):
+    rows = [[2.0, 1.0, 3.0], [-2.0], []]
+    np.testing.assert_array_equal(aggregate_rows(rows, how), [*wanted, -np.inf])

@@ -5,7 +5,6 @@ import pytest
 
 from experiments.text_rewards.step_evaluation import (
     Scored,
-    aggregate,
     calibration,
     ensemble,
     location_rows,
@@ -29,11 +28,6 @@ def test_ensemble_is_the_mean_of_step_scores():
     found = ensemble([steps([0, 1], [2]), steps([4, 5], [6])])
     np.testing.assert_array_equal(found[0], [2, 3])
     np.testing.assert_array_equal(found[1], [4])
-
-
-@pytest.mark.parametrize(("how", "wanted"), [("min", [1, -2]), ("sum", [6, -2]), ("mean", [2, -2]), ("last", [3, -2])])
-def test_aggregate(how, wanted):
-    np.testing.assert_array_equal(aggregate(steps([2, 1, 3], [-2]), how), wanted)
 
 
 VALIDATION = Scored(
