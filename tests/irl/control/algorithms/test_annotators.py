@@ -231,6 +231,6 @@ def test_replies(reply, items, expected):
 
 @pytest.mark.parametrize(("reply", "items"), [("", 2), ("3", 2), ("1 1", 2), ("1", 3), ("1 2", 3), ("1 2 x3", 3)])
 def test_bad_replies(reply, items):
-    expected = r"1, 2, = \(equal\)" if items == 2 else "1 2 3 in order, best first,"
+    expected = r"1, 2, = \(tied\)" if items == 2 else "1 2 3 in order, best first,"
     with pytest.raises(InputError, match=rf"expected {expected} or s \(undecided\), got "):
         parse_answer(reply, items)

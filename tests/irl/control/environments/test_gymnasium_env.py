@@ -198,9 +198,9 @@ def test_episodes_have_seeds_of_their_own():
         ({"reward": "much"}, "step 0, action 1: it raised ValueError: could not convert string"),
         (
             {"observation": np.zeros(3, np.float32)},
-            r"step 0, action 1: expected an observation of shape \(2,\) as in its space, got \(3,\)",
+            r"step 0, action 1: expected an observation of shape \(2,\), as in its space, got \(3,\)",
         ),
-        ({"space": spaces.Box(-9, 9, (3,))}, r"reset: expected an observation of shape \(3,\) .* got \(2,\)"),
+        ({"space": spaces.Box(-9, 9, (3,))}, r"reset: expected an observation of shape \(3,\), .* got \(2,\)"),
     ],
 )
 @pytest.mark.parametrize("workers", [1, 2])

@@ -41,7 +41,7 @@ def test_pendulum_and_time_limits():
 
 
 def test_unknown_parameter():
-    with pytest.raises(InputError, match=r"CartPole-v1: no parameter 'mass'; there are .*masscart"):
+    with pytest.raises(InputError, match=r"CartPole-v1: no parameter 'mass'; expected one of .*masscart"):
         gymnax_environment("CartPole-v1", mass=3.0)
 
 
