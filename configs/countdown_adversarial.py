@@ -4,7 +4,7 @@
 
 The policy and the reward start as in the quickstart. The logit of the discriminator is f - log pi of the whole trace.
 Expect: no gain over the reward first and GRPO afterwards is known (LOG.md). Cost: the quickstart's and 8 CPU minutes.
-Obvious variations: --rounds.reward.algorithm max-ent; --rounds.reward.replay-share 0; --rounds.algorithm.kl 0.1.
+Obvious variations: --rounds.reward.algorithm MaxEnt; --rounds.reward.replay-share 0; --rounds.algorithm.kl 0.1.
 """
 
 from dataclasses import replace

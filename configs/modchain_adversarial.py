@@ -4,7 +4,7 @@
 
 The logit of the discriminator is f - log pi of the whole trace, and f, which starts as a soft advantage, is exported.
 Expect: pass@1 from .28 to .23 and .24: 40 updates are too few for either order (LOG.md). Cost: 4 CPU minutes.
-Obvious variations: --rounds.reward.algorithm max-ent; --rounds.reward.replay-share 0; --rounds.algorithm.kl 0.1.
+Obvious variations: --rounds.reward.algorithm MaxEnt; --rounds.reward.replay-share 0; --rounds.algorithm.kl 0.1.
 """
 
 from dataclasses import replace
