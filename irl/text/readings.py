@@ -10,7 +10,7 @@ from typing import NamedTuple
 from tokenizers import Tokenizer
 
 from irl.text.tokenize import END, character_tokenizer
-from irl.text.windows import ENDING, SILENT, StepWindow, ending_window
+from irl.text.windows import ENDING, StepWindow, ending_window
 from reward_models.registry import import_all
 
 
@@ -53,7 +53,7 @@ def reading_of(name: str) -> Reading | None:
 
 def _ending(problem: str, steps: Sequence[str]) -> list[tuple[StepWindow, ...]]:
     """A window of the last step that has a word, at the place of the last step."""
-    last = next((step for step in reversed(steps) if step.strip(SILENT)), "")
+    last = next((step for step in reversed(steps) if any(map(str.isalnum, step))), "")
     return [*[()] * (len(steps) - 1), (ending_window(last, closes=True),)] if steps else []
 
 

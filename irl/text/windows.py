@@ -25,7 +25,8 @@ UNREAD = 40
 """Characters of what cannot be read that stand in a window."""
 ENDING = 32
 """Characters at the end of a step that show whether a trace ends after it."""
-SILENT = string.punctuation + string.whitespace
+SILENT = "".join({*string.punctuation, *string.whitespace} - {*"\"'"})
+"""Characters behind the last word that do not show it; quotation marks belong to the word."""
 
 
 class StepWindow(NamedTuple):
@@ -99,7 +100,7 @@ def step_windows(
 def ending_window(step: str, closes: bool) -> StepWindow:
     """The decision to end a trace after a step (`closes`) or to continue it, given the last characters of that step.
 
-    Punctuation and space behind the last word, such as those that close JSON or a block of code, are left out.
+    Punctuation and space behind it, such as those that close JSON or a block of code, are left out.
     """
     return StepWindow(step.rstrip(SILENT)[-ENDING:], (), "", closes)
 

@@ -26,6 +26,6 @@ def test_the_end_is_read_from_the_last_characters_of_the_last_step():
     assert first == () and len(last) == 1
     (window,) = last
     assert len(window.prompt) == ENDING and window.prompt.endswith("xSo it is 5") and window.closes
-    assert ENDINGS.read("problem", ['"answer": "5"', "}", "```"])[-1][0].prompt == '"answer": "5'
+    assert ENDINGS.read("problem", ['"answer": "5"', "}", "```"])[-1][0].prompt == '"answer": "5"'
     assert ENDINGS.read("problem", ["..."])[0][0].prompt == ""
     assert ENDINGS.read("problem", []) == []
