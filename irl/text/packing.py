@@ -98,19 +98,19 @@ def fill_rows(
     """
     size = room.rows, room.length
     tokens, step_id = np.full(size, pad, np.int32), np.full(size, -1, np.int32)
-    segment, position = np.zeros(size, np.int32), np.zeros(size, np.int32)
+    segment, before = np.zeros(size, np.int32), np.zeros(size, np.int32)
     step_mask = np.zeros((room.rows, room.slots), bool)
-    counting = np.arange(room.length, dtype=np.int32)
     for sequence, (row, slot, start, number) in placed:
-        count = len(sequence.tokens)
-        span = slice(start, start + count)
+        span = slice(start, start + len(sequence.tokens))
         tokens[row, span] = sequence.tokens
         segment[row, span] = slot + 1 if number is None else number
-        position[row, span] = counting[:count]
         step_id[row, span] = sequence.step_id
+        if start:
+            before[row, span] = start
         if slot:
             step_id[row, span] += np.where(step_id[row, span] >= 0, slot, 0)
         step_mask[row, slot : slot + count_steps(sequence)] = True
+    position = np.where(segment > 0, np.arange(room.length, dtype=np.int32) - before, 0)
     numbers = np.arange(room.rows) if prompt_id is None else np.asarray(prompt_id)
     return TraceBatch(tokens, segment, position, step_id, step_mask, numbers.astype(np.int32))
 
