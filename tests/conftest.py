@@ -23,6 +23,8 @@ keep_freed_memory()
 CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 install_import_hook(["irl", "reward_models"], CHECKER)
 
+COMPILED_QUICKLY = ("reward_models", "irl/algorithms", "irl/policies", "irl/guidance", "irl/rewards")
+"""Folders of tests whose time is the compiler's: without most optimisations they take a quarter less processor time."""
 LARGE = 3 * 2**29
 """Bytes of memory of a test process from which programs are forgotten after every module."""
 
@@ -48,6 +50,17 @@ def bounded_memory():
         if pages * os.sysconf("SC_PAGE_SIZE") > LARGE:
             jax.clear_caches()
             gc.collect()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation(request):
+    """No optimisations that cost more time than they save, for the modules of `COMPILED_QUICKLY`."""
+    folder = request.path.parent.relative_to(Path(__file__).parent).as_posix()
+    before = jax.config.values["jax_disable_most_optimizations"]
+    quickly = before or f"{folder}/".startswith(tuple(f"{part}/" for part in COMPILED_QUICKLY))
+    jax.config.update("jax_disable_most_optimizations", quickly)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="module")
