@@ -83,11 +83,18 @@ def assert_same_learning(learner, batches, others):
 
 
 def configs_of_algorithms():
-    """The config classes of all modules of irl.algorithms: those that make an `Algorithm`."""
+    """The config classes of all modules of irl.algorithms that make an `Algorithm`.
+
+    Rounds combine algorithms; test_rounds.py tests them.
+    """
     for module in pkgutil.iter_modules(irl.algorithms.__path__, "irl.algorithms."):
         for _, kind in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
             of_here = kind.__module__ == module.name and not inspect.isabstract(kind)
-            if of_here and "make" in vars(kind) and inspect.signature(kind.make).return_annotation is Algorithm:
+            if not of_here or "make" not in vars(kind):
+                continue
+            signature = inspect.signature(kind.make)
+            combines = any(parameter.annotation is Algorithm for parameter in signature.parameters.values())
+            if signature.return_annotation is Algorithm and not combines:
                 yield kind
 
 
