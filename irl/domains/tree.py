@@ -150,7 +150,7 @@ class Tree:
         """Every trace of a prompt, in the order of leaves."""
         return self.encode(np.full(self.num_leaves, prompt), np.arange(self.num_leaves))
 
-    def demonstrations(self, count: int, rng: np.random.Generator) -> TraceBatch:
+    def expert_batch(self, count: int, rng: np.random.Generator) -> TraceBatch:
         """`count` exact draws from the expert, prompts in turn."""
         return self.encode(*sample_leaves(self.reward, count, rng))
 

@@ -29,7 +29,7 @@ def everything(tree):
 
 
 def exact_batch(tree, count, seed):
-    demonstrations = tree.demonstrations(count, np.random.default_rng(seed))
+    demonstrations = tree.expert_batch(count, np.random.default_rng(seed))
     log_q = jnp.full((tree.num_prompts, tree.num_leaves), -np.log(tree.num_leaves))
     return MaxEntBatch(demonstrations, everything(tree), log_q)
 

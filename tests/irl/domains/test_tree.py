@@ -77,7 +77,7 @@ def test_encoding():
     assert batch.position[5].tolist() == [0, 1, 2, 3, 4]
     assert batch.step_mask.shape == (8, 3) and bool(batch.step_mask.all())
     assert set(batch.prompt_id.tolist()) == {3} and int(batch.tokens.max()) < SMALL.vocab
-    demonstrations = SMALL.demonstrations(6, np.random.default_rng(0))
+    demonstrations = SMALL.expert_batch(6, np.random.default_rng(0))
     assert demonstrations.prompt_id.tolist() == [0, 1, 2, 3, 0, 1]
 
 
