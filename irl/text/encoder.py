@@ -4,7 +4,7 @@ A row is a prompt and the steps of a trace, one below the other. The newline tha
 token, which stands in the place of the last newline, belongs to the last step. A trace that is still being written has
 a newline in the place of the end token. What follows an end token is never read.
 
-Two implementations: our own tokenizers (encode.py), and the tokenizers of Hugging Face folders (foreign.py).
+Two implementations: our own tokenizers (encode.py), and the tokenizers of Hugging Face folders (hugging_face.py).
 """
 
 from abc import ABC, abstractmethod
