@@ -181,8 +181,8 @@ def outside():
     """What `train_with_annotator` needs of WORLD, and a beginning like that of `in_graph`."""
     agent = SMALL.make(PPO, WORLD.observation, WORLD.action)
     act = jax.jit(partial(collect, WORLD, agent, time=TIME))
-    of_agent, of_lanes = jax.random.split(jax.random.fold_in(KEY, 0))
-    start = agent.init(of_agent), reset(WORLD, ENVS, of_lanes)
+    of_agent, of_states = jax.random.split(jax.random.fold_in(KEY, 0))
+    start = agent.init(of_agent), reset(WORLD, ENVS, of_states)
     return (SMALL.parts(PPO, WORLD.observation, WORLD.action), SMALL.counts()), act, start
 
 

@@ -74,7 +74,7 @@ def test_it_rolls_out_in_one_program():
 
     agent = Agent(lambda key: None, act, lambda s, o: act(s, o, None)[0], lambda s, o, a: a, lambda *a: a)
     world = brax_environment("fast", horizon=5)
-    made = jax.jit(lambda lanes: collect(world, agent, None, lanes, KEY, 7)[1])(reset(world, 2, KEY))
+    made = jax.jit(lambda states: collect(world, agent, None, states, KEY, 7)[1])(reset(world, 2, KEY))
     assert made.truncated[:, 0].tolist() == [False] * 4 + [True, False, False]
     assert made.next_observation[4, 0, 1] == pytest.approx(0.1) and made.observation[5, 0, 1] == 0
 

@@ -153,7 +153,7 @@ def test_ids_of_nothing(id):
 
 @pytest.mark.parametrize(("name", "limit"), [("CartPole-v1", None), ("Pendulum-v1", 7)])
 @pytest.mark.parametrize("workers", [1, 2])
-def test_lanes_do_what_stepping_by_hand_does(name, limit, workers):
+def test_environments_step_as_by_hand(name, limit, workers):
     environments = VectorEnvironment(name, envs=3, seed=5, workers=workers, max_episode_steps=limit)
     rng = np.random.default_rng(0)
     by_hand = [gymnasium.make(name, max_episode_steps=limit) for _ in range(3)]
@@ -170,7 +170,7 @@ def test_lanes_do_what_stepping_by_hand_does(name, limit, workers):
             assert outcome.reward[i] == np.float32(reward)
             earned[i] += reward
             if terminated or truncated:
-                episode = next(e for e in ended if e.lane == i)
+                episode = next(e for e in ended if e.environment == i)
                 assert (episode.episode_return, episode.number) == (earned[i], episodes[i])
                 episodes[i], earned[i], ends = episodes[i] + 1, 0.0, ends + 1
                 seen[i] = env.reset(seed=episode_seed(5, i, episodes[i]))[0]
@@ -185,7 +185,7 @@ def test_an_end_at_the_time_limit_is_no_truncation():
 
 
 def test_episodes_have_seeds_of_their_own():
-    seeds = {episode_seed(seed, lane, episode) for seed in range(3) for lane in range(5) for episode in range(20)}
+    seeds = {episode_seed(seed, index, episode) for seed in range(3) for index in range(5) for episode in range(20)}
     assert len(seeds) == 300
 
 
@@ -230,7 +230,7 @@ def test_actions_that_are_nan():
         VectorEnvironment("Pendulum-v1", envs=1, seed=0).step(np.array([[np.nan]], np.float32))
 
 
-def test_settings_of_lanes():
+def test_settings_of_vector_environments():
     with pytest.raises(InputError, match="envs and workers >= 1 and seed >= 0, got 0, 1, 0"):
         VectorEnvironment("CartPole-v1", envs=0, seed=0)
 

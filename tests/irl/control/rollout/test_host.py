@@ -46,15 +46,15 @@ def test_a_rollout_is_what_the_agent_and_the_environments_do():
     assert rollout.observation.shape == (16, 3, 3) and rollout.action.shape == (16, 3, 1)
     log_prob = log_probs(agent, state, rollout)
     np.testing.assert_allclose(rollout.log_prob, log_prob, rtol=1e-5)
-    for lane in range(3):
+    for index in range(3):
         env = create("Pendulum-v1", max_episode_steps=6)
         for t in range(16):
             if t % 6 == 0:
-                seen = env.reset(seed=episode_seed(0, lane, t // 6))[0]
-            np.testing.assert_array_equal(rollout.observation[t, lane], seen)
-            seen, reward, _, truncated, _ = env.step(np.clip(rollout.action[t, lane], -2, 2))
-            np.testing.assert_array_equal(rollout.next_observation[t, lane], seen)
-            assert (rollout.reward[t, lane], rollout.truncated[t, lane]) == (np.float32(reward), truncated)
+                seen = env.reset(seed=episode_seed(0, index, t // 6))[0]
+            np.testing.assert_array_equal(rollout.observation[t, index], seen)
+            seen, reward, _, truncated, _ = env.step(np.clip(rollout.action[t, index], -2, 2))
+            np.testing.assert_array_equal(rollout.next_observation[t, index], seen)
+            assert (rollout.reward[t, index], rollout.truncated[t, index]) == (np.float32(reward), truncated)
     assert np.abs(rollout.action).max() > 0 and not rollout.terminated.any() and rollout.truncated.sum() == 6
 
 
@@ -171,8 +171,8 @@ def test_episodes_are_recorded_with_the_step_that_learned_from_their_end():
     record = rollouts.recording(lambda step, metrics: told.update({step: metrics}))
     batches = [rollouts.next(state) for _ in range(3)]  # the loop is a rollout ahead of what it reports
     lengths = {1: [], 2: [], 3: []}
-    for lane in range(2):
-        ends = np.flatnonzero(np.concatenate([batch.terminated[:, lane] for batch in batches]))
+    for index in range(2):
+        ends = np.flatnonzero(np.concatenate([batch.terminated[:, index] for batch in batches]))
         for end, length in zip(ends, np.diff(ends, prepend=-1), strict=True):
             lengths[end // 20 + 1].append(length)
     assert len(lengths[1] + lengths[2]) > 1
@@ -263,7 +263,7 @@ def test_returns_are_those_of_the_best_actions_by_hand():
     state = agent.init(jax.random.key(3))
     found = host_returns("CartPole-v1", agent, state, episodes=20, seed=7)
     env, best = create("CartPole-v1"), jax.jit(agent.best)
-    for number in (0, 15, 16, 19):  # 16 side by side: the 17th is the first lane's second
+    for number in (0, 15, 16, 19):  # 16 side by side: the 17th is the second of the first environment
         seen, earned, over = env.reset(seed=episode_seed(7, number % 16, number // 16))[0], 0.0, False
         while not over:
             seen, reward, terminated, truncated, _ = env.step(int(best(state, seen[None])[0]))
