@@ -44,6 +44,7 @@ from reward_models.networks.soft_advantage import SoftAdvantageConfig
 from reward_models.ranges import Few, Seed
 from reward_models.records import read_json, record
 from reward_models.registry import REGISTERED
+from reward_models.types import Aggregate
 
 PLAN, ESTIMATE = "experiment.json", "estimate.json"
 ALL = Demonstrations(count=10_000_000)
@@ -67,6 +68,8 @@ class OwnTraces(Run):
     """A reward of a model folder of any kind; None: one that is trained on the traces."""
     members: Few = 1
     """Independently trained rewards whose mean is taken."""
+    aggregate: Aggregate = "sum"
+    """The score of a trace from those of its steps. Where lengths differ, `sum` prefers short traces; take `min`."""
     labels: bool = False
     """Train an outcome model on the labels of the file, beside the reward from demonstrations."""
     sizes: Sizes = Sizes()
@@ -142,7 +145,7 @@ class OwnTraces(Run):
             ),
             reward=self.reward
             or FitReward(
-                network=SoftAdvantageConfig(decoder=network),
+                network=SoftAdvantageConfig(decoder=network, aggregate=self.aggregate),
                 demonstrations=ALL,
                 warm_up=likelihood(2.5e-3, counts.reward_steps),
                 warm_up_schedule=Schedule(steps=counts.reward_steps),
