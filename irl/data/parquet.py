@@ -27,7 +27,7 @@ def parquet_rows(path: FilePath) -> Iterator[tuple[int, Row]]:
         with pyarrow.parquet.ParquetFile(path) as file:
             texts = _check(file, path)
         with pyarrow.parquet.ParquetFile(path, read_dictionary=texts) as file:
-            for batch in file.iter_batches(batch_size=_BATCH):
+            for batch in _batches(file):
                 for row in _rows(pyarrow, batch, f"{path}, after row {number}"):
                     number += 1
                     yield number, row
@@ -37,6 +37,12 @@ def parquet_rows(path: FilePath) -> Iterator[tuple[int, Row]]:
         raise InputError(f"{path}, after row {number}: no readable Parquet file ({error}); copy it again") from error
     if number == 0:
         raise InputError(f"{path}: empty; expected rows")
+
+
+def _batches(file: Any) -> Iterator[Any]:
+    """Batches of rows. Each is of one row group: nested texts of several row groups do not share a dictionary."""
+    for group in range(file.metadata.num_row_groups):
+        yield from file.iter_batches(batch_size=_BATCH, row_groups=[group])
 
 
 def _check(file: Any, path: FilePath) -> list[str]:
