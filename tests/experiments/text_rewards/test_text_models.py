@@ -226,7 +226,7 @@ def test_a_run_tells_what_it_found(kind, config, whole):
     metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     head = {"steps": "process", "pairs": "preferences"}[kind]
     stages = {"language-model", f"{head}-seed-0", f"{head}-seed-1"}
-    stages |= {"calculations-seed-0", "calculations-seed-1"} if kind == "steps" else set()
+    stages |= {"calculations-seed-0", "calculations-seed-1", "ending"} if kind == "steps" else set()
     assert {(line["stage"], line["step"]) for line in metrics} == {(s, n) for s in stages for n in (1, 2)}
     assert all(np.isfinite(line["loss"]) and line["grad_norm"] > 0 for line in metrics)
 
