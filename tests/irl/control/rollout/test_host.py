@@ -262,11 +262,11 @@ def test_returns_are_those_of_the_best_actions_by_hand():
     agent = agent_for(of_env.observation, of_env.action)
     state = agent.init(jax.random.key(3))
     found = host_returns("CartPole-v1", agent, state, episodes=20, seed=7)
-    env, best = create("CartPole-v1"), jax.jit(agent.best)
+    env, greedy = create("CartPole-v1"), jax.jit(agent.greedy)
     for number in (0, 15, 16, 19):  # 16 side by side: the 17th is the second of the first environment
         seen, earned, over = env.reset(seed=episode_seed(7, number % 16, number // 16))[0], 0.0, False
         while not over:
-            seen, reward, terminated, truncated, _ = env.step(int(best(state, seen[None])[0]))
+            seen, reward, terminated, truncated, _ = env.step(int(greedy(state, seen[None])[0]))
             earned, over = earned + reward, terminated or truncated
         assert found[number] == earned
     explored = host_returns("CartPole-v1", agent, state, episodes=20, seed=7, explore=True)
