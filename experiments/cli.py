@@ -80,3 +80,7 @@ def _dispatch(arguments: list[str]) -> int:
 
     options = tyro.cli(OPTIONS[command], args=rest, prog=f"traceward {command}")
     return importlib.import_module(f"experiments.commands.{command}").main(options)  # with JAX, after --help
+
+
+if __name__ == "__main__":
+    main()
