@@ -104,7 +104,7 @@ def test_the_scale_of_outputs_is_left_out(wrapped):
         ("mlp.dense1.bias", {}, r"tensor mlp.dense1.bias: missing"),
         ("mlp.normalize_input.count", {}, r"tensor mlp.normalize_input.count: missing"),
         ("mlp.", {"cnn.conv0.weight": np.zeros(1)}, r"tensor cnn.conv0.weight: of another kind of network"),
-        ("mlp.", {"members.0.mlp.dense0.weight": np.zeros(1)}, "tensor members.0.*one member's"),
+        ("mlp.", {"members.0.mlp.dense0.weight": np.zeros(1)}, "tensor members.0.*a member of an ensemble"),
         ("mlp.dense0.bias", {"mlp.dense0.bias": np.full(4, np.nan)}, r"tensor mlp.dense0.bias: NaN"),
     ],
 )
@@ -115,6 +115,6 @@ def test_tensors_of_something_else(without, others, message):
 
 
 def test_inputs_that_it_was_not_made_with():
-    told = r"dense0.weight: expected 8 inputs \(observation 3, action 2, next_observation 3\), got 5; say with `reads`"
+    told = r"dense0.weight: expected 8 inputs \(observation 3, action 2, next_observation 3\), got 5; set `reads`"
     with pytest.raises(InputError, match=told):
         from_imitation(tensors(), OBSERVATION, ACTION, reads=RewardMlp(next_observation=True))
