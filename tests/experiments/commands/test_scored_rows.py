@@ -41,18 +41,18 @@ def test_keys_are_of_prompt_turns_and_answer():
 def test_lines_of_several_interrupted_runs(lines):
     part, old, written = lines
     keys = np.array([*written, 7], np.uint64)
-    assert resume(part, old, IDENTITY).lines(keys) == [*written.values(), None]
+    assert resume(part, old, part.path.with_name("out"), IDENTITY).lines(keys) == [*written.values(), None]
     assert not part.path.exists() and not part.note.exists()
     part.append(IDENTITY, np.array([7, NO_KEY], np.uint64), b"seven\nnothing\n")
-    kept = resume(part, old, IDENTITY)
+    kept = resume(part, old, part.path.with_name("out"), IDENTITY)
     assert kept.lines(keys) == [*written.values(), b"seven\n"] and len(kept) == 31
     assert kept.lines(np.array([NO_KEY + 1], np.uint64)) == [None]
     size = old.path.stat().st_size
     part.append(IDENTITY, keys[:5], b"".join(written.values())[:5])
-    resume(part, old, IDENTITY)
+    resume(part, old, part.path.with_name("out"), IDENTITY)
     assert old.path.stat().st_size == size, "what is known is not kept twice"
     with pytest.raises(InputError, match=r"out.part.old: was begun with another model; give --overwrite"):
-        resume(part, old, {"model": "b" * 64})
+        resume(part, old, part.path.with_name("out"), {"model": "b" * 64})
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -80,7 +80,9 @@ def test_damage_loses_lines_and_never_changes_one(lines, seed):
         old.remove()
         part.path.write_bytes(damaged[0])
         part.note.write_bytes(damaged[1])
-        for line, expected in zip(resume(part, old, IDENTITY).lines(keys), written.values(), strict=True):
+        for line, expected in zip(
+            resume(part, old, part.path.with_name("out"), IDENTITY).lines(keys), written.values(), strict=True
+        ):
             assert line is None or line == expected
             found += line is not None
     assert found > 600, "the other blocks are found"
@@ -88,7 +90,7 @@ def test_damage_loses_lines_and_never_changes_one(lines, seed):
 
 def test_nothing_is_kept_of_nothing(tmp_path):
     part, old = ScoredLines(tmp_path / "out.part"), ScoredLines(tmp_path / "out.part.old")
-    kept = resume(part, old, IDENTITY)
+    kept = resume(part, old, part.path.with_name("out"), IDENTITY)
     assert len(kept) == 0 and kept.lines(np.array([1], np.uint64)) == [None] and not list(tmp_path.iterdir())
 
 

@@ -47,7 +47,7 @@ def test_categorical():
     d, logits, none = distribution(Discrete(3)), jnp.log(jnp.array([[0.5, 0.3, 0.2]])), jnp.zeros(0)
     np.testing.assert_allclose(d.log_prob(logits, none, np.array([1])), np.log(0.3), rtol=1e-5)
     np.testing.assert_allclose(d.entropy(logits, none), stats.entropy([0.5, 0.3, 0.2]), rtol=1e-5)
-    assert d.greedy(logits, none)[0] == 0
+    assert d.mode(logits, none)[0] == 0
     drawn = d.sample(np.tile(logits, (20_000, 1)), none, jax.random.key(0))
     np.testing.assert_allclose(np.bincount(drawn) / 20_000, [0.5, 0.3, 0.2], atol=0.02)
 
@@ -60,7 +60,7 @@ def test_gaussian():
     np.testing.assert_allclose(d.log_prob(mean, log_std, action), exact.logpdf(action[0, :, 0]).sum(), rtol=1e-5)
     np.testing.assert_allclose(d.entropy(mean, log_std), exact.entropy().sum(), rtol=1e-5)
     drawn = d.sample(np.tile(mean, (20_000, 1)), log_std, jax.random.key(0))
-    assert drawn.shape == (20_000, 2, 1) and d.greedy(mean, log_std).shape == (1, 2, 1)
+    assert drawn.shape == (20_000, 2, 1) and d.mode(mean, log_std).shape == (1, 2, 1)
     np.testing.assert_allclose(drawn[..., 0].mean(0), [0.5, -1], atol=0.05)
     np.testing.assert_allclose(drawn[..., 0].std(0), [0.5, 2], rtol=0.03)
 

@@ -46,7 +46,7 @@ def test_what_has_no_scale():
     nothing = Transitions(np.zeros((0, 4)), np.zeros(0, int), np.zeros((0, 4)), np.zeros(0, bool))
     with pytest.raises(InputError, match="demonstrations: expected at least one transition, got none"):
         moments_of(Box((4,)), nothing)
-    with pytest.raises(InputError, match=r"observations: Discrete\(n=3\) has no scale; leave the scaling out"):
+    with pytest.raises(InputError, match=r"observations: Discrete\(n=3\) has no scale; set --scale False"):
         moments_of(Discrete(3), nothing)
 
 
