@@ -67,7 +67,7 @@ def jax_environment(name: str) -> Environment:
     import gymnax
 
     if name not in gymnax.registered_envs:
-        near = difflib.get_close_matches(name, [*OWN, *gymnax.registered_envs], n=3) or ["CartPole-v1"]
+        near = difflib.get_close_matches(name, {*OWN, *gymnax.registered_envs}, n=3) or ["CartPole-v1"]
         raise InputError(f"environment: no pure-JAX environment {name!r}; similar ids: {', '.join(near)}")
     return gymnax_environment(name)
 

@@ -49,7 +49,7 @@ def test_by_id():
     """Our own come without gymnax, others with it."""
     assert {name: jax_environment(name).name for name in OWN} == {name: name for name in OWN}
     assert jax_environment("Catch-bsuite").action == Discrete(3)
-    with pytest.raises(InputError, match="no pure-JAX environment 'CartPole-v9'; perhaps CartPole-v1"):
+    with pytest.raises(InputError, match="no pure-JAX environment 'CartPole-v9'; similar ids: CartPole-v1, seals"):
         jax_environment("CartPole-v9")
 
 
