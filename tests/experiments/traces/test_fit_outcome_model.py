@@ -77,5 +77,5 @@ def test_right_stands_above_wrong_on_other_problems(workspace, policy):
 
 def test_a_policy_that_is_always_right_teaches_nothing(workspace, policy):
     write_pool(workspace, ENVIRONMENT.problems("train"), wrong=False)
-    with pytest.raises(InputError, match=r"only 0 pairs of a right and a wrong sample.*--outcome-model None"):
+    with pytest.raises(InputError, match=r"only 0 pairs of a better and a worse trace.*--outcome-model None"):
         STAGE.run(workspace, policy)
