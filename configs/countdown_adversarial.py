@@ -8,6 +8,7 @@ Obvious variations: --rounds.reward.algorithm MaxEnt; --rounds.reward.replay-sha
 """
 
 from dataclasses import replace
+from typing import Any
 
 from configs.quickstart import config as quickstart
 from experiments.traces.adversarial_rounds import AdversarialRounds
@@ -19,27 +20,19 @@ from irl.algorithms.rounds import Adversary
 from irl.train import Schedule
 
 ROUNDS = 40
-GRPO = replace(grpo_for(ROUNDS), samples_per_prompt=8)
+POLICY_TRAINING: dict[str, Any] = {
+    "algorithm": replace(grpo_for(ROUNDS), samples_per_prompt=8),
+    "demonstrations": Demonstrations(count=2000),
+    "schedule": Schedule(steps=ROUNDS),
+    "prompts_per_step": 16,
+    "samples": 16,
+    "evaluations": 2,
+}
 
 config = replace(
     quickstart,
     title="Game of 24: adversarial rounds",
     search=None,
-    improvement=ImprovePolicy(
-        algorithm=GRPO,
-        demonstrations=Demonstrations(count=2000),
-        schedule=Schedule(steps=ROUNDS),
-        prompts_per_step=16,
-        samples=16,
-        evaluations=2,
-    ),
-    rounds=AdversarialRounds(
-        algorithm=GRPO,
-        demonstrations=Demonstrations(count=2000),
-        schedule=Schedule(steps=ROUNDS),
-        prompts_per_step=16,
-        samples=16,
-        evaluations=2,
-        reward=Adversary(algorithm=Airl(learning_rate=1e-4)),
-    ),
+    improvement=ImprovePolicy(**POLICY_TRAINING),
+    rounds=AdversarialRounds(**POLICY_TRAINING, reward=Adversary(algorithm=Airl(learning_rate=1e-4))),
 )

@@ -8,6 +8,7 @@ Obvious variations: --rounds.reward.algorithm MaxEnt; --rounds.reward.replay-sha
 """
 
 from dataclasses import replace
+from typing import Any
 
 from experiments.traces.adversarial_rounds import AdversarialRounds
 from experiments.traces.demonstrations import Demonstrations
@@ -30,7 +31,14 @@ from reward_models.networks.soft_advantage import SoftAdvantageConfig
 VOCABULARY = number_tokenizer().get_vocab_size()
 DECODER = DecoderConfig(vocab_size=VOCABULARY, num_layers=2, dim=64, num_heads=4, num_kv_heads=1)
 STEPS, ROUNDS = 250, 40
-GRPO = replace(grpo_for(ROUNDS), samples_per_prompt=8)
+POLICY_TRAINING: dict[str, Any] = {
+    "algorithm": replace(grpo_for(ROUNDS), samples_per_prompt=8),
+    "demonstrations": Demonstrations(count=1000),
+    "schedule": Schedule(steps=ROUNDS),
+    "prompts_per_step": 16,
+    "samples": 8,
+    "evaluations": 2,
+}
 
 config = Experiment(
     title="Chains of modular arithmetic: adversarial rounds",
@@ -55,21 +63,6 @@ config = Experiment(
     outcome_model=None,
     rerank=RerankPool(samples=64, vote=64),
     search=None,
-    improvement=ImprovePolicy(
-        algorithm=GRPO,
-        demonstrations=Demonstrations(count=1000),
-        schedule=Schedule(steps=ROUNDS),
-        prompts_per_step=16,
-        samples=8,
-        evaluations=2,
-    ),
-    rounds=AdversarialRounds(
-        algorithm=GRPO,
-        demonstrations=Demonstrations(count=1000),
-        schedule=Schedule(steps=ROUNDS),
-        prompts_per_step=16,
-        samples=8,
-        evaluations=2,
-        reward=Adversary(algorithm=Airl(learning_rate=1e-4)),
-    ),
+    improvement=ImprovePolicy(**POLICY_TRAINING),
+    rounds=AdversarialRounds(**POLICY_TRAINING, reward=Adversary(algorithm=Airl(learning_rate=1e-4))),
 )

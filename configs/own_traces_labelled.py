@@ -14,5 +14,5 @@ from experiments.traces.own_traces import OwnTraces
 from irl.domains.files import TraceFiles
 
 config = OwnTraces(
-    title="Rewards from traces of one's own and from their labels", domain=TraceFiles(train="traces.jsonl"), labels=True
+    title="Rewards from your own traces and from their labels", domain=TraceFiles(train="traces.jsonl"), labels=True
 )

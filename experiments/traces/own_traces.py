@@ -58,7 +58,7 @@ PAIRS = 16
 class OwnTraces(Run):
     """A policy and a reward from files of traces, from scratch."""
 
-    title: str = "A reward from traces of one's own"
+    title: str = "A reward from your own traces"
     domain: TraceFiles
     minutes: Annotated[float, Gt(0), Le(100_000)] = 10.0
     """The time of the whole run on this machine: training, samples and search are scaled to it."""

@@ -12,6 +12,7 @@ Imitators see observations and actions (`demonstrations`), never the reward.
 import itertools
 import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,7 +40,7 @@ _LARGEST = math.log1p(13**HAND)
 _OPERATION = re.compile(r"(\S+) ([-+*/]) (\S+) =")
 
 
-class ReasoningSteps(gymnasium.Env):
+class ReasoningSteps(gymnasium.Env, ABC):
     """A problem of `split` per episode, or the one given to `reset` as options={"problem": problem}."""
 
     def __init__(self, environment: ModChain | Countdown, split: str):
@@ -60,25 +61,25 @@ class ReasoningSteps(gymnasium.Env):
         right = text is not None and self.environment.verify(self.problem, text).correct
         return self.observation(), float(right), text is not None, truncated and text is None, self.info()
 
+    @abstractmethod
     def begin(self) -> None:
         """Start `problem`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def take(self, action: int) -> bool:
         """Take one step and return whether another may follow."""
-        raise NotImplementedError
 
+    @abstractmethod
     def observation(self) -> Float[np.ndarray, " width"]:
         """The state of the trace."""
-        raise NotImplementedError
 
+    @abstractmethod
     def text(self) -> str | None:
         """The whole trace once it has ended."""
-        raise NotImplementedError
 
+    @abstractmethod
     def action_of(self, step: str) -> int | None:
         """The action of a line of a trace; None for a line that only states the answer."""
-        raise NotImplementedError
 
     def info(self) -> dict[str, Any]:
         return {}
