@@ -78,7 +78,7 @@ def ends(ending: ClaimScorer, traces: Sequence[Written]) -> np.ndarray:
 
 
 def add_ending(run: Path, model: Path) -> None:
-    """Copy the score of ends of a run into a model folder, unless it is there."""
+    """Copy the score of ends of a run into a model folder that has none."""
     if not (model / END_FOLDER).exists():
         with new_folder(model / END_FOLDER) as new:
             shutil.copytree(run / END_FOLDER, new)

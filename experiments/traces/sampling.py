@@ -46,7 +46,7 @@ def sample_texts(
 
 
 def texts_of_samples(encoder: TextEncoder, tokens: np.ndarray, length: np.ndarray) -> list[list[str]]:
-    """The texts of samples [problems, n, time], without what stands behind the end of each."""
+    """The texts of samples [problems, n, time], each cut at its end."""
     return [
         encoder.decode_many([row[:count] for row, count in zip(rows.tolist(), counts, strict=True)])
         for rows, counts in zip(tokens, length.tolist(), strict=True)

@@ -73,7 +73,9 @@ class ClaimScorer(AnswerScorer):
         silent, claiming = count
         if silent and not claiming:
             none = f"none of its {silent} candidates {self.reading.wanted}"
-            raise InputError(f"{file}: {none}, and this model reads nothing else; take the process model beside it")
+            raise InputError(
+                f"{file}: {none}, and this model reads nothing else; use the process model of the same run"
+            )
         some = f"{silent} of {silent + claiming} candidates {self.reading.lack} and score 0, as if all were right"
         return some if silent else ""
 

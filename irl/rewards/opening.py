@@ -41,7 +41,7 @@ from reward_models.networks.low_rank import LowRankConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
 from reward_models.registry import classes, import_all
 
-_IN_WORDS = "--step-tokens '+,-', and --step-marker where a word such as 'ки' stands behind every step"
+_IN_WORDS = "--step-tokens '+,-', and --step-marker where a word such as 'ки' follows every step"
 _STEP_MARKERS = {"Qwen2ForProcessRewardModel": "<extra_0>"}
 """Architectures that read the score of a step at a token of its own (Zhang et al. 2025, arXiv 2501.07301)."""
 

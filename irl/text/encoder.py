@@ -1,7 +1,7 @@
 """From text to token ids and back: the one path, for expert and policy text alike.
 
 A row is a prompt and the steps of a trace, one below the other. The newline that ends a step belongs to it, and the end
-token, which stands in the place of the last newline, belongs to the last step. A trace that is still being written has
+token, which replaces the last newline, belongs to the last step. A trace that is still being written has
 a newline in the place of the end token. What follows an end token is never read.
 
 Two implementations: our own tokenizers (encode.py), and the tokenizers of Hugging Face folders (hugging_face.py).

@@ -97,8 +97,8 @@ def step_thresholds(scored: Scored) -> Float[np.ndarray, " traces"]:
         for half in (second, ~second):
             fitted = np.flatnonzero((split == name) & ~half).tolist()
             if not ((label[fitted] == NO_ERROR).any() and (label[fitted] != NO_ERROR).any()):
-                told = "a threshold needs right and wrong solutions in each half of the problems"
-                raise InputError(f"{name}: {told}; take more solutions, or give --threshold")
+                expected = "a threshold needs right and wrong solutions in each half of the problems"
+                raise InputError(f"{name}: {expected}; use more solutions, or set --threshold")
             found[(split == name) & half] = fit_threshold([scored.steps[i] for i in fitted], label[fitted])
     return found
 

@@ -378,7 +378,7 @@ def test_a_file_without_calculations(score, calculations, tmp_path, option):
     told = (
         "none of its 6 candidates writes a calculation, such as 48/2 = 24 or <<48/2=24>>, and this model reads nothing"
     )
-    assert err.startswith(f"traceward: {path}: {told} else; take the process model beside it")
+    assert err.startswith(f"traceward: {path}: {told} else; use the process model of the same run")
 
 
 def test_what_calculations_refuse(score, calculations, tmp_path):
