@@ -69,7 +69,7 @@ def scaled(task: Task, speed: Speed, seconds: float, sizes: Sizes) -> tuple[Coun
         samples=_given(sizes.samples, room["samples"] / of_samples - BEGINNINGS, 8, 64),
         problems=problems,
         improvement_steps=_given(sizes.improvement_steps, room["improvement"] / of_step, 5, 40),
-        search_problems=_given(sizes.search_problems, room["search"] / of_search, 4, 25),
+        search_problems=_given(sizes.search_problems, room["search"] / of_search, min(4, problems), min(25, problems)),
     )
     evaluations = 2 * GROUP * min(problems, 50) * _sample(task, speed)
     estimate = {

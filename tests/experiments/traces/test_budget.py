@@ -41,6 +41,11 @@ def test_a_small_file_is_not_read_too_often():
     assert sum(estimate.values()) < 3600.0 / 2
 
 
+def test_no_more_problems_are_searched_than_there_are():
+    counts, _ = scaled(TASK._replace(problems=3), SPEED, 3600.0, Sizes())
+    assert counts.problems == counts.search_problems == 3
+
+
 def test_sizes_that_are_given_stay():
     sizes = Sizes(policy_steps=7, reward_steps=8, samples=9, problems=10, improvement_steps=0, search_problems=0)
     counts, estimate = scaled(TASK._replace(pairs=16), SPEED, 600.0, sizes)
