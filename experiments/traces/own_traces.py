@@ -39,8 +39,8 @@ from irl.text.tokenizer_configs import LEAST_PAIRS, BytePairs, TokenizerConfig
 from irl.train import Schedule
 from irl.types import InputError
 from reward_models.config_json import decode, encode
+from reward_models.networks.advantage import AdvantageConfig
 from reward_models.networks.decoder import DecoderConfig
-from reward_models.networks.soft_advantage import SoftAdvantageConfig
 from reward_models.ranges import Few, Seed
 from reward_models.records import read_json, record
 from reward_models.registry import REGISTERED
@@ -69,7 +69,7 @@ class OwnTraces(Run):
     members: Few = 1
     """Independently trained rewards whose mean is taken."""
     aggregate: Aggregate = "sum"
-    """The score of a trace from those of its steps. Where lengths differ, `sum` prefers short traces; take `min`."""
+    """The score of a trace from those of its steps."""
     labels: bool = False
     """Train an outcome model on the labels of the file, beside the reward from demonstrations."""
     sizes: Sizes = Sizes()
@@ -145,8 +145,9 @@ class OwnTraces(Run):
             ),
             reward=self.reward
             or FitReward(
-                network=SoftAdvantageConfig(decoder=network, aggregate=self.aggregate),
+                network=AdvantageConfig(decoder=network, aggregate=self.aggregate),
                 demonstrations=ALL,
+                start="policy",
                 warm_up=likelihood(2.5e-3, counts.reward_steps),
                 warm_up_schedule=Schedule(steps=counts.reward_steps),
                 warm_up_rows=rows,
