@@ -23,6 +23,7 @@ from experiments.traces.experiment import Experiment
 from experiments.traces.rerank_pool import score_pool
 from experiments.traces.sampling import TextSamples, sample_texts
 from irl.evaluation.estimators import best_of_k, bootstrap_interval
+from irl.policies.base import FittedPolicy
 from irl.policies.language_model import LanguageModel
 from irl.rewards.scoring import TextScorer
 from irl.types import InputError
@@ -53,9 +54,8 @@ def _ways(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     if model is None or policy is None or not isinstance(model.network, EnsembleConfig):
         raise InputError(f"{folder}: expected a finished run whose reward has several members")
     problems = config.domain.problems("test")[: config.rerank.problems]
-    pool = sample_texts(
-        workspace, LanguageModel(policy.network, policy.params), problems, config.rerank.samples, "test"
-    )
+    fitted = FittedPolicy(LanguageModel(network=policy.network), policy.params)
+    pool = sample_texts(workspace, fitted, problems, config.rerank.samples, "test")
     with np.load(folder / "samples" / "test_scores.npz") as saved:
         correct = saved["correct"]
     members = _member_scores(workspace, model, problems, pool).reshape(model.network.members, *correct.shape)

@@ -19,7 +19,7 @@ from experiments.traces.policy_training import PolicyEvaluator, PolicyTraining, 
 from experiments.traces.rollouts import AdversarialRollouts
 from experiments.traces.train_time import RewardCurve
 from irl.algorithms.rounds import Adversary, RoundsState
-from irl.policies.language_model import LanguageModel
+from irl.policies.base import FittedPolicy
 from irl.rewards.scoring import TextScorer
 from irl.train import evaluation_steps
 from irl.types import InputError
@@ -44,7 +44,7 @@ class AdversarialRounds(PolicyTraining):
             raise InputError(f"AdversarialRounds.reward.prompts_per_update: {expected}, got {given}")
 
     def run(
-        self, workspace: Workspace, policy: LanguageModel, first: FitReward, params: Params, curve: RewardCurve
+        self, workspace: Workspace, policy: FittedPolicy, first: FitReward, params: Params, curve: RewardCurve
     ) -> dict[str, Any]:
         """Train both, or read back what is finished. `first` and `params` are the reward that the rounds start from."""
         saved = workspace.read_stage("rounds.json", Improvement)
@@ -52,7 +52,7 @@ class AdversarialRounds(PolicyTraining):
             return saved
         network = first.finished.make()
         source = AdversarialRollouts(workspace, policy, self)
-        algorithm = self.reward.make(network, self.algorithm.make(policy.config, policy.params))
+        algorithm = self.reward.make(network, self.algorithm.make(*policy))
         start = self._start(workspace, algorithm.init(workspace.key(STAGE)), params, source)
         evaluators = self._evaluators(workspace, policy, first, curve)
         every = self.schedule.period(self.evaluations)
@@ -71,7 +71,7 @@ class AdversarialRounds(PolicyTraining):
         )
         about = f"maximum likelihood on expert traces, then {self.schedule.steps} adversarial rounds"
         last: RoundsState = jax.device_get(state)
-        workspace.save_model(POLICY, policy.config, last.policy.params, network.spec, trained_on=about)
+        workspace.save_model(POLICY, policy.model.network, last.policy.params, network.spec, trained_on=about)
         workspace.save_model(
             REWARD, first.finished, last.reward.params, network.spec, trained_on=about, windows=workspace.windows
         )
@@ -93,7 +93,7 @@ class AdversarialRounds(PolicyTraining):
         source.set_state(position)
         return state._replace(replay=replay)
 
-    def _evaluators(self, workspace, policy: LanguageModel, first: FitReward, curve: RewardCurve):
+    def _evaluators(self, workspace, policy: FittedPolicy, first: FitReward, curve: RewardCurve):
         """Of the policy and of the reward."""
 
         def scorer(params: Params) -> TextScorer:
@@ -106,7 +106,7 @@ class AdversarialRounds(PolicyTraining):
 
         evaluator = PolicyEvaluator(
             workspace=workspace,
-            policy=policy.config,
+            policy=policy.model,
             reward_of=reward_of,
             config=self,
             stage=STAGE,

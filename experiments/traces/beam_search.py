@@ -9,7 +9,7 @@ from experiments.core.workspace import Workspace
 from experiments.reporting.stage_records import Search
 from irl.evaluation.estimators import bootstrap_interval
 from irl.guidance.beam import BeamSettings, ScoreRows, step_beam_search
-from irl.policies.language_model import LanguageModel, log_prob
+from irl.policies.base import FittedPolicy
 from irl.rewards.questions import ScoresTexts
 from irl.text.encoder import TextEncoder
 from irl.text.packing import EncodedTrace
@@ -27,7 +27,7 @@ class BeamSearch:
     what a right step is, the policy where experts are heading."""
     problems: Rows | None = None
 
-    def run(self, workspace: Workspace, policy: LanguageModel, scorer: ScoresTexts) -> list[dict]:
+    def run(self, workspace: Workspace, policy: FittedPolicy, scorer: ScoresTexts) -> list[dict]:
         """Rows for the report: is the best beam right, is any."""
         saved = workspace.read_stage("search.json", Search)
         if saved is not None:
@@ -70,7 +70,7 @@ class BeamSearch:
         workspace.write_json("search.json", {"rows": rows})
         return rows
 
-    def _score(self, workspace: Workspace, policy: LanguageModel, scorer: ScoresTexts) -> ScoreRows:
+    def _score(self, workspace: Workspace, policy: FittedPolicy, scorer: ScoresTexts) -> ScoreRows:
         """Encoded rows, finished or not, to their scores."""
         encoder = workspace.encoder
 
@@ -85,14 +85,14 @@ class BeamSearch:
 
 
 def log_prob_of_rows(
-    encoder: TextEncoder, policy: LanguageModel, rows: Sequence[EncodedTrace], size: int = 512
+    encoder: TextEncoder, policy: FittedPolicy, rows: Sequence[EncodedTrace], size: int = 512
 ) -> np.ndarray:
     """Float[rows]: log pi of the response tokens, in nats."""
     out = np.empty(len(rows))
     for start in range(0, len(rows), size):
         part = list(rows[start : start + size])
         batch = encoder.batch(part + part[-1:] * (size - len(part)), [0] * size)
-        out[start : start + size] = np.asarray(log_prob(*policy, batch)).sum(axis=1)[: len(part)]
+        out[start : start + size] = np.asarray(policy.model.log_prob(policy.params, batch)).sum(axis=1)[: len(part)]
     return out
 
 

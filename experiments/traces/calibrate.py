@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from irl.algorithms.base import Algorithm
-from irl.policies.language_model import LanguageModel, sample
+from irl.policies.base import FittedPolicy
 from irl.text.encoder import TextEncoder
 from reward_models.types import TraceBatch
 
@@ -26,7 +26,7 @@ class Speed(NamedTuple):
     """Per program: the mean of two."""
 
 
-def measure_speed(algorithm: Algorithm, policy: LanguageModel, encoder: TextEncoder, shape: tuple[int, int], rows: int):
+def measure_speed(algorithm: Algorithm, policy: FittedPolicy, encoder: TextEncoder, shape: tuple[int, int], rows: int):
     """The `Speed` of training on batches of a shape, and of sampling so many rows at once."""
     train, first = _train(algorithm, encoder, shape)
     column, second = _sample(policy, encoder, rows)
@@ -49,17 +49,16 @@ def _train(algorithm: Algorithm, encoder: TextEncoder, shape: tuple[int, int]) -
     return float(np.median(seconds)), max(first - float(np.median(seconds)), 0.0)
 
 
-def _sample(policy: LanguageModel, encoder: TextEncoder, rows: int) -> tuple[float, float]:
+def _sample(policy: FittedPolicy, encoder: TextEncoder, rows: int) -> tuple[float, float]:
     """Seconds of a token of all rows, and of the compilation: every sample ends with its first token."""
     prompts = max(rows // 64, 1)
     slots = rows // prompts
     ids = np.ones((prompts, encoder.most_prompt), np.int32)
     lengths = np.full(prompts, ids.shape[1], np.int32)
-    stop = tuple(range(policy.config.vocab_size))
+    stop = tuple(range(policy.model.network.vocab_size))
 
     def draw(columns: int) -> Any:
-        return sample(
-            policy.config,
+        return policy.model.sample(
             policy.params,
             jax.random.key(0),
             ids,

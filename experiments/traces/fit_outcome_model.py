@@ -21,7 +21,7 @@ from irl.algorithms.optimiser import AdamW
 from irl.domains.files import TraceFiles
 from irl.domains.judged import JudgedPair
 from irl.evaluation.audit import cut_after_each_step
-from irl.policies.language_model import LanguageModel
+from irl.policies.base import FittedPolicy
 from irl.rewards.scoring import TextScorer
 from irl.text.pipeline import ArraySource
 from irl.train import Schedule
@@ -46,7 +46,7 @@ class PairModel(ABC):
     """Pairs."""
 
     @abstractmethod
-    def pairs(self, workspace: Workspace, policy: LanguageModel) -> list[JudgedPair]:
+    def pairs(self, workspace: Workspace, policy: FittedPolicy) -> list[JudgedPair]:
         """The pairs to learn from, of training problems."""
 
     @property
@@ -54,7 +54,7 @@ class PairModel(ABC):
     def advice(self) -> str:
         """What to do where there are too few pairs."""
 
-    def run(self, workspace: Workspace, policy: LanguageModel, name: str = "outcome-model") -> TextScorer:
+    def run(self, workspace: Workspace, policy: FittedPolicy, name: str = "outcome-model") -> TextScorer:
         """Learn it, or read back a finished one."""
         done = workspace.load_model(name)
         if done is not None:
@@ -63,7 +63,7 @@ class PairModel(ABC):
             pairs = self.pairs(workspace, policy)
             levels = {pair.information for pair in pairs} or {OUTCOMES}
             level = max(levels, key=INFORMATION_LEVELS.index)
-            network = CriticConfig(decoder=policy.config, aggregate="last", information=level)
+            network = CriticConfig(decoder=policy.model.network, aggregate="last", information=level)
             params = self._train(workspace, policy, network, name, pairs)
             about = f"{len(pairs)} pairs of a better and a worse trace ({', '.join(sorted(levels))})"
             workspace.save_model(name, network, params, network.make().spec, trained_on=about)
@@ -72,7 +72,7 @@ class PairModel(ABC):
     def _train(
         self,
         workspace: Workspace,
-        policy: LanguageModel,
+        policy: FittedPolicy,
         network: CriticConfig,
         name: str,
         pairs: Sequence[JudgedPair],
@@ -114,7 +114,7 @@ class FitOutcomeModel(PairModel):
     def advice(self) -> str:
         return "raise outcome_model.samples_per_problem"
 
-    def pairs(self, workspace: Workspace, policy: LanguageModel) -> list[JudgedPair]:
+    def pairs(self, workspace: Workspace, policy: FittedPolicy) -> list[JudgedPair]:
         """Every distinct right sample against two random wrong ones of its problem, and against itself cut early."""
         if not workspace.environment.verifies():
             domain = type(workspace.environment).__name__
@@ -144,7 +144,7 @@ class FileLabels(PairModel):
     def advice(self) -> str:
         return "give a file with labels ({'prompt', 'completion', 'label'}, candidates, preferences, labelled steps)"
 
-    def pairs(self, workspace: Workspace, policy: LanguageModel) -> list[JudgedPair]:
+    def pairs(self, workspace: Workspace, policy: FittedPolicy) -> list[JudgedPair]:
         """The pairs of the training prompts, and every better trace against itself cut early."""
         domain, rng = workspace.environment, workspace.rng("label pairs")
         judged = domain.judged("train") if isinstance(domain, TraceFiles) else []

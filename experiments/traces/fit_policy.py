@@ -9,6 +9,7 @@ from experiments.core.workspace import Workspace
 from experiments.traces.demonstrations import Demonstrations, encode_traces, enough_rows
 from experiments.traces.validation import validation
 from irl.algorithms.sft import Sft
+from irl.policies.base import FittedPolicy
 from irl.policies.language_model import LanguageModel
 from irl.text.pipeline import ArraySource
 from irl.train import Schedule
@@ -32,10 +33,10 @@ class FitPolicy:
     batch_size: Size = 48
     row_length: Tokens = 128
 
-    def run(self, workspace: Workspace, name: str = "policy") -> LanguageModel:
+    def run(self, workspace: Workspace, name: str = "policy") -> FittedPolicy:
         done = workspace.load_model(name)
         if done is not None:
-            return LanguageModel(done.network, done.params)
+            return FittedPolicy(LanguageModel(network=done.network), done.params)
         traces = self.demonstrations.traces(workspace, name)
         rows = enough_rows(workspace, encode_traces(workspace, traces), self.batch_size, self.row_length)
         packed = workspace.encoder.pack(rows, self.row_length, option=f"{name}.row_length")
@@ -61,4 +62,4 @@ class FitPolicy:
             workspace.measured(f"training, {name}", tokens, time.perf_counter() - start, note)
         spec = ScoreSpec("reward", "sum", "demonstrations")
         workspace.save_model(name, self.network, state.params, spec, trained_on=f"{len(traces)} expert traces")
-        return LanguageModel(self.network, state.params)
+        return FittedPolicy(LanguageModel(network=self.network), state.params)

@@ -30,7 +30,7 @@ from irl.algorithms.pairs import Contrasts, PairAlgorithm
 from irl.algorithms.pairwise_critic import PairwiseCritic
 from irl.algorithms.rounds import RoundsState, Turn, rounds
 from irl.algorithms.sft import Sft
-from irl.policies.language_model import LanguageModel
+from irl.policies.base import FittedPolicy
 from irl.rewards.scoring import TextScorer
 from irl.text.encoder import TextEncoder
 from irl.text.packing import EncodedTrace
@@ -108,7 +108,7 @@ class FitReward(RewardStage):
         return replace(self, network=replace(network, decoder=replace(network.decoder, vocab_size=size)))
 
     def run(
-        self, workspace: Workspace, policy: LanguageModel, name: str = "model", observe: Observe = lambda *_: None
+        self, workspace: Workspace, policy: FittedPolicy, name: str = "model", observe: Observe = lambda *_: None
     ) -> Params:
         done = workspace.load_model(name)
         if done is not None:
@@ -138,7 +138,7 @@ class FitReward(RewardStage):
         return EnsembleConfig(member=self.network, members=len(trained)), stack_members(trained)
 
     def _member(
-        self, workspace: Workspace, policy: LanguageModel, before: list[Params], traces, rows, observe: Observe
+        self, workspace: Workspace, policy: FittedPolicy, before: list[Params], traces, rows, observe: Observe
     ) -> Params:
         """The parameters of the next member after likelihood and rounds."""
         stage = f"reward-{len(before) + 1}"
@@ -160,7 +160,7 @@ class FitReward(RewardStage):
     def _all_rounds(
         self,
         workspace: Workspace,
-        policy: LanguageModel,
+        policy: FittedPolicy,
         params: Params,
         traces,
         rows,
@@ -185,7 +185,7 @@ class FitReward(RewardStage):
     def _likelihood(
         self,
         workspace: Workspace,
-        policy: LanguageModel,
+        policy: FittedPolicy,
         rows: Sequence[EncodedTrace],
         stage: str,
         evaluator: RewardEvaluator,

@@ -10,7 +10,7 @@ from experiments.reporting.stage_records import Improvement
 from experiments.traces.policy_training import PolicyEvaluator, PolicyTraining, policy_result
 from experiments.traces.rollouts import Rollouts
 from irl.algorithms.rounds import Turn, rounds
-from irl.policies.language_model import LanguageModel
+from irl.policies.base import FittedPolicy
 from irl.rewards.questions import ScoresTexts
 from irl.train import evaluation_steps
 from reward_models.ranges import PositiveShare
@@ -27,16 +27,16 @@ class ImprovePolicy(PolicyTraining):
     level: PositiveShare = 0.1
     """A trace that scores better than this share of demonstrations is as good as any."""
 
-    def run(self, workspace: Workspace, policy: LanguageModel, scorer: ScoresTexts) -> dict[str, Any]:
+    def run(self, workspace: Workspace, policy: FittedPolicy, scorer: ScoresTexts) -> dict[str, Any]:
         saved = workspace.read_stage("improvement.json", Improvement)
         if saved is not None:
             return saved
         source = Rollouts(workspace, policy, scorer, self, self.level)
-        algorithm = rounds(policy=Turn(self.algorithm.make(policy.config, policy.params)))
+        algorithm = rounds(policy=Turn(self.algorithm.make(*policy)))
         start = algorithm.init(workspace.key("improvement"))
         evaluator = PolicyEvaluator(
             workspace=workspace,
-            policy=policy.config,
+            policy=policy.model,
             reward_of=lambda state, *samples: source.reward_of(*samples),
             config=self,
             stage=STAGE,
@@ -61,7 +61,7 @@ class ImprovePolicy(PolicyTraining):
         workspace.say(f"policy training: {seconds:.0f} s with {len(evaluations)} evaluations")
         spec = ScoreSpec("reward", "sum", scorer.spec.information)
         about = "maximum likelihood on expert traces, then GRPO on the learned reward"
-        workspace.save_model(STAGE, policy.config, jax.device_get(state.policy.params), spec, trained_on=about)
+        workspace.save_model(STAGE, policy.model.network, jax.device_get(state.policy.params), spec, trained_on=about)
         what = "after training on the learned reward"
         result = policy_result(evaluations, scorer.spec.information, what, "GRPO step")
         workspace.write_json("improvement.json", result)

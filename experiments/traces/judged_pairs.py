@@ -9,14 +9,14 @@ from experiments.core.workspace import Workspace
 from experiments.traces.beam_search import log_prob_of_rows
 from irl.domains.files import TraceFiles
 from irl.evaluation.estimators import bootstrap_interval
-from irl.policies.language_model import LanguageModel
+from irl.policies.base import FittedPolicy
 from irl.rewards.questions import ScoresTexts
 
 PAIRS = 2000
 """The most test pairs that are scored."""
 
 
-def pair_rows(workspace: Workspace, policy: LanguageModel, scorers: Mapping[str, ScoresTexts]) -> list[dict[str, Any]]:
+def pair_rows(workspace: Workspace, policy: FittedPolicy, scorers: Mapping[str, ScoresTexts]) -> list[dict[str, Any]]:
     """Rows for the report; none where the files have no labels of test prompts.
 
     The interval is a bootstrap over prompts; equal scores count one half.

@@ -16,7 +16,7 @@ from annotated_types import MinLen
 from experiments.core.workspace import Workspace
 from experiments.traces.demonstrations import encode_traces
 from experiments.traces.sampling import sample_texts
-from irl.policies.language_model import LanguageModel, log_prob
+from irl.policies.base import FittedPolicy
 from irl.policies.resets import choose_cuts, finish_steps
 from irl.rewards.scoring import TextScorer
 from irl.text.packing import EncodedTrace
@@ -60,7 +60,7 @@ class Negatives:
             expected = f"0 or at least {len(self.temperatures)}, one for each temperature"
             raise InputError(f"Negatives.resets: expected {expected}, got {self.resets}")
 
-    def sampled_pairs(self, workspace: Workspace, policy: LanguageModel, rows: Sequence[EncodedTrace]) -> list[Pair]:
+    def sampled_pairs(self, workspace: Workspace, policy: FittedPolicy, rows: Sequence[EncodedTrace]) -> list[Pair]:
         """Undemonstrated steps of the policy's traces on training problems, each with an expert's step in its state."""
         if not self.sampled:
             return []
@@ -87,7 +87,7 @@ class Negatives:
         return pairs
 
     def reset_pairs(
-        self, workspace: Workspace, policy: LanguageModel, traces: Sequence[Trace], rows, number: int
+        self, workspace: Workspace, policy: FittedPolicy, traces: Sequence[Trace], rows, number: int
     ) -> list[Pair]:
         """The policy finishes steps of whole demonstrations; each is then put in the step's window."""
         if not self.resets:
@@ -105,9 +105,7 @@ class Negatives:
             p for p in pairs if tuple(p.negative.tokens) not in demonstrated and fits(p.negative) and fits(p.expert)
         ]
 
-    def end_pairs(
-        self, workspace: Workspace, policy: LanguageModel, traces: Sequence[Trace], number: int
-    ) -> list[Pair]:
+    def end_pairs(self, workspace: Workspace, policy: FittedPolicy, traces: Sequence[Trace], number: int) -> list[Pair]:
         """A demonstrated step that ends the trace where the demonstration does, against the same step otherwise.
 
         Ends that are too early and ends that are missing are both negatives. With early ends alone a critic learns
@@ -145,7 +143,7 @@ class Negatives:
         return [pool[i] for i in list(dict.fromkeys(order.tolist()))[:count]]
 
 
-def _window_pairs(workspace: Workspace, policy: LanguageModel, traces, whole, finished, cuts) -> list[Pair]:
+def _window_pairs(workspace: Workspace, policy: FittedPolicy, traces, whole, finished, cuts) -> list[Pair]:
     """Steps cut out of whole rows and put in their windows."""
     steps = [row.step_id[cut] for row, cut in zip(whole, cuts, strict=True)]
     windows = [
@@ -165,7 +163,7 @@ def _window_pairs(workspace: Workspace, policy: LanguageModel, traces, whole, fi
 
 
 def step_log_prob(
-    workspace: Workspace, policy: LanguageModel, rows: Sequence[EncodedTrace], steps: Sequence[int], size: int = 256
+    workspace: Workspace, policy: FittedPolicy, rows: Sequence[EncodedTrace], steps: Sequence[int], size: int = 256
 ) -> np.ndarray:
     """Float[rows]: log pi of the given step of each row, in nats. Rows too long for the encoder give NaN."""
     encoder, out = workspace.encoder, np.full(len(rows), np.nan)
@@ -173,7 +171,7 @@ def step_log_prob(
     for start in range(0, len(fitting), size):
         part = fitting[start : start + size]
         batch = encoder.batch([rows[i] for i in part + part[-1:] * (size - len(part))], [0] * size)
-        token = np.asarray(jax.device_get(log_prob(policy.config, policy.params, batch)))
+        token = np.asarray(jax.device_get(policy.model.log_prob(policy.params, batch)))
         wanted = np.array([steps[i] for i in part])[:, None]
         out[part] = np.sum(token[: len(part)], axis=1, where=batch.step_id[: len(part)] == wanted)
     return out

@@ -34,6 +34,7 @@ from irl.algorithms.optimiser import AdamW, Muon
 from irl.algorithms.sft import Sft
 from irl.domains.files import TraceFiles
 from irl.guidance.beam import BeamSettings
+from irl.policies.base import FittedPolicy
 from irl.policies.language_model import LanguageModel
 from irl.text.tokenizer_configs import LEAST_PAIRS, BytePairs, TokenizerConfig
 from irl.train import Schedule
@@ -113,7 +114,7 @@ class OwnTraces(Run):
         encoder = encoding.limited(encoder)
         network = self.sizes.network or decoder(measured.tokens, max(encoder.vocab_size, config.most))
         rows = batch_rows(measured.tokens, limit.max_length)
-        fresh = LanguageModel(network, network.make().init(jax.random.key(0)))
+        fresh = FittedPolicy(LanguageModel(network=network), network.make().init(jax.random.key(0)))
         algorithm = Sft(optimiser=Muon()).make(network)
         speed = measure_speed(algorithm, fresh, encoder, (rows, limit.max_length), ROWS_AT_ONCE)
         task = Task(

@@ -15,9 +15,8 @@ from irl.algorithms.grpo import Grpo
 from irl.algorithms.optimiser import AdamW
 from irl.algorithms.rounds import RoundsState
 from irl.evaluation.estimators import bootstrap_interval, paired_bootstrap_difference
-from irl.policies.language_model import LanguageModel
+from irl.policies.base import FittedPolicy, Policy
 from irl.train import Row, Schedule, check_evaluations
-from reward_models.networks.decoder import DecoderConfig
 from reward_models.ranges import Few, Rows, Size
 from reward_models.records import record
 
@@ -58,7 +57,7 @@ class PolicyEvaluator:
     """Verdicts and learned rewards of the policy in training on test problems, for the report only: an `Evaluator`."""
 
     workspace: Workspace
-    policy: DecoderConfig
+    policy: Policy
     reward_of: RewardOf
     config: PolicyTraining
     stage: str
@@ -79,7 +78,7 @@ class PolicyEvaluator:
         if kept is not None:
             return kept
         problems = workspace.problems("test")[: self.config.problems]
-        policy = LanguageModel(self.policy, state.policy.params)
+        policy = FittedPolicy(self.policy, state.policy.params)
         pool = sample_texts(workspace, policy, problems, self.config.samples, name)
         prompts = [p.prompt for p, texts in zip(problems, pool.texts, strict=True) for _ in texts]
         texts = [text for texts in pool.texts for text in texts]

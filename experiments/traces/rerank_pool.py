@@ -18,7 +18,7 @@ from irl.evaluation.estimators import (
     pass_at_k,
     weighted_majority_at_k,
 )
-from irl.policies.language_model import LanguageModel
+from irl.policies.base import FittedPolicy
 from irl.rewards.questions import ScoresTexts, TextScores
 from irl.types import Problem
 from reward_models.ranges import Rows, RowsOrZero
@@ -41,7 +41,7 @@ class RerankPool:
     """Candidates that stop early, added to each problem's samples to measure whether one wins."""
 
     def run(
-        self, workspace: Workspace, policy: LanguageModel, scorer: ScoresTexts, outcome_model: ScoresTexts | None = None
+        self, workspace: Workspace, policy: FittedPolicy, scorer: ScoresTexts, outcome_model: ScoresTexts | None = None
     ) -> dict[str, Any]:
         saved = workspace.read_stage("evaluation.json", Evaluation)
         if saved is not None:

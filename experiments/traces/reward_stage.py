@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 from experiments.core.workspace import Workspace
 from experiments.traces.demonstrations import Demonstrations
 from irl.limits import MAX_TOKENS
-from irl.policies.language_model import LanguageModel
+from irl.policies.base import FittedPolicy
 from irl.rewards import open_scorer
 from irl.rewards.questions import AnswersAsTexts, ScoresTexts
 from irl.rewards.scoring import TextScorer
@@ -34,7 +34,7 @@ class RewardStage(ABC):
         return self
 
     @abstractmethod
-    def run(self, workspace: Workspace, policy: LanguageModel, name: str = "model", observe: Any = None) -> Params:
+    def run(self, workspace: Workspace, policy: FittedPolicy, name: str = "model", observe: Any = None) -> Params:
         """Learn the reward, or read back a finished one. `observe(step, scorer)` may evaluate it in training."""
 
     @abstractmethod
@@ -59,7 +59,7 @@ class RewardFolder(RewardStage):
     step_marker: str | None = None
     max_tokens: Tokens = MAX_TOKENS
 
-    def run(self, workspace: Workspace, policy: LanguageModel, name: str = "model", observe: Any = None) -> Params:
+    def run(self, workspace: Workspace, policy: FittedPolicy, name: str = "model", observe: Any = None) -> Params:
         workspace.say(f"reward: {self.folder}, as it is")
         return {}
 

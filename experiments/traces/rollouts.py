@@ -14,7 +14,7 @@ from irl.algorithms.grpo import GrpoBatch
 from irl.algorithms.pairs import Contrasts
 from irl.algorithms.rounds import Round, RoundsState
 from irl.guidance.plausibility import plausibility
-from irl.policies.language_model import LanguageModel, log_prob, sample
+from irl.policies.base import FittedPolicy, Policy
 from irl.policies.rollouts import token_mask, traces_of_samples
 from irl.rewards.questions import ScoresTexts
 from irl.text.pipeline import ArraySource, Json
@@ -22,7 +22,6 @@ from irl.text.windows import Parts, fill_trace_rows, trace_parts
 from irl.types import InputError, Problem, Trace
 from reward_models.aggregation import sum_by_step
 from reward_models.networks.base import Params
-from reward_models.networks.decoder import DecoderConfig
 from reward_models.types import TraceBatch
 
 SLACK = 1.25
@@ -48,7 +47,7 @@ class Sampler:
     def __init__(
         self,
         workspace: Workspace,
-        policy: DecoderConfig,
+        policy: Policy,
         problems: Sequence[Problem],
         traces: Sequence[Trace],
         config: PolicyTraining,
@@ -81,8 +80,7 @@ class Sampler:
         problem, prompts, lengths = self._prompts.next()
         self.count += 1
         n, encoder = self._samples, self._encoder
-        drawn = sample(
-            self._policy,
+        drawn = self._policy.sample(
             params,
             jax.random.fold_in(self._key, self.count),
             prompts,
@@ -116,13 +114,13 @@ class Rollouts:
     """A source that samples from the current policy and scores its samples by a finished reward."""
 
     def __init__(
-        self, workspace: Workspace, policy: LanguageModel, scorer: ScoresTexts, config: PolicyTraining, level: float
+        self, workspace: Workspace, policy: FittedPolicy, scorer: ScoresTexts, config: PolicyTraining, level: float
     ):
         traces = config.demonstrations.traces(workspace, "improvement")
         self._scorer, self._level = scorer, level
         self._demonstrated = scorer([t.prompt for t in traces], [t.text for t in traces]).trace
         problems = workspace.problems("train")
-        self._sampler = Sampler(workspace, policy.config, problems, traces, config, "improvement")
+        self._sampler = Sampler(workspace, policy.model, problems, traces, config, "improvement")
         self.get_state, self.set_state = self._sampler.get_state, self._sampler.set_state
 
     def next(self, state: RoundsState) -> GrpoBatch:
@@ -139,10 +137,10 @@ class Rollouts:
 class AdversarialRollouts:
     """A source of adversarial rounds: samples of the current policy against demonstrations of the same prompts."""
 
-    def __init__(self, workspace: Workspace, policy: LanguageModel, config: PolicyTraining):
+    def __init__(self, workspace: Workspace, policy: FittedPolicy, config: PolicyTraining):
         self._encoder, self._states = workspace.encoder, workspace.states
         self._split, self._seed = workspace.environment.split_steps, workspace.seed
-        self._policy = policy.config
+        self._policy = policy.model
         traces = self._judged(config.demonstrations.traces(workspace, "rounds"))
         ids = {problem.prompt: i for i, problem in enumerate(workspace.problems("train"))}
         self._of_problem: dict[int, list[int]] = {}
@@ -153,7 +151,7 @@ class AdversarialRollouts:
             raise InputError("rounds.demonstrations: no demonstration of a training problem fits; raise encoding")
         self._ids = np.array(sorted(self._of_problem), np.int32)
         problems = [workspace.problems("train")[i] for i in self._ids]
-        self._sampler = Sampler(workspace, policy.config, problems, traces, config, "rounds")
+        self._sampler = Sampler(workspace, policy.model, problems, traces, config, "rounds")
         self.get_state, self.set_state = self._sampler.get_state, self._sampler.set_state
 
     def next(self, state: RoundsState) -> Round:
@@ -202,7 +200,7 @@ class AdversarialRollouts:
 
     def _step_log_prob(self, params: Params, traces: TraceBatch, read: TraceBatch) -> np.ndarray:
         """log pi of each step; tokens behind the last step that the reward reads count for that step."""
-        token, last = log_prob(self._policy, params, traces), read.step_mask.sum(axis=1, keepdims=True) - 1
+        token, last = self._policy.log_prob(params, traces), read.step_mask.sum(axis=1, keepdims=True) - 1
         step_id = np.minimum(traces.step_id, np.maximum(last, 0))
         return np.asarray(sum_by_step(token, step_id, read.step_mask.shape[1]))
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from experiments.core.workspace import Workspace
-from irl.policies.language_model import LanguageModel, sample
+from irl.policies.base import FittedPolicy
 from irl.text.encoder import TextEncoder
 from irl.types import Problem
 
@@ -28,7 +28,7 @@ class TextSamples(NamedTuple):
 
 
 def sample_texts(
-    workspace: Workspace, policy: LanguageModel, problems: Sequence[Problem], n: int, name: str
+    workspace: Workspace, policy: FittedPolicy, problems: Sequence[Problem], n: int, name: str
 ) -> TextSamples:
     """Draw or read back `n` samples per problem; they are kept as samples/NAME.npz."""
     file, size = f"samples/{name}.npz", (len(problems), n)
@@ -54,7 +54,7 @@ def texts_of_samples(encoder: TextEncoder, tokens: np.ndarray, length: np.ndarra
 
 
 def _draw(
-    workspace: Workspace, policy: LanguageModel, problems: Sequence[Problem], n: int, name: str, path
+    workspace: Workspace, policy: FittedPolicy, problems: Sequence[Problem], n: int, name: str, path
 ) -> dict[str, np.ndarray]:
     encoder = workspace.encoder
     prompts, lengths = pad_prompts([encoder.prompt(problem.prompt) for problem in problems])
@@ -65,8 +65,7 @@ def _draw(
     with workspace.progress(f"{name}: {len(problems)} x {n} samples", len(problems)) as advance:
         for start in range(0, len(problems), together):
             rows = np.arange(start, start + together) % len(problems)  # the last batch wraps: one shape
-            drawn = sample(
-                policy.config,
+            drawn = policy.model.sample(
                 policy.params,
                 jax.random.fold_in(key, start),
                 prompts[rows],
@@ -86,7 +85,7 @@ def _draw(
     note = "compilation included; bounded by reading the key/value cache and by small matrix products"
     workspace.measured(f"sampling, {name}", tokens, time.perf_counter() - begun, note)
     path.parent.mkdir(parents=True, exist_ok=True)
-    small = np.uint16 if policy.config.vocab_size < 2**16 else np.uint32
+    small = np.uint16 if policy.model.network.vocab_size < 2**16 else np.uint32
     new = path.with_suffix(".new.npz")
     arrays = {
         "tokens": joined.tokens.astype(small),

@@ -11,7 +11,7 @@ from experiments.core.workspace import Workspace
 from experiments.reporting.report_records import read_metrics_lines
 from irl.algorithms.base import State
 from irl.domains.base import HasDemonstrations
-from irl.policies.language_model import log_prob
+from irl.policies.language_model import LanguageModel
 from irl.text.packing import EncodedTrace
 from irl.train import Row
 from reward_models.networks.decoder import DecoderConfig
@@ -31,10 +31,11 @@ class ValidationLikelihood:
 
     def run(self, step: int, state: State) -> Iterable[Row]:
         encoder, size, total, tokens = self.workspace.encoder, 32, 0.0, 0
+        policy = LanguageModel(network=self.network)
         for start in range(0, len(self.rows), size):
             part = self.rows[start : start + size]
             batch = encoder.batch(part + part[-1:] * (size - len(part)), [0] * size)
-            token = np.asarray(jax.device_get(log_prob(self.network, state.params, batch)))[: len(part)]
+            token = np.asarray(jax.device_get(policy.log_prob(state.params, batch)))[: len(part)]
             total += float(token.sum())
             tokens += int((batch.step_id[: len(part)] >= 0).sum())
         yield {METRIC: total / tokens}

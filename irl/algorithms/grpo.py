@@ -26,8 +26,8 @@ from jaxtyping import Float, Int
 from irl.algorithms.base import Algorithm, Info, apply_gradient
 from irl.algorithms.optimiser import AdamW, Optimiser
 from irl.algorithms.sft import next_token_loss
+from irl.policies.base import Policy
 from reward_models.networks.base import Params
-from reward_models.networks.decoder import DecoderConfig
 from reward_models.ranges import CountOrZero, Size, Weight
 from reward_models.records import record
 from reward_models.types import Array, Information, TraceBatch
@@ -65,9 +65,9 @@ class Grpo:
     rows_at_once: Size = 64
     """Samples whose gradients are computed together."""
 
-    def make(self, policy: DecoderConfig, start: Params) -> Algorithm:
+    def make(self, policy: Policy, start: Params) -> Algorithm:
         """`start` are the parameters of the policy to improve, which is also the reference."""
-        functional, optimiser = policy.make(), self.optimiser.make()
+        optimiser = self.optimiser.make()
 
         def init(key: jax.Array) -> GrpoState:
             params, reference = (jax.tree.map(jnp.array, start) for _ in range(2))
@@ -75,9 +75,7 @@ class Grpo:
 
         def part_loss(params: Params, reference: Params, traces: TraceBatch, advantage, count):
             """The terms of some rows; `count` are the response tokens of all rows."""
-            decoder, frozen = functional.bind(params), functional.bind(reference)
-            log_prob = jax.nn.log_softmax(decoder.logits(decoder.hidden(traces))[:, :-1])
-            log_ref = jax.nn.log_softmax(frozen.logits(frozen.hidden(traces))[:, :-1])
+            log_prob, log_ref = (jax.nn.log_softmax(policy.logits(p, traces)[:, :-1]) for p in (params, reference))
             where = traces.response[:, 1:]
             taken = jnp.take_along_axis(log_prob, traces.tokens[:, 1:, None], axis=-1)[..., 0]
             gain = jnp.sum(taken * advantage[:, None], where=where) / count
@@ -86,7 +84,7 @@ class Grpo:
             return loss, {"loss": loss, "kl": kl}
 
         def likelihood(params: Params, demonstrations: TraceBatch, weight):
-            nll, _ = next_token_loss(functional.bind(params), demonstrations)
+            nll, _ = next_token_loss(policy.logits(params, demonstrations), demonstrations)
             return weight * nll, {"loss": weight * nll, "nll": nll}
 
         def step(state: GrpoState, batch: GrpoBatch, key: jax.Array) -> tuple[GrpoState, Info]:

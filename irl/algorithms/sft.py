@@ -17,7 +17,7 @@ from jaxtyping import Float
 from irl.algorithms.base import Algorithm, Info, gradient_algorithm
 from irl.algorithms.optimiser import AdamW, Optimiser
 from reward_models.networks.base import Params
-from reward_models.networks.decoder import Decoder, DecoderConfig
+from reward_models.networks.decoder import DecoderConfig
 from reward_models.records import record
 from reward_models.types import Array, Information, TraceBatch
 
@@ -33,15 +33,16 @@ class Sft:
         functional = network.make()
 
         def loss(params: Params, batch: TraceBatch) -> tuple[Float[Array, ""], Info]:
-            nll, accuracy = next_token_loss(functional.bind(params), batch)
+            decoder = functional.bind(params)
+            nll, accuracy = next_token_loss(decoder.logits(decoder.hidden(batch)), batch)
             return nll, {"token_accuracy": accuracy}
 
         return gradient_algorithm(functional.init, loss, self.optimiser.make())
 
 
-def next_token_loss(decoder: Decoder, batch: TraceBatch):
+def next_token_loss(logits: Float[Array, "batch time vocab"], batch: TraceBatch):
     """(mean negative log-likelihood in nats per response token, share of tokens that were the most likely)."""
-    logits = decoder.logits(decoder.hidden(batch))[:, :-1]
+    logits = logits[:, :-1]
     target, where = batch.tokens[:, 1:], batch.response[:, 1:]
     count = jnp.maximum(where.sum(), 1)
     log_prob = jax.nn.log_softmax(logits)

@@ -13,11 +13,9 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from irl.policies.language_model import sample
+from irl.policies.base import FittedPolicy
 from irl.text.encoder import TextEncoder
 from irl.text.packing import EncodedTrace
-from reward_models.networks.base import Params
-from reward_models.networks.decoder import DecoderConfig
 from reward_models.ranges import Few, Scale, Size
 from reward_models.records import record
 
@@ -48,7 +46,7 @@ class BeamSettings:
 
 
 def step_beam_search(
-    policy: tuple[DecoderConfig, Params],
+    policy: FittedPolicy,
     score: ScoreRows,
     encoder: TextEncoder,
     prompts: Sequence[str],
@@ -78,9 +76,9 @@ def _opening(encoder: TextEncoder, prompt: str) -> Beam:
     return Beam(EncodedTrace(ids, [-1] * len(ids)), 0.0, False)
 
 
-def _expand(policy, encoder: TextEncoder, beams, key, settings: BeamSettings, problems: int):
+def _expand(policy: FittedPolicy, encoder: TextEncoder, beams, key, settings: BeamSettings, problems: int):
     """Distinct one-step continuations (problem, row, finished) of open beams, and the tokens they took."""
-    config, params = policy
+    model, params = policy
     capacity = problems * settings.width  # one shape for every depth: one compilation
     prefixes = np.zeros((capacity, encoder.max_length), np.int32)
     lengths = np.full(capacity, 1, np.int32)
@@ -88,8 +86,7 @@ def _expand(policy, encoder: TextEncoder, beams, key, settings: BeamSettings, pr
         lengths[i] = len(beam.row.tokens)
         prefixes[i, : lengths[i]] = beam.row.tokens
     drawn = jax.device_get(
-        sample(
-            config,
+        model.sample(
             params,
             key,
             prefixes,

@@ -15,31 +15,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Int
 
+from irl.policies.base import Policy, Samples
 from irl.types import InputError
 from reward_models.networks.base import Params
 from reward_models.networks.decoder import Decoder, DecoderConfig, causal_mask, token_log_prob
+from reward_models.records import record
 from reward_models.types import TraceBatch
-
-
-class LanguageModel(NamedTuple):
-    """A decoder with its parameters: the policy that stages and guides hand to each other."""
-
-    config: DecoderConfig
-    params: Params
-
-
-class Samples(NamedTuple):
-    """`n` samples of each prompt."""
-
-    tokens: Int[Array, "prompts n max_new"]
-    """Generated ids including the stop token; 0 after it."""
-    length: Int[Array, "prompts n"]
-    ended: Bool[Array, "prompts n"]
-    """False where `max_new` cut the sample."""
-    log_prob: Float[Array, "prompts n max_new"]
-    """log p(token) in nats at temperature 1."""
 
 
 class _Loop(NamedTuple):
@@ -53,64 +37,82 @@ class _Loop(NamedTuple):
     samples: Samples
 
 
-@partial(jax.jit, static_argnames=("config", "n", "slots", "max_new", "stop", "vocabulary"))
-def sample(
-    config: DecoderConfig,
-    params: Params,
-    key: jax.Array,
-    prompts: Int[Array, "prompts prompt_time"],
-    prompt_length: Int[Array, " prompts"],
-    *,
-    n: int,
-    slots: int,
-    max_new: int,
-    stop: tuple[int, ...],
-    vocabulary: int | None = None,
-    temperature: float | Float[Array, ""] = 1.0,
-) -> Samples:
-    """Draw `n` samples for each right-padded prompt; a sample ends with one of the `stop` tokens.
+@record
+class LanguageModel(Policy):
+    """A decoder as a policy."""
 
-    Of a decoder that has more token ids than its tokenizer, ids from `vocabulary` on are never drawn.
-    Memory: layers * prompts * slots * max_new * 2 * kv_heads * head_dim floats of cache.
-    """
-    if config.sliding_window is not None:
-        window = config.sliding_window
-        raise InputError(f"sample: cannot sample with a sliding window ({window} tokens); take a decoder without one")
-    decoder = config.make().bind(params)
-    count = prompts.shape[0]
-    prompt_cache = prefill(decoder, prompts, prompt_length - 1)
-    last = jnp.take_along_axis(prompts, prompt_length[:, None] - 1, axis=1)
-    stops = jnp.zeros(config.vocab_size, bool).at[jnp.array(stop)].set(True)
-    known = None
-    if vocabulary is not None and vocabulary < config.vocab_size:
-        known = jnp.arange(config.vocab_size) < vocabulary
-    row_keys = jax.vmap(lambda p: jax.random.fold_in(key, p))(jnp.arange(count))
+    network: DecoderConfig
 
-    def one_token(loop: _Loop) -> _Loop:
-        position = prompt_length[:, None] - 1 + loop.age
-        logits, keys, values = _decode(decoder, loop, prompt_cache, prompt_length - 1, position)
-        drawn, log_prob = _draw(row_keys, loop.job, loop.age, logits, known, temperature)
-        stopped = stops[drawn]
-        finished = stopped | (loop.age + 1 >= max_new)
-        busy = loop.job < n
-        samples = _record(loop, drawn, log_prob, stopped)
-        restart = finished & busy
-        order = jnp.cumsum(restart, axis=1) - 1
-        job = jnp.where(restart, jnp.minimum(loop.next_job[:, None] + order, n), loop.job)
-        return _Loop(
-            time=loop.time + 1,
-            token=jnp.where(restart, last, drawn),
-            age=jnp.where(restart, 0, loop.age + 1),
-            job=job,
-            next_job=jnp.minimum(loop.next_job + restart.sum(1), n),
-            keys=keys,
-            values=values,
-            samples=samples,
-        )
+    @partial(jax.jit, static_argnames=("self", "n", "slots", "max_new", "stop", "vocabulary"))
+    def sample(
+        self,
+        params: Params,
+        key: jax.Array,
+        prompts: Int[ArrayLike, "prompts prompt_time"],
+        prompt_length: Int[ArrayLike, " prompts"],
+        *,
+        n: int,
+        slots: int,
+        max_new: int,
+        stop: tuple[int, ...],
+        vocabulary: int | None = None,
+        temperature: float | Float[Array, ""] = 1.0,
+    ) -> Samples:
+        """Draw `n` samples for each right-padded prompt; a sample ends with one of the `stop` tokens.
 
-    start = _start(config, count, last, n=n, slots=slots, max_new=max_new)
-    samples = jax.lax.while_loop(lambda loop: jnp.any(loop.job < n), one_token, start).samples
-    return jax.tree.map(lambda x: x[:, :n], samples)
+        Of a decoder that has more token ids than its tokenizer, ids from `vocabulary` on are never drawn.
+        Memory: layers * prompts * slots * max_new * 2 * kv_heads * head_dim floats of cache.
+        """
+        config = self.network
+        if config.sliding_window is not None:
+            window = f"a sliding window ({config.sliding_window} tokens)"
+            raise InputError(f"sample: cannot sample with {window}; take a decoder without one")
+        decoder = config.make().bind(params)
+        prompts, prompt_length = jnp.asarray(prompts), jnp.asarray(prompt_length)
+        count = prompts.shape[0]
+        prompt_cache = prefill(decoder, prompts, prompt_length - 1)
+        last = jnp.take_along_axis(prompts, prompt_length[:, None] - 1, axis=1)
+        stops = jnp.zeros(config.vocab_size, bool).at[jnp.array(stop)].set(True)
+        known = None
+        if vocabulary is not None and vocabulary < config.vocab_size:
+            known = jnp.arange(config.vocab_size) < vocabulary
+        row_keys = jax.vmap(lambda p: jax.random.fold_in(key, p))(jnp.arange(count))
+
+        def one_token(loop: _Loop) -> _Loop:
+            position = prompt_length[:, None] - 1 + loop.age
+            logits, keys, values = _decode(decoder, loop, prompt_cache, prompt_length - 1, position)
+            drawn, log_prob = _draw(row_keys, loop.job, loop.age, logits, known, temperature)
+            stopped = stops[drawn]
+            finished = stopped | (loop.age + 1 >= max_new)
+            busy = loop.job < n
+            samples = _record(loop, drawn, log_prob, stopped)
+            restart = finished & busy
+            order = jnp.cumsum(restart, axis=1) - 1
+            job = jnp.where(restart, jnp.minimum(loop.next_job[:, None] + order, n), loop.job)
+            return _Loop(
+                time=loop.time + 1,
+                token=jnp.where(restart, last, drawn),
+                age=jnp.where(restart, 0, loop.age + 1),
+                job=job,
+                next_job=jnp.minimum(loop.next_job + restart.sum(1), n),
+                keys=keys,
+                values=values,
+                samples=samples,
+            )
+
+        start = _start(config, count, last, n=n, slots=slots, max_new=max_new)
+        samples = jax.lax.while_loop(lambda loop: jnp.any(loop.job < n), one_token, start).samples
+        return jax.tree.map(lambda x: x[:, :n], samples)
+
+    @partial(jax.jit, static_argnames="self")
+    def log_prob(self, params: Params, traces: TraceBatch) -> Float[Array, "batch time"]:
+        """log pi(token | before) in nats at response tokens, 0 elsewhere."""
+        return token_log_prob(self.network.make().bind(params), traces)
+
+    def logits(self, params: Params, traces: TraceBatch) -> Float[Array, "batch time vocab"]:
+        """Logits of the token that follows each position, for exact divergences."""
+        decoder = self.network.make().bind(params)
+        return decoder.logits(decoder.hidden(traces))
 
 
 def _start(config: DecoderConfig, count: int, last, *, n: int, slots: int, max_new: int) -> _Loop:
@@ -232,9 +234,3 @@ def _attend_cache(q, ring, prompt, count: int, slots: int):
     mix = mix.reshape(count, kv_heads, slots * group, width) @ prompt_values
     mix = mix.reshape(count, kv_heads, slots, group, head_dim).transpose(0, 2, 1, 3, 4)
     return (out + mix.reshape(out.shape)).reshape(rows, heads, head_dim)
-
-
-@partial(jax.jit, static_argnames="config")
-def log_prob(config: DecoderConfig, params: Params, traces: TraceBatch) -> Float[Array, "batch time"]:
-    """log pi(token | before) in nats at response tokens, 0 elsewhere."""
-    return token_log_prob(config.make().bind(params), traces)

@@ -10,11 +10,9 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from irl.policies.language_model import sample
+from irl.policies.base import FittedPolicy
 from irl.text.encoder import TextEncoder
 from irl.text.packing import EncodedTrace
-from reward_models.networks.base import Params
-from reward_models.networks.decoder import DecoderConfig
 
 
 def choose_cuts(rows: Sequence[EncodedTrace], rng: np.random.Generator, *, least: float = 0.5) -> np.ndarray:
@@ -30,7 +28,7 @@ def choose_cuts(rows: Sequence[EncodedTrace], rng: np.random.Generator, *, least
 
 
 def finish_steps(
-    policy: tuple[DecoderConfig, Params],
+    policy: FittedPolicy,
     encoder: TextEncoder,
     rows: Sequence[EncodedTrace],
     cuts: np.ndarray,
@@ -45,7 +43,7 @@ def finish_steps(
     A row comes back unchanged (cut after its step) when the policy agrees with the expert; a continuation
     that never ends its step is left as it is.
     """
-    config, params = policy
+    model, params = policy
     finished: list[EncodedTrace] = []
     for number, start in enumerate(range(0, len(rows), rows_per_batch)):
         part = rows[start : start + rows_per_batch]
@@ -55,8 +53,7 @@ def finish_steps(
             lengths[i] = cuts[start + i]
             prompts[i, : lengths[i]] = row.tokens[: lengths[i]]
         drawn = jax.device_get(
-            sample(
-                config,
+            model.sample(
                 params,
                 jax.random.fold_in(key, number),
                 prompts,

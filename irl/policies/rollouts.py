@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Int
 
-from irl.policies.language_model import Samples
+from irl.policies.base import Samples
 from reward_models.types import TraceBatch
 
 

@@ -20,7 +20,7 @@ from experiments.core.workspace import Workspace
 from experiments.traces.demonstrations import Demonstrations, encode_traces, of_file
 from experiments.traces.experiment import Experiment
 from irl.domains.countdown.countdown import Countdown
-from irl.policies.language_model import log_prob
+from irl.policies.language_model import LanguageModel
 from irl.text.encode import Encoder
 from irl.text.tokenize import number_tokenizer
 from irl.types import InputError, Step, Trace
@@ -260,7 +260,7 @@ def test_rerank_compares_with_the_likelihood_of_a_policy(traceward, model, model
         fitting = [i for i, text in enumerate(texts) if text not in WITHOUT_STEP]
         rows = encoder.many([asked["prompt"]] * len(fitting), [Countdown().split_steps(texts[i]) for i in fitting])
         batch = encoder.batch(rows, [0] * len(rows), 128)
-        found = np.asarray(log_prob(policy.network, policy.params, batch)).sum(axis=1)
+        found = np.asarray(LanguageModel(network=policy.network).log_prob(policy.params, batch)).sum(axis=1)
         right.append(asked["candidates"][fitting[int(np.argmax(found))]]["correct"])
         length = np.array([len(texts[i].strip()) for i in fitting])
         per_character.append(asked["candidates"][fitting[int(np.argmax(found / length))]]["correct"])

@@ -19,6 +19,7 @@ from irl.algorithms.pairwise_critic import PairwiseCritic
 from irl.algorithms.sft import Sft
 from irl.domains.modchain import ModChain
 from irl.evaluation.audit import Finding
+from irl.policies.base import FittedPolicy
 from irl.policies.language_model import LanguageModel
 from irl.text.encode import Encoder
 from irl.text.tokenize import number_tokenizer
@@ -61,7 +62,7 @@ CRITIC = stage(
 
 @pytest.fixture(scope="module")
 def policy():
-    return LanguageModel(DECODER, DECODER.make().init(jax.random.key(0)))
+    return FittedPolicy(LanguageModel(network=DECODER), DECODER.make().init(jax.random.key(0)))
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,8 @@ from irl.algorithms.rounds import Adversary, RoundsState
 from irl.domains.countdown.countdown import Countdown
 from irl.domains.files import TraceFiles
 from irl.domains.modchain import ModChain
-from irl.policies.language_model import LanguageModel, log_prob
+from irl.policies.base import FittedPolicy
+from irl.policies.language_model import LanguageModel
 from irl.text.encode import Encoder
 from irl.text.tokenize import number_tokenizer
 from irl.train import Schedule
@@ -67,7 +68,7 @@ def workspace_of(name, folder):
 
 def policy_of(workspace, seed=0):
     config = decoder(workspace.encoder.tokenizer)
-    return LanguageModel(config, config.make().init(jax.random.key(seed)))
+    return FittedPolicy(LanguageModel(network=config), config.make().init(jax.random.key(seed)))
 
 
 @pytest.mark.parametrize("name", ["modchain", "countdown", "file"])
@@ -76,7 +77,7 @@ def test_each_side_reads_the_same_trace_as_everywhere_else(name, tmp_path):
     workspace = workspace_of(name, tmp_path)
     encoder, policy = workspace.encoder, policy_of(workspace)
     source = AdversarialRollouts(workspace, policy, SETTINGS)
-    reward = FitReward(network=SoftAdvantageConfig(decoder=policy.config))
+    reward = FitReward(network=SoftAdvantageConfig(decoder=policy.model.network))
     rng, problems = np.random.default_rng(0), workspace.problems("train")[:4]
     experts = [workspace.environment.expert(problem, rng) for problem in problems]
     texts = [expert.text for expert in experts]
@@ -90,7 +91,7 @@ def test_each_side_reads_the_same_trace_as_everywhere_else(name, tmp_path):
     found = np.asarray(jax.jit(network.apply)(other, negative).trace)
     np.testing.assert_allclose(found[drawn.ended], scores[drawn.ended], rtol=1e-4)
     assert found[2] == 0
-    expected = np.asarray(log_prob(policy.config, policy.params, traces)).sum(axis=1)
+    expected = np.asarray(policy.model.log_prob(policy.params, traces)).sum(axis=1)
     np.testing.assert_allclose(source._step_log_prob(policy.params, traces, negative).sum(axis=1), expected, rtol=1e-5)
 
 

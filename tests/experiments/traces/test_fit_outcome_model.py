@@ -8,6 +8,7 @@ from experiments.traces.fit_outcome_model import FitOutcomeModel
 from irl.algorithms.bradley_terry import BradleyTerry
 from irl.algorithms.optimiser import AdamW
 from irl.domains.modchain import ModChain
+from irl.policies.base import FittedPolicy
 from irl.policies.language_model import LanguageModel
 from irl.text.encode import Encoder
 from irl.text.tokenize import END, number_tokenizer
@@ -56,7 +57,7 @@ def workspace(tmp_path):
 def policy():
     import jax
 
-    return LanguageModel(POLICY, POLICY.make().init(jax.random.key(0)))
+    return FittedPolicy(LanguageModel(network=POLICY), POLICY.make().init(jax.random.key(0)))
 
 
 def test_right_stands_above_wrong_on_other_problems(workspace, policy):

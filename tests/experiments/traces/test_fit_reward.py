@@ -13,6 +13,7 @@ from experiments.traces.fit_reward import FitReward
 from irl.algorithms.optimiser import AdamW
 from irl.algorithms.sft import Sft
 from irl.domains.modchain import ModChain
+from irl.policies.base import FittedPolicy
 from irl.policies.language_model import LanguageModel
 from irl.text.encode import Encoder
 from irl.text.tokenize import number_tokenizer
@@ -24,7 +25,7 @@ DECODER = smoke.policy.network
 
 
 def test_the_trunk_starts_from_the_weights_of_the_policy(tmp_path):
-    policy = LanguageModel(DECODER, DECODER.make().init(jax.random.key(5)))
+    policy = FittedPolicy(LanguageModel(network=DECODER), DECODER.make().init(jax.random.key(5)))
     before = jax.device_get(policy.params)
     fit = FitReward(
         network=SoftAdvantageConfig(decoder=DECODER),

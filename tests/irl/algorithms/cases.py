@@ -16,6 +16,7 @@ from irl.algorithms.optimiser import AdamW
 from irl.algorithms.pairwise_critic import CriticBatch, PairwiseCritic
 from irl.algorithms.process import Process
 from irl.algorithms.sft import Sft
+from irl.policies.language_model import LanguageModel
 from reward_models.aggregation import aggregate_steps, sum_by_step
 from reward_models.networks.base import Network
 from reward_models.networks.decoder import DecoderConfig
@@ -23,6 +24,7 @@ from reward_models.types import LabelledBatch, PackedPairBatch, PairBatch, Score
 
 ROWS, STEPS, WIDTH, SAMPLES = 8, 3, 10, 2
 DECODER = DecoderConfig(vocab_size=13, num_layers=1, dim=16, num_heads=2, num_kv_heads=1, head_dim=8, hidden_dim=24)
+POLICY = LanguageModel(network=DECODER)
 OPTIMISER = AdamW(learning_rate=1e-2, warmup_steps=2, total_steps=20)
 
 
@@ -154,5 +156,5 @@ CASES = {
     "airl": Case(AIRL, _of(AIRL), _airl_batch),
     "airl, by step": Case(AIRL_BY_STEP, _of(AIRL_BY_STEP), _airl_batch),
     "maxent": Case(MAXENT, _of(MAXENT), _maxent_batch, group=SAMPLES),
-    "grpo": Case(GRPO, lambda: GRPO.make(DECODER, drawn(DECODER.make().init)), _grpo_batch, group=SAMPLES),
+    "grpo": Case(GRPO, lambda: GRPO.make(POLICY, drawn(DECODER.make().init)), _grpo_batch, group=SAMPLES),
 }

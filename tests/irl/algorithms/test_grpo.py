@@ -10,6 +10,7 @@ import pytest
 
 from irl.algorithms.grpo import Grpo, GrpoBatch, group_centred, in_parts
 from irl.algorithms.optimiser import AdamW
+from irl.policies.language_model import LanguageModel
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.types import TraceBatch
 
@@ -59,8 +60,9 @@ def parameters(seed):
     return jax.tree.map(lambda leaf: jnp.array(0.5 * rng.standard_normal(leaf.shape), jnp.float32), shapes)
 
 
+MODEL = LanguageModel(network=POLICY)
 START, OTHER = parameters(0), parameters(1)
-ALGORITHM = CONFIG.make(POLICY, START)
+ALGORITHM = CONFIG.make(MODEL, START)
 
 
 @jax.jit
@@ -183,7 +185,7 @@ def test_likelihood_of_demonstrations_fades_to_nothing():
 def test_the_rewarded_answer_of_two_tokens_becomes_likely_while_the_reference_stays():
     """With the optimiser of real runs, no likelihood term at all (mle_steps = 0), compiled once."""
     optimiser = AdamW(learning_rate=0.05, warmup_steps=0, total_steps=40, weight_decay=0.0)
-    algorithm = Grpo(optimiser=optimiser, samples_per_prompt=PER_PROMPT, mle_steps=0).make(POLICY, START)
+    algorithm = Grpo(optimiser=optimiser, samples_per_prompt=PER_PROMPT, mle_steps=0).make(MODEL, START)
     answers = [[a, b, END] for a in range(3, 6) for b in range(3, 6)]
     goal, every = answers.index([4, 5, END]), rows(*answers)
     rng, state, chances, compiled = np.random.default_rng(0), algorithm.init(KEY), [], []
@@ -217,7 +219,7 @@ def test_init_copies_the_start_so_that_donating_the_state_is_safe():
 
 
 def test_parts_of_a_batch_give_the_update_of_the_whole():
-    parted = replace(CONFIG, rows_at_once=3).make(POLICY, START)
+    parted = replace(CONFIG, rows_at_once=3).make(MODEL, START)
     state = state_at(1, OTHER)
     new, info = jax.jit(parted.step)(state, BATCH, KEY)
     whole, expected = step(state, BATCH, KEY)

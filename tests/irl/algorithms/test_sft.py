@@ -10,7 +10,7 @@ from irl.algorithms.sft import Sft, next_token_loss
 from irl.domains.countdown.countdown import Countdown
 from irl.text.encode import Encoder
 from irl.text.tokenize import number_tokenizer
-from reward_models.networks.decoder import Decoder, DecoderConfig
+from reward_models.networks.decoder import DecoderConfig
 from reward_models.types import TraceBatch
 
 ENCODER = Encoder(number_tokenizer(), 64, 6)
@@ -45,19 +45,6 @@ def learner():
 # --- the loss ---------------------------------------------------------------------------------------------
 
 
-class FixedLogits(Decoder):
-    """A decoder that answers with the given logits."""
-
-    def __init__(self, logits):
-        self.fixed = logits
-
-    def hidden(self, traces):
-        return self.fixed
-
-    def logits(self, hidden):
-        return hidden
-
-
 def traces_by_hand(step_id):
     tokens = jnp.array([[1, 0, 2, 1, 0], [2, 2, 0, 0, 0]])
     return TraceBatch(
@@ -81,17 +68,17 @@ LOGITS[0, 4], LOGITS[1, 2:] = 50.0, 9.0  # behind the last token: nobody's busin
 def test_loss_and_accuracy_by_hand():
     """The mean counts response tokens over the whole batch, not rows."""
     traces = traces_by_hand([[-1, -1, 0, 0, 1], [-1, -1, 0, -1, -1]])
-    loss, accuracy = next_token_loss(FixedLogits(jnp.asarray(LOGITS)), traces)
+    loss, accuracy = next_token_loss(jnp.asarray(LOGITS), traces)
     np.testing.assert_allclose(loss, -np.log([0.7, 0.3, 0.8, 0.05]).mean(), rtol=1e-6)
     assert accuracy == 0.5
 
 
 def test_prompts_and_padding_weigh_nothing_and_no_response_costs_0():
     traces = traces_by_hand([[-1, -1, -1, 0, -1], [-1] * 5])
-    loss, accuracy = next_token_loss(FixedLogits(jnp.asarray(LOGITS)), traces)
+    loss, accuracy = next_token_loss(jnp.asarray(LOGITS), traces)
     np.testing.assert_allclose(loss, -np.log(0.3), rtol=1e-6)
     assert accuracy == 0
-    nothing = next_token_loss(FixedLogits(jnp.asarray(LOGITS)), traces_by_hand([[-1] * 5] * 2))
+    nothing = next_token_loss(jnp.asarray(LOGITS), traces_by_hand([[-1] * 5] * 2))
     assert [float(value) for value in nothing] == [0, 0]
 
 
@@ -100,7 +87,8 @@ def test_packed_and_padded_batches_cost_the_same(learner):
 
     @jax.jit
     def loss(params, batch):
-        return next_token_loss(CONFIG.make().bind(params), batch)[0]
+        decoder = CONFIG.make().bind(params)
+        return next_token_loss(decoder.logits(decoder.hidden(batch)), batch)[0]
 
     packed = ENCODER.pack(rows, 128)
     assert len(packed.tokens) < 6

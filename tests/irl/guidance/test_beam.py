@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from irl.domains.countdown.countdown import Countdown, problem_of
-from irl.guidance import beam as beam_module
 from irl.guidance.beam import BeamSettings, step_beam_search
+from irl.policies.base import FittedPolicy
+from irl.policies.language_model import LanguageModel
 from irl.text.encode import Encoder
 from irl.text.packing import EncodedTrace
 from irl.text.tokenize import END, number_tokenizer
@@ -43,7 +44,7 @@ def bigram_policy(logits):
     params["embedding"] = np.eye(VOCAB, dtype=np.float32)
     params["final_norm"]["scale"] += 1
     params["head"]["kernel"] += (logits / np.sqrt(VOCAB)).astype(np.float32)
-    return CONFIG, params
+    return FittedPolicy(LanguageModel(network=CONFIG), params)
 
 
 def rough_policy():
@@ -82,26 +83,25 @@ class Oracle:
 
 
 class Spy:
-    """`sample` that remembers what it returned."""
+    """A policy that remembers its samples."""
 
-    def __init__(self, monkeypatch):
-        self.drawn, self.given, original = [], [], beam_module.sample
+    def __init__(self, model):
+        self.drawn, self.given, self.model = [], [], model
 
-        def spied(config, params, key, prompts, lengths, **options):
-            self.drawn.append(jax.device_get(original(config, params, key, prompts, lengths, **options)))
-            self.given.append(int((lengths > 1).sum()))
-            return self.drawn[-1]
-
-        monkeypatch.setattr(beam_module, "sample", spied)
+    def sample(self, params, key, prompts, lengths, **options):
+        self.drawn.append(jax.device_get(self.model.sample(params, key, prompts, lengths, **options)))
+        self.given.append(int((lengths > 1).sum()))
+        return self.drawn[-1]
 
 
 @pytest.fixture
-def search(monkeypatch):
-    """One search of the two problems: beams, cost, the oracle and the spy on `sample`."""
+def search():
+    """One search of the two problems: beams, cost, the oracle and the spy on the policy."""
 
     def run(seed=0, policy=None, settings=SETTINGS, oracle=None):
-        spy, oracle = Spy(monkeypatch), oracle or Oracle()
-        policy = policy or rough_policy()
+        model, params = policy or rough_policy()
+        spy, oracle = Spy(model), oracle or Oracle()
+        policy = FittedPolicy(spy, params)
         beams, cost = step_beam_search(policy, oracle, ENCODER, PROMPTS, jax.random.key(seed), settings)
         return beams, cost, oracle, spy
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from irl.domains.countdown.countdown import Countdown, demonstrations
-from irl.policies.language_model import Samples, log_prob, sample
+from irl.policies.base import Samples
+from irl.policies.language_model import LanguageModel
 from irl.policies.rollouts import token_mask, traces_of_samples
 from irl.text.encode import Encoder
 from irl.text.tokenize import number_tokenizer
@@ -21,6 +22,7 @@ from reward_models.types import TraceBatch
 CONFIG = DecoderConfig(
     vocab_size=5, num_layers=2, dim=16, num_heads=4, num_kv_heads=2, head_dim=8, hidden_dim=16, qk_norm=True
 )
+POLICY = LanguageModel(network=CONFIG)
 STOPS = (2, 4)
 # Three prompts of 4, 1 and 3 tokens; the fours behind them are padding that nobody may read.
 PROMPTS = np.array([[1, 3, 0, 2], [1, 4, 4, 4], [1, 0, 3, 4]], np.int32)
@@ -49,7 +51,7 @@ def draw(seed=0, prompts=PROMPTS, lengths=LENGTHS, *, n=20, slots=20, max_new=6,
     """Each choice of `n`, `slots`, `max_new` and of shapes compiles anew (seconds): few are used here."""
     key = jax.random.key(seed)
     options = {"n": n, "slots": slots, "max_new": max_new, "stop": STOPS, "temperature": temperature}
-    return jax.device_get(sample(CONFIG, params(), key, prompts, lengths, **options))
+    return jax.device_get(POLICY.sample(params(), key, prompts, lengths, **options))
 
 
 def teacher_forced(prompt, responses) -> np.ndarray:
@@ -66,7 +68,7 @@ def teacher_forced(prompt, responses) -> np.ndarray:
         prompt_id=np.zeros(shape[0], int),
     )
     traces.tokens[:count, :start], traces.tokens[:count, start : start + new] = prompt, responses
-    return np.asarray(log_prob(CONFIG, params(), traces))[:count, start : start + new]
+    return np.asarray(POLICY.log_prob(params(), traces))[:count, start : start + new]
 
 
 def prompt_of(p):
@@ -273,17 +275,17 @@ def test_samples_of_one_prompt_stand_together_and_late_steps_share_the_last_id()
 
 
 def test_a_sliding_window_is_refused():
-    windowed = replace(CONFIG, sliding_window=4)
+    windowed = LanguageModel(network=replace(CONFIG, sliding_window=4))
     prompts, lengths = jnp.ones((1, 3), int), jnp.array([3])
     with pytest.raises(InputError, match=r"sliding window \(4 tokens\)"):
-        sample(windowed, None, jax.random.key(0), prompts, lengths, n=1, slots=1, max_new=2, stop=(0,))
+        windowed.sample(None, jax.random.key(0), prompts, lengths, n=1, slots=1, max_new=2, stop=(0,))
 
 
 def test_ids_beyond_the_vocabulary_are_never_drawn():
     """A decoder may have more token ids than its tokenizer; the log-probability is over all of them."""
     size = {"n": 40, "slots": 40, "max_new": 6, "stop": (2,)}
-    every = sample(CONFIG, params(), jax.random.key(1), PROMPTS, LENGTHS, **size)
-    some = sample(CONFIG, params(), jax.random.key(1), PROMPTS, LENGTHS, vocabulary=3, **size)
+    every = POLICY.sample(params(), jax.random.key(1), PROMPTS, LENGTHS, **size)
+    some = POLICY.sample(params(), jax.random.key(1), PROMPTS, LENGTHS, vocabulary=3, **size)
     assert every.tokens.max() == 4 and some.tokens.max() == 2
     same = np.asarray(every.tokens[..., 0] < 3)
     np.testing.assert_array_equal(every.tokens[..., 0][same], some.tokens[..., 0][same])

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from irl.domains.countdown.countdown import Countdown, demonstrations
+from irl.policies.base import FittedPolicy
+from irl.policies.language_model import LanguageModel
 from irl.policies.resets import choose_cuts, finish_steps
 from irl.text.encode import Encoder
 from irl.text.packing import EncodedTrace
@@ -39,7 +41,7 @@ def bigram_policy(logits):
     params["embedding"] = np.eye(VOCAB, dtype=np.float32)
     params["final_norm"]["scale"] += 1
     params["head"]["kernel"] += (logits / np.sqrt(VOCAB)).astype(np.float32)
-    return CONFIG, params
+    return FittedPolicy(LanguageModel(network=CONFIG), params)
 
 
 def expert_rows(count):
@@ -138,10 +140,10 @@ def test_a_policy_that_agrees_gives_the_expert_back():
 
 def test_temperature_zero_in_the_limit_is_the_likeliest_continuation():
     cuts = choose_cuts(ROWS, np.random.default_rng(2))
-    config, params = rough_policy()
-    for row, cut, new in zip(ROWS, cuts, finish((config, params), cuts, temperature=1e-4), strict=True):
+    policy = rough_policy()
+    for row, cut, new in zip(ROWS, cuts, finish(policy, cuts, temperature=1e-4), strict=True):
         token, greedy = row.tokens[cut - 1], []
         while len(greedy) < MAX_NEW and (not greedy or token not in STOPS):
-            token = int(params["head"]["kernel"][token].argmax())
+            token = int(policy.params["head"]["kernel"][token].argmax())
             greedy.append(token)
         assert new.tokens[cut:] == greedy

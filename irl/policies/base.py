@@ -1,0 +1,79 @@
+"""The contract of every policy: pure functions that take parameters, of a hashable config."""
+
+from abc import abstractmethod
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float, Int
+
+from reward_models.networks.base import Params
+from reward_models.types import TraceBatch
+
+
+class Samples(NamedTuple):
+    """`n` samples of each prompt."""
+
+    tokens: Int[Array, "prompts n max_new"]
+    """Generated ids including the stop token; 0 after it."""
+    length: Int[Array, "prompts n"]
+    ended: Bool[Array, "prompts n"]
+    """False where `max_new` cut the sample."""
+    log_prob: Float[Array, "prompts n max_new"]
+    """log p(token) in nats at temperature 1."""
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """A distribution over traces. It is hashable and holds no arrays, so compiled programs take it as static."""
+
+    network: Any
+    """The config whose `make().init` draws parameters; model folders store it."""
+
+    @abstractmethod
+    def sample(
+        self,
+        params: Params,
+        key: jax.Array,
+        prompts: Int[ArrayLike, "prompts prompt_time"],
+        prompt_length: Int[ArrayLike, " prompts"],
+        *,
+        n: int,
+        slots: int,
+        max_new: int,
+        stop: tuple[int, ...],
+        vocabulary: int | None = None,
+        temperature: float | Float[Array, ""] = 1.0,
+    ) -> Samples:
+        """Draw `n` samples for each right-padded prompt.
+
+        Args:
+            params: The parameters.
+            key: Equal keys give equal samples.
+            prompts: Token ids.
+            prompt_length: Tokens of each prompt, at least 1.
+            n: Samples per prompt.
+            slots: Rows per prompt that are sampled together. The samples do not depend on it.
+            max_new: The most tokens of a sample.
+            stop: A sample ends with the first of these tokens.
+            vocabulary: Ids from it on are never drawn; None: all may be.
+            temperature: Divides the logits.
+        """
+        ...
+
+    @abstractmethod
+    def log_prob(self, params: Params, traces: TraceBatch) -> Float[Array, "batch time"]:
+        """log pi(token | before) in nats at response tokens, 0 elsewhere."""
+        ...
+
+    @abstractmethod
+    def logits(self, params: Params, traces: TraceBatch) -> Float[Array, "batch time vocab"]:
+        """Logits of the token that follows each position, for exact divergences."""
+        ...
+
+
+class FittedPolicy(NamedTuple):
+    """A policy with its parameters: what stages and guides pass on."""
+
+    model: Policy
+    params: Params
