@@ -17,7 +17,7 @@ from irl.algorithms.grpo import Grpo
 from irl.algorithms.optimiser import AdamW
 from irl.algorithms.pairwise_critic import PairwiseCritic
 from irl.algorithms.sft import Sft
-from irl.guidance.beam import BeamSettings
+from irl.guidance.beam import StepBeamSearch
 from irl.text.tokenize import number_tokenizer
 from irl.train import Schedule
 from reward_models.networks.decoder import DecoderConfig
@@ -51,7 +51,7 @@ config = Experiment(
     ),
     outcome_model=None,  # a policy this small is never right
     rerank=RerankPool(samples=16, problems=8, vote=16, shown=3),
-    search=BeamSearch(settings=BeamSettings(width=2, expansions=3, max_steps=3), problems=4),
+    search=BeamSearch(guide=StepBeamSearch(width=2, expansions=3, max_steps=3), problems=4),
     improvement=ImprovePolicy(
         algorithm=Grpo(samples_per_prompt=4),
         demonstrations=Demonstrations(count=100),

@@ -27,15 +27,15 @@ from experiments.traces.improve_policy import ImprovePolicy
 from experiments.traces.policy_training import grpo_for
 from experiments.traces.rerank_pool import RerankPool
 from experiments.traces.reward_stage import RewardFolder
-from experiments.traces.sampling import ROWS_AT_ONCE
 from experiments.traces.sizes import Limits, Sizes, decoder, lengths, limits, vocabulary
 from irl.algorithms.bradley_terry import BradleyTerry
 from irl.algorithms.optimiser import AdamW, Muon
 from irl.algorithms.sft import Sft
 from irl.domains.files import TraceFiles
-from irl.guidance.beam import BeamSettings
+from irl.guidance.beam import StepBeamSearch
 from irl.policies.base import FittedPolicy
 from irl.policies.language_model import LanguageModel
+from irl.policies.rollouts import ROWS_AT_ONCE
 from irl.text.tokenizer_configs import LEAST_PAIRS, BytePairs, TokenizerConfig
 from irl.train import Schedule
 from irl.types import InputError
@@ -129,7 +129,7 @@ class OwnTraces(Run):
         self, encoding: Encoding, limit: Limits, network: DecoderConfig, rows: int, counts: Counts
     ) -> Experiment:
         """The experiment of these sizes."""
-        beam = BeamSettings(
+        beam = StepBeamSearch(
             width=WIDTH, expansions=EXPANSIONS, max_steps=limit.max_steps, max_step_tokens=limit.max_step_tokens
         )
         return Experiment(
@@ -161,7 +161,7 @@ class OwnTraces(Run):
             rerank=RerankPool(
                 samples=counts.samples, problems=counts.problems, vote=counts.samples, beginnings=BEGINNINGS
             ),
-            search=BeamSearch(settings=beam, problems=counts.search_problems) if counts.search_problems else None,
+            search=BeamSearch(guide=beam, problems=counts.search_problems) if counts.search_problems else None,
             improvement=self._improvement(counts) if counts.improvement_steps else None,
             seed=self.seed,
         )

@@ -9,13 +9,13 @@ import numpy as np
 from experiments.core.workspace import Workspace
 from experiments.traces.demonstrations import encode_traces, enough_rows
 from experiments.traces.policy_training import PolicyTraining
-from experiments.traces.sampling import pad_prompts, texts_of_samples
+from experiments.traces.sampling import texts_of_samples
 from irl.algorithms.grpo import GrpoBatch
 from irl.algorithms.pairs import Contrasts
 from irl.algorithms.rounds import Round, RoundsState
 from irl.guidance.plausibility import plausibility
 from irl.policies.base import FittedPolicy, Policy
-from irl.policies.rollouts import token_mask, traces_of_samples
+from irl.policies.rollouts import pad_prompts, token_mask, traces_of_samples
 from irl.rewards.questions import ScoresTexts
 from irl.text.pipeline import ArraySource, Json
 from irl.text.windows import Parts, fill_trace_rows, trace_parts

@@ -9,11 +9,9 @@ import numpy as np
 
 from experiments.core.workspace import Workspace
 from irl.policies.base import FittedPolicy
+from irl.policies.rollouts import draw_samples
 from irl.text.encoder import TextEncoder
 from irl.types import Problem
-
-ROWS_AT_ONCE = 512
-"""Sampled rows in flight: their caches should fit the processor's own cache."""
 
 
 class TextSamples(NamedTuple):
@@ -56,31 +54,14 @@ def texts_of_samples(encoder: TextEncoder, tokens: np.ndarray, length: np.ndarra
 def _draw(
     workspace: Workspace, policy: FittedPolicy, problems: Sequence[Problem], n: int, name: str, path
 ) -> dict[str, np.ndarray]:
-    encoder = workspace.encoder
-    prompts, lengths = pad_prompts([encoder.prompt(problem.prompt) for problem in problems])
-    together = max(min(ROWS_AT_ONCE // min(n, 50), len(problems)), 1)
     key = workspace.key(f"samples {name}")
     parts = []
     begun, tokens = time.perf_counter(), 0
     with workspace.progress(f"{name}: {len(problems)} x {n} samples", len(problems)) as advance:
-        for start in range(0, len(problems), together):
-            rows = np.arange(start, start + together) % len(problems)  # the last batch wraps: one shape
-            drawn = policy.model.sample(
-                policy.params,
-                jax.random.fold_in(key, start),
-                prompts[rows],
-                lengths[rows],
-                n=n,
-                slots=min(n, ROWS_AT_ONCE // together),
-                max_new=encoder.most_response,
-                stop=(encoder.end,),
-                vocabulary=encoder.vocab_size,
-            )
-            keep = min(together, len(problems) - start)
-            part = jax.tree.map(lambda x, keep=keep: np.asarray(x)[:keep, :n], drawn)
+        for part in draw_samples(policy, workspace.encoder, problems, n, key):
             parts.append(part)
             tokens += int(part.length.sum())
-            advance(keep)
+            advance(len(part.length))
     joined = jax.tree.map(lambda *xs: np.concatenate(xs), *parts)
     note = "compilation included; bounded by reading the key/value cache and by small matrix products"
     workspace.measured(f"sampling, {name}", tokens, time.perf_counter() - begun, note)
@@ -96,12 +77,3 @@ def _draw(
     np.savez_compressed(new, **arrays)
     new.replace(path)
     return arrays
-
-
-def pad_prompts(prompts: Sequence[list[int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Right-padded ids [prompts, time] and lengths."""
-    lengths = np.array([len(ids) for ids in prompts], np.int32)
-    padded = np.zeros((len(prompts), int(lengths.max())), np.int32)
-    for row, ids in zip(padded, prompts, strict=True):
-        row[: len(ids)] = ids
-    return padded, lengths

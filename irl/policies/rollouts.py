@@ -1,13 +1,87 @@
-"""From samples, which are token ids, to trace batches on the device: no text on the way."""
+"""Samples of whole traces, and trace batches of samples on the device: no text on the way."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Int
 
-from irl.policies.base import Samples
+from irl.policies.base import FittedPolicy, Samples
+from irl.text.encoder import TextEncoder
+from irl.text.packing import EncodedTrace
+from irl.types import Problem
 from reward_models.types import TraceBatch
+
+ROWS_AT_ONCE = 512
+"""Sampled rows in flight: their caches should fit the processor's own cache."""
+
+
+def draw_samples(
+    policy: FittedPolicy,
+    encoder: TextEncoder,
+    problems: Sequence[Problem],
+    n: int,
+    key: jax.Array,
+    *,
+    temperature: float = 1.0,
+) -> Iterator[Samples]:
+    """`n` samples of each problem as NumPy arrays, some problems at a time, in one shape."""
+    prompts, lengths = pad_prompts([encoder.prompt(problem.prompt) for problem in problems])
+    together = max(min(ROWS_AT_ONCE // min(n, 50), len(problems)), 1)
+    for start in range(0, len(problems), together):
+        rows = np.arange(start, start + together) % len(problems)  # the last batch wraps: one shape
+        drawn = policy.model.sample(
+            policy.params,
+            jax.random.fold_in(key, start),
+            prompts[rows],
+            lengths[rows],
+            n=n,
+            slots=min(n, ROWS_AT_ONCE // together),
+            max_new=encoder.most_response,
+            stop=(encoder.end,),
+            vocabulary=encoder.vocab_size,
+            temperature=temperature,
+        )
+        keep = min(together, len(problems) - start)
+        yield jax.tree.map(lambda x, keep=keep: np.asarray(x)[:keep], drawn)
+
+
+def sample_rows(
+    policy: FittedPolicy,
+    encoder: TextEncoder,
+    problems: Sequence[Problem],
+    n: int,
+    key: jax.Array,
+    *,
+    temperature: float = 1.0,
+) -> list[EncodedTrace]:
+    """`n` consecutive encoded samples of each problem; a sample that ends too late has no end token."""
+    heads, ends = [encoder.prompt(problem.prompt) for problem in problems], set(encoder.step_ends)
+    responses = (
+        tokens[:length].tolist()
+        for part in draw_samples(policy, encoder, problems, n, key, temperature=temperature)
+        for samples, lengths in zip(part.tokens, part.length, strict=True)
+        for tokens, length in zip(samples, lengths, strict=True)
+    )
+    rows = []
+    for number, response in enumerate(responses):
+        head = heads[number // n]
+        response = response[: encoder.max_length - len(head)]
+        steps = itertools.accumulate((token in ends for token in response[:-1]), initial=0)
+        rows.append(EncodedTrace(head + response, [-1] * len(head) + list(steps)))
+    return rows
+
+
+def pad_prompts(prompts: Sequence[list[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Right-padded ids [prompts, time] and lengths."""
+    lengths = np.array([len(ids) for ids in prompts], np.int32)
+    padded = np.zeros((len(prompts), int(lengths.max())), np.int32)
+    for row, ids in zip(padded, prompts, strict=True):
+        row[: len(ids)] = ids
+    return padded, lengths
 
 
 def traces_of_samples(

@@ -113,10 +113,8 @@ class TextEncoder(ABC):
     def unwritable(self, prompts: Sequence[str], texts: Sequence[str]) -> list[int]:
         """The numbers of the texts that do not come back from their token ids."""
         steps = [self.split(text) for text in texts]
-        rows = self.many(prompts, steps)
-        responses = [[token for token, step in zip(*row, strict=True) if step >= 0] for row in rows]
         written = ["\n".join(each) for each in steps]
-        return [i for i, ids in enumerate(responses) if self.decode(ids) != written[i]]
+        return [i for i, row in enumerate(self.many(prompts, steps)) if self.decode(row.response) != written[i]]
 
     def traces(self, traces: Sequence[Trace]) -> TraceBatch:
         """Encode and pad traces; InputError names the first one over a limit."""

@@ -22,6 +22,11 @@ class EncodedTrace(NamedTuple):
     tokens: list[int]
     step_id: list[int]
 
+    @property
+    def response(self) -> list[int]:
+        """The tokens behind the prompt."""
+        return [token for token, step in zip(self.tokens, self.step_id, strict=True) if step >= 0]
+
 
 class Place(NamedTuple):
     """Where a sequence lies in a batch: its row, the slot of its first step, its first token, and its segment."""

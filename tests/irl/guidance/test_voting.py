@@ -5,9 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from irl.domains.countdown.countdown import problem_of
 from irl.evaluation.estimators import weighted_majority_at_k
+from irl.guidance.base import Task
 from irl.guidance.best_of_n import choose
-from irl.guidance.voting import majority, weighted_majority
+from irl.guidance.voting import MajorityVote, WeightedVote, majority, weighted_majority
+from irl.text.encode import Encoder
+from irl.text.tokenize import number_tokenizer
 
 quick = settings(deadline=None, max_examples=60, derandomize=True)
 
@@ -54,6 +58,29 @@ def test_weights_decide():
         weighted_majority(["a"], [1.0, 2.0])
     with pytest.raises(ValueError, match="at least 1"):
         majority([])
+
+
+class LastToken:
+    """A domain in which the last word of a text is its answer, and an encoder whose tokens are words."""
+
+    def canonical(self, prompt):
+        return prompt
+
+    def split_steps(self, text):
+        return (text,)
+
+    def answer_key(self, problem, text):
+        return text.split()[-1] if text else None
+
+
+def test_candidates_are_ranked_by_the_votes_for_their_answers():
+    encoder = Encoder(number_tokenizer(), 24, 4)
+    rows = encoder.many(["1"] * 5, [["2"], ["3"], ["3"], ["4 2"], ["5"]])
+    task, problem, scores = Task([], encoder, LastToken()), problem_of((3, 8)), [5.0, 3.0, 1.0, 4.0, -800.0]
+    assert MajorityVote().weights(task, problem, rows, scores) == [2, 2, 2, 2, 1]
+    weights = np.exp([0.0, -2.0, -4.0, -1.0, -805.0])
+    expected = [weights[0] + weights[3], weights[1] + weights[2], weights[1] + weights[2], weights[0] + weights[3], 0]
+    np.testing.assert_allclose(WeightedVote().weights(task, problem, rows, scores), expected, rtol=1e-12)
 
 
 votes = st.lists(st.tuples(st.integers(-1, 3), st.integers(1, 40)), min_size=2, max_size=9)
