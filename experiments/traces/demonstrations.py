@@ -10,7 +10,7 @@ from annotated_types import Ge, Le, MinLen
 from experiments.core.overlap import Overlap, without_overlap
 from experiments.core.workspace import Workspace
 from irl.data.formats import read_traces
-from irl.domains.base import Environment, HasDemonstrations
+from irl.domains.base import Environment, HasDemonstrations, HasOtherTargets
 from irl.text.packing import EncodedTrace
 from irl.text.windows import StepWindow, encode_windows, smaller_contexts, step_windows
 from irl.types import InputError, Problem, Trace
@@ -46,12 +46,11 @@ class Demonstrations:
         problems = environment.problems("train")
         traces = [environment.expert(problem, rng) for problem in _rounds(problems, self.count, rng)]
         if self.other_targets:
-            free_play = getattr(environment, "free_play", None)
-            if free_play is None:
-                raise InputError(
-                    f"demonstrations.other_targets: {type(environment).__name__} has no other targets; set it to 0"
-                )
-            traces += [free_play(rng, size=int(size)) for size in rng.choice(self.sizes, size=self.other_targets)]
+            if not isinstance(environment, HasOtherTargets):
+                domain = type(environment).__name__
+                raise InputError(f"demonstrations.other_targets: {domain} has no other targets; set it to 0")
+            sizes = rng.choice(self.sizes, size=self.other_targets).tolist()
+            traces += [environment.free_play(rng, size=size) for size in sizes]
         return traces
 
 

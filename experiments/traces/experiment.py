@@ -30,9 +30,8 @@ from experiments.traces.reward_stage import RewardStage
 from experiments.traces.sampling import sample_texts
 from experiments.traces.train_time import RewardCurve
 from experiments.traces.validation import validation_panel
-from irl.domains.base import Environment
+from irl.domains.base import Environment, ReadsFiles
 from irl.domains.countdown.countdown import Countdown
-from irl.domains.files import TraceFiles
 from irl.evaluation.audit import Finding
 from irl.text.encoder import TextEncoder
 from irl.text.tokenizer_configs import NumberTokens, TokenizerConfig
@@ -108,7 +107,7 @@ def run_experiment(config: Experiment, folder: Path, command: str) -> Path:
     begun, config = time.perf_counter(), config.with_vocabulary()
     encoder = config.encoding.encoder(config.domain)
     workspace = Workspace(folder, config.seed, environment=config.domain, encoder=encoder)
-    summary = config.domain.summary() if isinstance(config.domain, TraceFiles) else []
+    summary = list(config.domain.summary()) if isinstance(config.domain, ReadsFiles) else []
     for sentence in summary:
         workspace.say(sentence)
     overlaps = demonstration_overlaps(config, workspace)
@@ -160,7 +159,7 @@ def training_texts(domain: Environment) -> Iterator[str]:
 
 def demonstration_overlaps(config: Experiment, workspace: Workspace) -> list[Overlap]:
     """How many traces of each file of demonstrations are left out because they are of test problems."""
-    of_domain = config.domain.removed() if isinstance(config.domain, TraceFiles) else ()
+    of_domain = config.domain.removed() if isinstance(config.domain, ReadsFiles) else ()
     return [Overlap(**each._asdict()) for each in of_domain] + [
         overlap for file in demonstration_files(config) for overlap in of_file(file, workspace.environment).overlaps
     ]
@@ -176,7 +175,7 @@ def demonstration_files(config: Experiment) -> list[str]:
 
 def data_files(config: Experiment) -> list[str]:
     """All files of traces that the run reads."""
-    of_domain = config.domain.files if isinstance(config.domain, TraceFiles) else ()
+    of_domain = config.domain.files if isinstance(config.domain, ReadsFiles) else ()
     return [*of_domain, *demonstration_files(config)]
 
 

@@ -18,7 +18,7 @@ from experiments.traces.rerank_pool import verify_pool
 from experiments.traces.sampling import sample_texts
 from irl.algorithms.bradley_terry import BradleyTerry
 from irl.algorithms.optimiser import AdamW
-from irl.domains.files import TraceFiles
+from irl.domains.base import HasLabels
 from irl.domains.judged import JudgedPair
 from irl.evaluation.audit import cut_after_each_step
 from irl.policies.base import FittedPolicy
@@ -147,7 +147,7 @@ class FileLabels(PairModel):
     def pairs(self, workspace: Workspace, policy: FittedPolicy) -> list[JudgedPair]:
         """The pairs of the training prompts, and every better trace against itself cut early."""
         domain, rng = workspace.environment, workspace.rng("label pairs")
-        judged = domain.judged("train") if isinstance(domain, TraceFiles) else []
+        judged = list(domain.judged("train")) if isinstance(domain, HasLabels) else []
         early = [
             pair._replace(worse=pair.better[: int(rng.integers(1, len(pair.better)))])
             for pair in judged

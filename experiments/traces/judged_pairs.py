@@ -7,7 +7,7 @@ import numpy as np
 
 from experiments.core.workspace import Workspace
 from experiments.traces.beam_search import log_prob_of_rows
-from irl.domains.files import TraceFiles
+from irl.domains.base import HasLabels
 from irl.evaluation.estimators import bootstrap_interval
 from irl.policies.base import FittedPolicy
 from irl.rewards.questions import ScoresTexts
@@ -22,7 +22,7 @@ def pair_rows(workspace: Workspace, policy: FittedPolicy, scorers: Mapping[str, 
     The interval is a bootstrap over prompts; equal scores count one half.
     """
     domain, encoder = workspace.environment, workspace.encoder
-    judged = domain.judged("test") if isinstance(domain, TraceFiles) else []
+    judged = domain.judged("test") if isinstance(domain, HasLabels) else []
     sides = [(pair.prompt, steps, pair.ended) for pair in judged for steps in (pair.better, pair.worse)]
     rows = encoder.many(*map(list, zip(*sides, strict=True))) if sides else []
     fitting = [i for i in range(len(judged)) if encoder.fits(rows[2 * i]) and encoder.fits(rows[2 * i + 1])][:PAIRS]

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from irl.domains.files import TraceFiles
+from irl.domains.base import HasDemonstrations
 from irl.text.encoder import TextEncoder
 from irl.types import Trace
 from reward_models.networks.decoder import DecoderConfig
@@ -71,7 +71,7 @@ class Limits(NamedTuple):
     max_step_tokens: int
 
 
-def vocabulary(domain: TraceFiles) -> int:
+def vocabulary(domain: HasDemonstrations) -> int:
     """Tokens for byte pairs: more where there is more text to learn them from."""
     characters = sum(len(trace.prompt) + len(trace.text) for trace in domain.demonstrations("train"))
     return 384 if characters < 20_000 else 512 if characters < 200_000 else 1024

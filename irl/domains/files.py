@@ -17,6 +17,7 @@ import numpy as np
 from irl.canonical import canonical_text
 from irl.data import read_records
 from irl.data.detect import Record
+from irl.domains.base import Removed
 from irl.domains.judged import JudgedPair, judged_pairs
 from irl.text.answers import answer_rule
 from irl.text.math_answers import math_form, math_verify, same_value
@@ -47,15 +48,6 @@ class TraceSet(NamedTuple):
     traces: tuple[Trace, ...]
     problems: tuple[Problem, ...]
     by_prompt: dict[str, tuple[Trace, ...]]
-
-
-class Removed(NamedTuple):
-    """How many traces of a file were left out because their prompts are in a held-out set."""
-
-    data: str
-    held_out: str
-    records: int
-    total: int
 
 
 class Splits(NamedTuple):

@@ -10,11 +10,12 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from configs.own_traces_labelled import config as labelled
+from configs.smoke import config as smoke
 from experiments.cli import main
 from experiments.commands.run import load_config, override
 from experiments.core.workspace import Workspace
 from experiments.traces.demonstrations import encode_traces
-from experiments.traces.experiment import Encoding, run_experiment
+from experiments.traces.experiment import Encoding, data_files, demonstration_overlaps, run_experiment
 from experiments.traces.fit_reward import FitReward
 from experiments.traces.negatives import Negatives
 from experiments.traces.own_traces import OwnTraces
@@ -22,6 +23,8 @@ from experiments.traces.reward_stage import RewardFolder
 from experiments.traces.sizes import Sizes
 from irl.algorithms.optimiser import AdamW
 from irl.algorithms.pairwise_critic import PairwiseCritic
+from irl.domains.base import Removed
+from irl.domains.countdown.countdown import Countdown
 from irl.domains.files import TraceFiles
 from irl.rewards import ask, open_scorer
 from irl.rewards.questions import AnswersAsTexts
@@ -93,6 +96,26 @@ def unanswered(request, tmp_path_factory, careless_compilation):
     config = OwnTraces(domain=domain, sizes=TINY, tokenizer=tokenizer)
     config.run(folder / "run", "traceward run own_traces")
     return folder / "run"
+
+
+class Catalogue(Countdown):
+    """A domain of a user that was read from files."""
+
+    files = ("catalogue.csv",)
+
+    def removed(self):
+        return (Removed("hands of the catalogue", "the test problems", 2, 9),)
+
+    def summary(self):
+        return ("9 hands",)
+
+
+def test_a_users_domain_that_reads_files_is_treated_as_traces_from_files(tmp_path):
+    config = replace(smoke, domain=Catalogue(held_out=10), encoding=Encoding())
+    workspace = Workspace(tmp_path, 0, environment=config.domain, encoder=config.encoding.encoder(config.domain))
+    (overlap,) = demonstration_overlaps(config, workspace)
+    assert overlap.sentence.startswith("2 of 9 hands of the catalogue removed")
+    assert data_files(config) == ["catalogue.csv"]
 
 
 PARTS = {"train": slice(0, 14), "validation": slice(13, 16), "test": slice(16, 20)}

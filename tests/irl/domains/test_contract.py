@@ -11,11 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from irl.domains import modchain
+from irl.domains.base import Environment, HasDemonstrations, HasLabels, HasOtherTargets, ReadsFiles
 from irl.domains.countdown import countdown
 from irl.domains.countdown.countdown import Countdown
+from irl.domains.files import TraceFiles
 from irl.domains.modchain import ModChain
 from irl.domains.tree import Tree
+from irl.text.windows import HasStates
 from irl.types import InputError, Problem, Trace, Verdict
+from reward_models.registry import classes, import_all
 
 
 class Case(NamedTuple):
@@ -43,6 +47,25 @@ EVERY = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 WITH_STATES = pytest.mark.parametrize(
     "case", [c for c in CASES.values() if c.parse], ids=[n for n in CASES if n != "tree"]
 )
+
+
+def test_every_registered_domain_is_in_the_table():
+    import_all("irl.domains")
+    registered = {kind for kind in classes() if issubclass(kind, Environment) and kind.__module__.startswith("irl.")}
+    assert registered - {TraceFiles} == {type(case.environment) for case in CASES.values()}
+
+
+def test_capabilities():
+    """What a run does with a domain depends on its methods and on no class."""
+    assert {kind for kind in (Countdown, ModChain, Tree, TraceFiles) if issubclass(kind, HasStates)} == {
+        Countdown,
+        ModChain,
+        Tree,
+    }
+    for capability in (HasDemonstrations, HasLabels):
+        assert issubclass(TraceFiles, capability) and not issubclass(Countdown, capability)
+    assert isinstance(Countdown(), HasOtherTargets) and not isinstance(ModChain(), HasOtherTargets)
+    assert not isinstance(Countdown(), ReadsFiles)
 
 
 def demonstrations(case, each=12):
