@@ -55,13 +55,19 @@ def _check(file: Any, path: FilePath) -> list[str]:
         for index, leaf in enumerate(leaves):
             column = file.metadata.row_group(group).column(index)
             size, packed = _unpacked(column, leaf), max(column.total_compressed_size, 1)
+            where = f"{path}: column {column.path_in_schema[:100]!r}, row group {group}"
             if size > MOST_UNPACKED and size > MOST_RATIO * packed:
-                told = f"unpacks to {size // MEGABYTE} megabytes, {size // packed} times its size"
-                where = f"{path}: column {column.path_in_schema[:100]!r}, row group {group}"
-                raise InputError(f"{where}: {told}; write it with smaller row groups")
+                unpacked = f"unpacks to {size // MEGABYTE} megabytes, {size // packed} times its size"
+                raise InputError(f"{where}: {unpacked}; write it with smaller row groups")
+            delta = next((each for each in column.encodings if each in _DELTA), None)
+            if delta is not None:  # no dictionary: nothing bounds what its values unpack to
+                raise InputError(
+                    f"{where}: expected dictionary or plain encoding of texts, got {delta}; write it again"
+                )
     return [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY" and leaf.logical_type.type in _TEXTS]
 
 
+_DELTA = ("DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY")
 _TEXTS = ("NONE", "STRING", "JSON", "ENUM")
 
 

@@ -150,6 +150,16 @@ class TestParquet:
         ):
             list(numbered_rows(path))
 
+    @pytest.mark.parametrize("encoding", ["DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"])
+    def test_encodings_of_texts_without_a_dictionary(self, encoding, tmp_path):
+        names = dict.fromkeys(("prompt", "completion"), encoding)
+        path = self.write(tmp_path / "rows.parquet", ["a", "ab"], use_dictionary=False, column_encoding=names)
+        expected = (
+            f"column 'prompt', row group 0: expected dictionary or plain encoding of texts, got {encoding}; write"
+        )
+        with pytest.raises(InputError, match=expected):
+            list(numbered_rows(path))
+
     @pytest.mark.parametrize("nested", ["list", "map", "struct"])
     def test_a_dictionary_that_many_nested_values_refer_to(self, nested, tmp_path, monkeypatch):
         """30 rows of 10 values, all one text of a megabyte; the next row has 100 and is over the limit."""
