@@ -73,11 +73,6 @@ def _name_and_fill(batch: PackedPairBatch, share: int) -> PackedPairBatch:
     return PackedPairBatch(traces, *(np.pad(array, (0, -len(array) % share)) for array in pairs))
 
 
-def replicate(mesh: Mesh, tree: Any) -> Any:
-    """Put a whole copy of every array on every device; every process must give the same values."""
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
-
-
 def shardings(mesh: Mesh, state: Any) -> Any:
     """Where every array of a state belongs, by the rules of `reward_models.partition`."""
     specs = partition_specs(state, mesh.shape)

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax
 import numpy as np
 from rich.console import Console
 from rich.table import Table
@@ -70,9 +69,11 @@ def _ways(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 def _member_scores(workspace: Workspace, model, problems, pool: TextSamples) -> np.ndarray:
     """Float[members, traces]"""
     network = model.network.member.make()
-    each = [jax.tree.map(lambda leaf, i=i: leaf[i], model.params) for i in range(model.network.members)]
     split, states = workspace.environment.split_steps, workspace.states
-    scorers = (TextScorer(network, params, workspace.encoder, split, states=states) for params in each)
+    scorers = (
+        TextScorer(network, params, workspace.encoder, split, states=states)
+        for params in model.network.member_params(model.params)
+    )
     return np.stack([score_pool(scorer, problems, pool).trace for scorer in scorers])
 
 

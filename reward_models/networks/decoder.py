@@ -32,8 +32,6 @@ from reward_models.partition import by_rows
 from reward_models.records import record
 from reward_models.types import TraceBatch
 
-initializer = nnx.initializers.normal
-
 RopeTheta = Annotated[float, Gt(1.0), Le(1e12)]
 """The slowest wave has about 2 pi rope_theta tokens; at 1 all waves would be equal."""
 NormEps = Annotated[float, Ge(1e-12), Le(1e-2)]

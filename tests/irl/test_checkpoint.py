@@ -15,7 +15,7 @@ import optax
 import pytest
 
 from irl.checkpoint import Checkpoints
-from irl.sharding import make_mesh, replicate, shard_batch
+from irl.sharding import make_mesh, place, shard_batch
 from irl.types import InputError
 
 OPTIMIZER = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-3))
@@ -180,7 +180,7 @@ def test_other_errors_are_not_called_disk_full(filled, monkeypatch):
 
 def test_shardings_of_the_state_are_kept(tmp_path):
     mesh = make_mesh()
-    state = {"rows": shard_batch(mesh, jnp.arange(8.0)), "key": replicate(mesh, jax.random.key(1))}
+    state = {"rows": shard_batch(mesh, jnp.arange(8.0)), "key": place(mesh, jax.random.key(1))}
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(1, state)
     restored = checkpoints.restore(1, state).state

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from irl.sharding import make_mesh, replicate, shard_batch
+from irl.sharding import make_mesh, place, shard_batch
 from irl.types import InputError
 from reward_models.types import PackedPairBatch, TraceBatch
 
@@ -81,18 +81,12 @@ def test_batch_that_does_not_divide(batch, message):
         shard_batch(make_mesh(), batch)
 
 
-def test_replicate():
-    tree = replicate(make_mesh(), {"w": jnp.arange(3.0), "key": jax.random.key(0)})
-    assert all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(tree))
-    assert len(tree["w"].addressable_shards) == 4
-
-
 def test_a_sharded_program_gives_the_same_number():
     x = jnp.arange(32.0).reshape(8, 4)
     mesh = make_mesh(fsdp=2)
     loss = jax.jit(lambda w, x: jnp.tanh(x @ w).sum())
     w = jnp.linspace(-1, 1, 4)
-    np.testing.assert_allclose(loss(replicate(mesh, w), shard_batch(mesh, x)), loss(w, x), rtol=1e-6)
+    np.testing.assert_allclose(loss(place(mesh, w), shard_batch(mesh, x)), loss(w, x), rtol=1e-6)
 
 
 def test_packed_pairs_are_filled_up_and_divided():
@@ -122,14 +116,14 @@ TWO_PROCESSES = """
 import sys
 import jax, numpy as np
 jax.distributed.initialize(sys.argv[2], 2, int(sys.argv[3]))
-from irl.sharding import make_mesh, replicate, shard_batch
+from irl.sharding import make_mesh, place, shard_batch
 from irl.checkpoint import Checkpoints
 from reward_models.types import PackedPairBatch, TraceBatch
 mesh = make_mesh(fsdp=2)
 everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
 rows = np.arange(4.0, dtype=np.float32) + 4 * jax.process_index()
 batch = shard_batch(mesh, rows)
-total = jax.jit(lambda w, x: (w * x).sum())(replicate(mesh, np.float32(2)), batch)
+total = jax.jit(lambda w, x: (w * x).sum())(place(mesh, np.float32(2)), batch)
 assert float(total) == 56, total
 checkpoints = Checkpoints(sys.argv[1])
 for step in (1, 2):

@@ -11,8 +11,8 @@ from reward_models.aggregation import AGGREGATES
 from reward_models.losses import bradley_terry_loss
 from reward_models.networks.critic import CriticConfig, step_ends
 from reward_models.networks.decoder import DecoderConfig
-from reward_models.networks.linear import LinearConfig
 from reward_models.types import TraceBatch
+from tests.linear_reward import LinearConfig
 
 DECODER = DecoderConfig(vocab_size=23, num_layers=2, dim=16, num_heads=2, num_kv_heads=1, head_dim=8, hidden_dim=16)
 CONFIGS = {f"critic-{how}": CriticConfig(decoder=DECODER, aggregate=how) for how in AGGREGATES} | {

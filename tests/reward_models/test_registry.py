@@ -38,12 +38,12 @@ def test_a_record_is_registered_where_it_is_defined():
 
 
 def test_two_classes_of_one_name_are_refused_where_the_name_is_used():
-    mine = named("LinearConfig")
-    message = r"two classes have the name LinearConfig, in \S*linear\.py and in \S*test_registry\.py; rename one"
+    mine = named("CriticConfig")
+    message = r"two classes have the name CriticConfig, in \S*critic\.py and in \S*test_registry\.py; rename one"
     with pytest.raises(InputError, match=message):
         check_registered(mine)
     with pytest.raises(InputError, match=rf"^config\[0\]: {message}"):
-        decode([{"class": "LinearConfig"}], REGISTERED, "config")
+        decode([{"class": "CriticConfig"}], REGISTERED, "config")
 
 
 def test_a_class_that_is_defined_again_replaces_itself():
@@ -57,10 +57,10 @@ def test_classes_of_a_module_are_forgotten():
     named("Mine", "config file /a/mine.py")
     ours = named("Other")
     forget(lambda module: module.startswith("config file "))
-    assert "Mine" not in REGISTERED and REGISTERED["Other"] is ours and "LinearConfig" in REGISTERED
+    assert "Mine" not in REGISTERED and REGISTERED["Other"] is ours and "CriticConfig" in REGISTERED
 
 
-@pytest.mark.parametrize("name", ["os.system", "antigravity.Mine", "Evil", "", None, 3, ["LinearConfig"], {}])
+@pytest.mark.parametrize("name", ["os.system", "antigravity.Mine", "Evil", "", None, 3, ["CriticConfig"], {}])
 def test_json_imports_and_builds_nothing_that_is_not_registered(name):
     before = set(sys.modules)
     with pytest.raises(UnknownClass, match=r"^config: unknown class ") as error:
@@ -71,8 +71,8 @@ def test_json_imports_and_builds_nothing_that_is_not_registered(name):
 def test_an_unknown_class_is_answered_with_the_names_that_resemble_it():
     import_all("reward_models")
     assert len(REGISTERED) > LISTED
-    with pytest.raises(UnknownClass, match="unknown class 'LinearConfg'; known: LinearConfig"):
-        decode({"class": "LinearConfg"}, REGISTERED, "config")
+    with pytest.raises(UnknownClass, match="unknown class 'CriticConfg'; known: CriticConfig"):
+        decode({"class": "CriticConfg"}, REGISTERED, "config")
 
 
 def test_a_model_folder_of_a_network_that_is_not_known(tmp_path):

@@ -9,9 +9,9 @@ import pytest
 
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderConfig
-from reward_models.networks.linear import LinearConfig
 from reward_models.scoring import make_score_fn
 from reward_models.types import TraceBatch
+from tests.linear_reward import LinearConfig
 
 DECODER = DecoderConfig(vocab_size=17, num_layers=2, dim=16, num_heads=2, num_kv_heads=1, head_dim=8, hidden_dim=16)
 NETWORKS = {"critic": CriticConfig(decoder=DECODER), "linear": LinearConfig(num_positions=6, vocab=17)}

@@ -8,13 +8,14 @@ import pytest
 
 from irl.algorithms.airl import Airl, AirlBatch, airl_loss, policy_reward, step_logits, trace_logits
 from irl.algorithms.maxent import MaxEnt, MaxEntBatch
-from irl.domains.tree import Tree, rank_correlation, sample_leaves, step_log_prob
+from irl.domains.tree import sample_leaves
 from irl.types import InputError
 from reward_models.losses import discriminator_loss
-from reward_models.networks.linear import LinearConfig
 from reward_models.types import Scores
+from tests.irl.exact_tree import ExactTree, rank_correlation, step_log_prob
+from tests.linear_reward import LinearConfig
 
-TREE = Tree(num_prompts=4)
+TREE = ExactTree(num_prompts=4)
 NETWORK = LinearConfig(num_positions=TREE.depth + 1, vocab=TREE.vocab).make()
 EVERY = TREE.encode(np.repeat(np.arange(4), TREE.num_leaves), np.tile(np.arange(TREE.num_leaves), 4))
 UNIFORM = np.zeros_like(TREE.reward)
@@ -93,7 +94,7 @@ def best_logits(expert, policy, offset, steps=400):
 
 
 def test_discriminator_vanishes_at_the_expert_and_f_does_not():
-    tree = Tree(depth=3, branching=3, num_prompts=1)
+    tree = ExactTree(depth=3, branching=3, num_prompts=1)
     log_expert, expert = tree.log_posterior, np.exp(tree.log_posterior)
     gail = best_logits(expert, expert, jnp.zeros(expert.shape))
     f = best_logits(expert, expert, jnp.asarray(log_expert, jnp.float32))
@@ -103,7 +104,7 @@ def test_discriminator_vanishes_at_the_expert_and_f_does_not():
 
 
 def test_f_does_not_depend_on_the_policy_but_the_logit_does():
-    tree = Tree(depth=3, branching=3, num_prompts=1)
+    tree = ExactTree(depth=3, branching=3, num_prompts=1)
     log_expert, expert = tree.log_posterior, np.exp(tree.log_posterior)
     other = 0.5 * tree.reward - np.logaddexp.reduce(0.5 * tree.reward, axis=1, keepdims=True)
     f = best_logits(expert, np.exp(other), jnp.asarray(other, jnp.float32))

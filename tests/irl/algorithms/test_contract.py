@@ -17,7 +17,7 @@ import pytest
 
 import irl.algorithms
 from irl.algorithms.base import Algorithm, GradientState, gradient_algorithm
-from irl.sharding import make_mesh, replicate, shard_batch
+from irl.sharding import make_mesh, place, shard_batch
 from reward_models.types import INFORMATION_LEVELS, LabelledBatch, PackedPairBatch, PairBatch, TraceBatch
 from tests.irl.algorithms.cases import CASES, ROWS, Case
 
@@ -218,7 +218,7 @@ def test_order_padding_and_repetition_change_nothing(learner):
 def test_several_devices_learn_what_one_learns(learner):
     batches, mesh = [learner.case.batch(seed) for seed in range(3)], make_mesh()
     infos = run(learner, batches)[1]
-    state, sharded = run(learner, batches, lambda x: replicate(mesh, x), lambda x: shard_batch(mesh, x))
+    state, sharded = run(learner, batches, lambda x: place(mesh, x), lambda x: shard_batch(mesh, x))
     assert all(len(leaf.sharding.device_set) == 4 for leaf in jax.tree.leaves(state))
     for expected, found in zip(infos, sharded, strict=True):
         for name, value in expected.items():

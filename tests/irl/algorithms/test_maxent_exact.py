@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from irl.algorithms.maxent import MaxEnt, MaxEntBatch, effective_sample_size, log_mean_exp, maxent_loss
-from irl.domains.tree import Tree, rank_correlation, sample_leaves
+from irl.domains.tree import sample_leaves
 from reward_models.aggregation import aggregate_steps, sum_by_step
-from reward_models.networks.linear import LinearConfig, linear_scores
+from tests.irl.exact_tree import ExactTree, rank_correlation
+from tests.linear_reward import LinearConfig, linear_scores
 
-SMALL = Tree(depth=3, branching=3, num_prompts=3)
+SMALL = ExactTree(depth=3, branching=3, num_prompts=3)
 NETWORK = LinearConfig(num_positions=4, vocab=SMALL.vocab, init_scale=0.5).make()
 PARAMS = NETWORK.init(jax.random.key(1))
 loss_and_gradient = jax.jit(jax.value_and_grad(partial(maxent_loss, NETWORK.apply), has_aux=True))
@@ -120,7 +121,7 @@ def train(algorithm, batch, steps):
 
 
 def test_planted_ranking_is_recovered_from_a_thousand_demonstrations():
-    tree = Tree(num_prompts=4, seed=1)
+    tree = ExactTree(num_prompts=4, seed=1)
     batch = exact_batch(tree, 1000, 2)
     network = LinearConfig(num_positions=tree.depth + 1, vocab=tree.vocab).make()
     state, info = train(MaxEnt(learning_rate=0.1, l2=1e-3).make(network), batch, 80)
@@ -130,7 +131,7 @@ def test_planted_ranking_is_recovered_from_a_thousand_demonstrations():
 
 
 def test_potential_shaping_leaves_rankings_alone():
-    tree, rng = Tree(depth=4, branching=3, num_prompts=2), np.random.default_rng(0)
+    tree, rng = ExactTree(depth=4, branching=3, num_prompts=2), np.random.default_rng(0)
     network = LinearConfig(num_positions=5, vocab=tree.vocab, init_scale=1.0).make()
     traces = tree.enumerate(1)
     scores = score(network.init(jax.random.key(0)), traces)
@@ -145,7 +146,7 @@ def test_potential_shaping_leaves_rankings_alone():
 
 
 def test_prefixes_are_scored_without_their_future():
-    tree = Tree(depth=4, branching=3, num_prompts=2)
+    tree = ExactTree(depth=4, branching=3, num_prompts=2)
     network = LinearConfig(num_positions=5, vocab=tree.vocab, init_scale=1.0).make()
     traces = tree.enumerate(0)
     scores = score(network.init(jax.random.key(0)), traces)

@@ -8,14 +8,15 @@ import pytest
 from irl.algorithms.optimiser import AdamW
 from irl.algorithms.pairwise_critic import CriticBatch, PairwiseCritic
 from irl.domains.modchain import ModChain
-from irl.domains.tree import Tree, rank_correlation, sample_leaves
+from irl.domains.tree import sample_leaves
 from irl.text.encode import Encoder
 from irl.text.tokenize import number_tokenizer
 from irl.text.windows import encode_windows, step_windows
 from reward_models.aggregation import aggregate_steps, sum_by_step
 from reward_models.networks.base import Network
-from reward_models.networks.linear import LinearConfig
 from reward_models.types import Scores, TraceBatch
+from tests.irl.exact_tree import ExactTree, rank_correlation
+from tests.linear_reward import LinearConfig
 
 KEY = jax.random.key(0)
 
@@ -242,7 +243,7 @@ def test_planted_mistakes_are_told_from_experts_on_problems_not_seen():
 
 def test_planted_ranking_is_recovered_from_a_thousand_demonstrations_against_a_uniform_policy():
     """Of a pair from pi_E = exp(R)/Z and the uniform policy, the first is the expert's with sigmoid(R - R')."""
-    tree, rng, count, steps = Tree(num_prompts=4), np.random.default_rng(0), 1000, 60
+    tree, rng, count, steps = ExactTree(num_prompts=4), np.random.default_rng(0), 1000, 60
     network = LinearConfig(num_positions=tree.depth + 1, vocab=tree.vocab).make()
     optimiser = AdamW(learning_rate=0.08, warmup_steps=0, total_steps=steps, weight_decay=0.0)
     algorithm = PairwiseCritic(optimiser=optimiser, mle=0.0).make(network)

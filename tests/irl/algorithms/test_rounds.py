@@ -18,14 +18,14 @@ from irl.algorithms.pairs import Contrasts
 from irl.algorithms.pairwise_critic import PairwiseCritic
 from irl.algorithms.rounds import Adversary, Replay, Round, RoundsState, Turn, bounded_reward, draw, push, rounds
 from irl.checkpoint import Checkpoints
-from irl.domains.tree import Tree, rank_correlation
 from irl.sharding import make_mesh
 from irl.train import Schedule, train
 from irl.types import InputError
-from reward_models.networks.linear import LinearConfig
 from reward_models.types import TraceBatch
+from tests.irl.exact_tree import ExactTree, rank_correlation
+from tests.linear_reward import LinearConfig
 
-TREE = Tree(depth=4, branching=3, num_prompts=4)
+TREE = ExactTree(depth=4, branching=3, num_prompts=4)
 NETWORK = LinearConfig(num_positions=TREE.depth + 1, vocab=TREE.vocab).make()
 SAMPLES, KEY = 8, jax.random.key(0)
 PROMPTS = np.arange(32) % TREE.num_prompts

@@ -5,18 +5,11 @@ import itertools
 import numpy as np
 import pytest
 
-from irl.domains.tree import (
-    END,
-    FIRST_SYMBOL,
-    Tree,
-    rank_correlation,
-    sample_leaves,
-    soft_values,
-    step_log_prob,
-)
+from irl.domains.tree import sample_leaves
 from irl.types import InputError, Problem
+from tests.irl.exact_tree import END, FIRST_SYMBOL, ExactTree, rank_correlation, soft_values, step_log_prob
 
-SMALL = Tree(depth=3, branching=2, num_prompts=4, leaf_scale=0.5)
+SMALL = ExactTree(depth=3, branching=2, num_prompts=4, leaf_scale=0.5)
 
 
 def test_leaves_are_all_paths_in_order():
@@ -43,12 +36,12 @@ def test_posterior_and_its_steps_are_distributions():
 
 
 def test_reward_is_linear_unless_leaves_are_random():
-    linear = Tree(depth=3, branching=2, num_prompts=1)
+    linear = ExactTree(depth=3, branching=2, num_prompts=1)
     reward = dict(zip(map(tuple, linear.choices), linear.reward[0], strict=True))
     # Positions and neighbours interact, but position 0 and position 2 do not: the second difference vanishes.
     assert np.isclose(reward[0, 1, 0] - reward[1, 1, 0], reward[0, 1, 1] - reward[1, 1, 1], atol=1e-12)
     assert not np.isclose(reward[0, 0, 0] - reward[1, 0, 0], reward[0, 1, 0] - reward[1, 1, 0], atol=1e-3)
-    spread = Tree(position_scale=0.0, bigram_scale=0.0, leaf_scale=2.0).reward
+    spread = ExactTree(position_scale=0.0, bigram_scale=0.0, leaf_scale=2.0).reward
     assert np.isclose(spread.std(), 2.0, rtol=0.02)
     assert abs(np.corrcoef(spread)[0, 1]) < 0.1
 
@@ -122,6 +115,6 @@ def test_malformed_texts(text):
 
 def test_bad_settings_and_prompts_are_named():
     with pytest.raises(InputError, match="branching: expected at least 2"):
-        Tree(branching=1)
+        ExactTree(branching=1)
     with pytest.raises(InputError, match="'tree 9'"):
         SMALL.verify(Problem(id="x", prompt="tree 9"), "a1")
