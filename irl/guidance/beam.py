@@ -12,6 +12,7 @@ import numpy as np
 
 from irl.guidance.base import Candidate, Cost, Guide, Pool, ScoreRows, Task
 from irl.policies.base import FittedPolicy
+from irl.policies.rollouts import sample_steps
 from irl.text.encoder import TextEncoder
 from irl.text.packing import EncodedTrace
 from reward_models.ranges import Few, Scale, Size
@@ -52,26 +53,16 @@ class StepBeamSearch(Guide):
 
     def _expand(self, policy: FittedPolicy, task: Task, beams, key: jax.Array):
         """Distinct one-step continuations (problem, row, finished) of open beams, and the tokens they took."""
-        (model, params), encoder = policy, task.encoder
-        capacity = len(task.problems) * self.width  # one shape for every depth: one compilation
-        prefixes = np.zeros((capacity, encoder.max_length), np.int32)
-        lengths = np.full(capacity, 1, np.int32)
-        for i, (_, beam) in enumerate(beams):
-            lengths[i] = len(beam.row.tokens)
-            prefixes[i, : lengths[i]] = beam.row.tokens
-        drawn = jax.device_get(
-            model.sample(
-                params,
-                key,
-                prefixes,
-                lengths,
-                n=self.expansions,
-                slots=self.expansions,
-                max_new=self.max_step_tokens,
-                stop=encoder.stops,
-                vocabulary=encoder.vocab_size,
-                temperature=self.temperature,
-            )
+        encoder = task.encoder
+        drawn = sample_steps(
+            policy,
+            encoder,
+            [beam.row.tokens for _, beam in beams],
+            self.expansions,
+            key,
+            rows=len(task.problems) * self.width,
+            max_new=self.max_step_tokens,
+            temperature=self.temperature,
         )
         seen: set[tuple[int, tuple[int, ...]]] = set()
         grown = []
@@ -83,7 +74,7 @@ class StepBeamSearch(Guide):
                 if drawn.ended[i, j] and identity not in seen and len(row.tokens) <= encoder.max_length:
                     seen.add(identity)
                     grown.append((problem, row, new[-1] == encoder.end))
-        return grown, int(drawn.length[: len(beams)].sum())
+        return grown, int(drawn.length.sum())
 
 
 def _opening(encoder: TextEncoder, prompt: str) -> Candidate:

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from irl.policies.base import FittedPolicy
+from irl.policies.rollouts import sample_steps
 from irl.text.encoder import TextEncoder
 from irl.text.packing import EncodedTrace
 
@@ -43,32 +44,21 @@ def finish_steps(
     A row comes back unchanged (cut after its step) when the policy agrees with the expert; a continuation
     that never ends its step is left as it is.
     """
-    model, params = policy
     finished: list[EncodedTrace] = []
     for number, start in enumerate(range(0, len(rows), rows_per_batch)):
-        part = rows[start : start + rows_per_batch]
-        prompts = np.zeros((rows_per_batch, encoder.max_length), np.int32)
-        lengths = np.ones(rows_per_batch, np.int32)
-        for i, row in enumerate(part):
-            lengths[i] = cuts[start + i]
-            prompts[i, : lengths[i]] = row.tokens[: lengths[i]]
-        drawn = jax.device_get(
-            model.sample(
-                params,
-                jax.random.fold_in(key, number),
-                prompts,
-                lengths,
-                n=1,
-                slots=1,
-                max_new=max_new,
-                stop=encoder.stops,
-                vocabulary=encoder.vocab_size,
-                temperature=temperature,
-            )
+        part, ends = rows[start : start + rows_per_batch], cuts[start : start + rows_per_batch].tolist()
+        drawn = sample_steps(
+            policy,
+            encoder,
+            [row.tokens[:cut] for row, cut in zip(part, ends, strict=True)],
+            1,
+            jax.random.fold_in(key, number),
+            rows=rows_per_batch,
+            max_new=max_new,
+            temperature=temperature,
         )
-        for i, row in enumerate(part):
-            new = drawn.tokens[i, 0, : drawn.length[i, 0]].tolist()
-            step = row.step_id[lengths[i]]
-            head = row.step_id[: lengths[i]]
-            finished.append(EncodedTrace(row.tokens[: lengths[i]] + new, head + [step] * len(new)))
+        for row, cut, tokens, length in zip(part, ends, drawn.tokens[:, 0], drawn.length[:, 0], strict=True):
+            new = tokens[:length].tolist()
+            step_id = row.step_id[:cut] + [row.step_id[cut]] * len(new)
+            finished.append(EncodedTrace(row.tokens[:cut] + new, step_id))
     return finished

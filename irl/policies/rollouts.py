@@ -75,6 +75,40 @@ def sample_rows(
     return rows
 
 
+def sample_steps(
+    policy: FittedPolicy,
+    encoder: TextEncoder,
+    prefixes: Sequence[list[int]],
+    n: int,
+    key: jax.Array,
+    *,
+    rows: int,
+    max_new: int,
+    temperature: float,
+) -> Samples:
+    """`n` samples of the next step after each prefix, as NumPy arrays.
+
+    Prefixes are filled up to a number of `rows`, so that one program serves any number of them.
+    """
+    tokens, lengths = np.zeros((rows, encoder.max_length), np.int32), np.ones(rows, np.int32)
+    for i, prefix in enumerate(prefixes):
+        lengths[i] = len(prefix)
+        tokens[i, : len(prefix)] = prefix
+    drawn = policy.model.sample(
+        policy.params,
+        key,
+        tokens,
+        lengths,
+        n=n,
+        slots=n,
+        max_new=max_new,
+        stop=encoder.stops,
+        vocabulary=encoder.vocab_size,
+        temperature=temperature,
+    )
+    return jax.tree.map(lambda leaf: leaf[: len(prefixes)], jax.device_get(drawn))
+
+
 def pad_prompts(prompts: Sequence[list[int]]) -> tuple[np.ndarray, np.ndarray]:
     """Right-padded ids [prompts, time] and lengths."""
     lengths = np.array([len(ids) for ids in prompts], np.int32)

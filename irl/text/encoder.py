@@ -14,10 +14,10 @@ from functools import cached_property
 
 from tokenizers import Tokenizer
 
-from irl.text.packing import EncodedTrace, Place, Room, best_fit, fill_rows, one_per_row, prompt_ids
+from irl.text.packing import EncodedTrace, Place, Room, best_fit, fill_rows, one_per_row
 from irl.text.steps import SplitSteps, step_rule
 from irl.text.tokenize import tokenizer_errors
-from irl.types import InputError, Trace
+from irl.types import InputError
 from reward_models.types import TraceBatch
 
 LEAST_RESPONSE = 8
@@ -115,24 +115,6 @@ class TextEncoder(ABC):
         steps = [self.split(text) for text in texts]
         written = ["\n".join(each) for each in steps]
         return [i for i, row in enumerate(self.many(prompts, steps)) if self.decode(row.response) != written[i]]
-
-    def traces(self, traces: Sequence[Trace]) -> TraceBatch:
-        """Encode and pad traces; InputError names the first one over a limit."""
-        encoded = self.many([t.prompt for t in traces], [[s.text for s in t.steps] for t in traces])
-        for trace, row in zip(traces, encoded, strict=True):
-            self.check(f"trace of problem {trace.problem_id!r}", row)
-        return self.batch(encoded, prompt_ids([trace.prompt for trace in traces]))
-
-    def check(self, what: str, row: EncodedTrace) -> None:
-        if len(row.tokens) > self.max_length:
-            raise InputError(
-                f"{what}: {len(row.tokens)} tokens are over the limit of {self.max_length}; shorten it or raise "
-                "max_length"
-            )
-        if max(row.step_id) >= self.max_steps:
-            raise InputError(
-                f"{what}: {max(row.step_id) + 1} steps are over the limit of {self.max_steps}; raise max_steps"
-            )
 
     def fits(self, row: EncodedTrace) -> bool:
         return len(row.tokens) <= self.max_length and max(row.step_id) < self.max_steps

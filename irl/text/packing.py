@@ -174,9 +174,3 @@ def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
         chosen.append(item)
         open_by_room.setdefault(room - need, []).append(chosen)
     return bins
-
-
-def prompt_ids(prompts: Sequence[str]) -> list[int]:
-    """Equal prompts get equal numbers, in order of first appearance."""
-    known: dict[str, int] = {}
-    return [known.setdefault(prompt, len(known)) for prompt in prompts]

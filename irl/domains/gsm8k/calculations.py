@@ -23,7 +23,7 @@ from typing import Literal
 
 import numpy as np
 
-from irl.data.gsm8k import Calculation, calculations, without_calculations
+from irl.data.gsm8k import Calculation, calculations
 
 NUMBER = re.compile(r"(?<![\w.])\d+(?:,\d{3})*(?:\.\d+)?|(?<![\w.])\.\d+")
 _ANNOTATION = re.compile(r"<<[^<>]*>>")
@@ -50,10 +50,6 @@ class Solution:
 
     question: str
     lines: tuple[str, ...]
-
-    def plain(self) -> tuple[str, ...]:
-        """The lines without their calculations."""
-        return tuple(without_calculations(line) for line in self.lines)
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,8 @@ from tokenizers import Tokenizer
 
 from irl.domains.countdown.countdown import Countdown
 from irl.text.encode import Encoder
-from irl.text.packing import EncodedTrace, prompt_ids
+from irl.text.packing import EncodedTrace
 from irl.text.tokenize import BEGIN, END, PAD, SPECIAL, UNKNOWN, number_tokenizer, prose_tokenizer
-from irl.types import InputError, Step, Trace
 
 ENCODER = Encoder(number_tokenizer(), 96, 8)
 PROMPT = "4 5 6 10"
@@ -138,21 +137,10 @@ def test_every_token_belongs_to_its_step_and_the_end_token_to_the_last(prompt, s
         assert ENCODER.decode(own) == step + newline
 
 
-def test_expert_and_policy_text_give_equal_arrays():
-    """Whoever wrote it, and in whatever company it is encoded."""
-    expert = Trace(problem_id="a", prompt=PROMPT, steps=tuple(Step(text=s, label=True) for s in STEPS))
-    text = "\n".join(STEPS)
-    steps = tuple(Step(text=s) for s in Countdown().split_steps(text))
-    policy = Trace(problem_id="b", prompt=PROMPT, steps=steps, source="policy")
-    other = Trace(problem_id="c", prompt="1 2", steps=(Step(text="Answer: 3"),))
-    alone, together = ENCODER.traces([expert]), ENCODER.traces([other, policy, expert])
-    for name in ("tokens", "segment", "position", "step_id", "step_mask"):
-        array = getattr(together, name)
-        np.testing.assert_array_equal(array[1], array[2], err_msg=name)
-        np.testing.assert_array_equal(array[1], getattr(alone, name)[0], err_msg=name)
-        assert (array[0] != array[1]).any(), name
-    assert together.prompt_id.tolist() == [0, 1, 1]
-    assert prompt_ids(["x", "y", "x", "z"]) == [0, 1, 0, 2]
+def test_expert_and_policy_text_give_equal_rows_in_any_company():
+    policy = Countdown().split_steps("\n".join(STEPS) + "\n")
+    other, first, second = ENCODER.many(["1 2", PROMPT, PROMPT], [["Answer: 3"], policy, STEPS])
+    assert other != first == second == one(PROMPT, STEPS)
 
 
 # --- arrays -----------------------------------------------------------------------------------------------
@@ -211,30 +199,12 @@ def test_packing_saves_rows():
     assert least <= len(ENCODER.pack(rows, 256).tokens) <= least + 1
 
 
-@pytest.mark.parametrize(
-    "max_length, max_steps, message",
-    [
-        (20, 8, r"problem 'hand 7': \d\d tokens are over the limit of 20.*max_length"),
-        (96, 3, r"problem 'hand 7': 4 steps are over the limit of 3.*max_steps"),
-    ],
-)
-def test_a_trace_over_the_limit_is_named_with_its_size(max_length, max_steps, message):
-    encoder = Encoder(ENCODER.tokenizer, max_length, max_steps)
-    short = Trace(problem_id="hand 6", prompt="1 2", steps=(Step(text="Answer: 3"),))
-    long = Trace(problem_id="hand 7", prompt=PROMPT, steps=tuple(Step(text=s) for s in STEPS))
-    with pytest.raises(InputError, match=message) as error:
-        encoder.traces([short, long])
+@pytest.mark.parametrize("less_tokens, less_steps, fits", [(0, 0, True), (1, 0, False), (0, 1, False)])
+def test_limits_are_inclusive(less_tokens, less_steps, fits):
     row = one(PROMPT, STEPS)
-    assert not encoder.fits(row) and encoder.fits(one("1 2", ["Answer: 3"]))
-    assert str(len(row.tokens)) in str(error.value) or max_length == 96
-
-
-def test_limits_are_inclusive():
-    row = one(PROMPT, STEPS)
-    exact = Encoder(ENCODER.tokenizer, len(row.tokens), 4)
-    assert exact.fits(row)
-    exact.check("trace", row)
-    assert exact.batch([row], [0]).segment.all()
+    encoder = Encoder(ENCODER.tokenizer, len(row.tokens) - less_tokens, len(STEPS) - less_steps)
+    assert encoder.fits(row) == fits
+    assert not fits or encoder.batch([row], [0]).segment.all()
 
 
 def test_decode_stops_at_the_first_end_token():
