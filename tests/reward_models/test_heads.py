@@ -146,23 +146,6 @@ def random_params(config):
     )
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_scores_do_not_depend_on_padding_order_or_packing(name):
-    network, params = CONFIGS[name].make(), random_params(CONFIGS[name])
-    apply = jax.jit(network.apply)
-    scores = apply(params, batch(LONG, SHORT))
-    left, swapped = apply(params, batch(LONG, SHORT, left=True)), apply(params, batch(SHORT, LONG))
-    both = apply(params, packed())
-    assert np.ptp(scores.step[0]) > 1e-3
-    for own, other in ((scores.trace, left.trace), (scores.trace, swapped.trace[::-1])):
-        np.testing.assert_allclose(own, other, atol=TOLERANCE)
-    for own, other in ((scores.step, left.step), (scores.step.reshape(1, -1), both.step)):
-        np.testing.assert_allclose(own, other, atol=TOLERANCE)
-    total = {"sum": np.sum, "min": np.min, "prod": np.prod}[network.spec.aggregate]
-    np.testing.assert_allclose(scores.trace[0], total(scores.step[0]), rtol=1e-5)
-    np.testing.assert_allclose(scores.token.sum(1), scores.step.sum(1), atol=TOLERANCE)
-
-
 def test_what_a_network_declares():
     assert {name for name, config in CONFIGS.items() if not config.make().sees_prefix} == {"value"}
     specs = {name: config.make().spec for name, config in CONFIGS.items()}
