@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from irl.data.containers import numbered_rows
-from irl.data.fields import Row, expect, number, required, shown, text
+from irl.data.fields import Row, brief, expect, number, required, text
 from irl.types import InputError
 from reward_models.ranges import Weight
 from reward_models.ratings import (
@@ -74,7 +74,7 @@ def _game(row: Row, path: Path, at: int) -> _Game:
             return _Game(*_systems(row, "model_a", "model_b"), _score(row, "winner", _WINNERS), category)
         if "cmp_key" in row:
             first, _, second = text(row["cmp_key"], "cmp_key").partition("_")
-            expect(bool(first and second), "cmp_key", "two systems, FIRST_SECOND", shown(row["cmp_key"]))
+            expect(bool(first and second), "cmp_key", "two systems, FIRST_SECOND", brief(row["cmp_key"]))
             votes = [_score(row, name, _VOTES) for name in row if name.startswith("annotator")]
             expect(bool(votes), "annotator1", "a vote", "nothing")
             return _Game(first, second, sum(votes) / len(votes), category)
@@ -90,7 +90,7 @@ def _systems(row: Row, first: str, second: str) -> tuple[str, str]:
 def _score(row: Row, field: str, scores: Mapping[Any, float]) -> float:
     value = row[field]
     known = type(value) in (int, str) and value in scores
-    expect(known, field, f"one of {', '.join(map(str, scores))}", shown(value))
+    expect(known, field, f"one of {', '.join(map(str, scores))}", brief(value))
     return scores[value]
 
 

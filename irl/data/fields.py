@@ -18,7 +18,7 @@ def expect(condition: bool, field: str, expected: str, got: str) -> None:
         raise InputError(f"field {field}: expected {expected}, got {_short(got)}")
 
 
-def shown(value: Any) -> str:
+def brief(value: Any) -> str:
     """A value in a message, shortened."""
     try:
         return reprlib.repr(value)
@@ -27,7 +27,7 @@ def shown(value: Any) -> str:
 
 
 def _unexpected(field: str, expected: str, value: Any) -> InputError:
-    return InputError(f"field {field}: expected {expected}, got {shown(value)}")
+    return InputError(f"field {field}: expected {expected}, got {brief(value)}")
 
 
 def _short(text: str) -> str:
@@ -40,7 +40,7 @@ def required(row: Row, name: str, inside: str = "") -> Any:
         return row[name]
     near = difflib.get_close_matches(name, row, n=1)
     hint = f"present: {_short(', '.join(sorted(map(str, row)))) or 'nothing'}"
-    hint = f"the nearest field present is {shown(near[0])}, rename it" if near else hint
+    hint = f"the nearest field present is {brief(near[0])}, rename it" if near else hint
     raise InputError(f"field {inside}{name}: missing; {hint}")
 
 

@@ -82,9 +82,9 @@ def _steps(row: Mapping[str, Any], split_steps: SplitSteps | None) -> tuple[Step
 
 def _step(value: Any, field: str) -> Step:
     judged = record({"text": value} if isinstance(value, str) else value, field)
-    said = text(required(judged, "text", f"{field}."), f"{field}.text")
+    content = text(required(judged, "text", f"{field}."), f"{field}.text")
     _only_known(judged, field, "label")
-    return Step(text=said, label=optional_truth(judged.get("label"), f"{field}.label"))
+    return Step(text=content, label=optional_truth(judged.get("label"), f"{field}.label"))
 
 
 def _only_known(value: Any, field: str, name: str) -> None:

@@ -62,8 +62,8 @@ def row_limit() -> int:
 def check_row(size: int, largest: int, where: str) -> None:
     """Raises InputError for a row of more than `largest` bytes."""
     if size > largest:
-        told = f"one row has more than {largest // MEGABYTE} megabytes"
-        raise InputError(f"{where}: {told}; split the row, or raise the limit TRACEWARD_ROW_MEGABYTES")
+        reason = f"one row has more than {largest // MEGABYTE} megabytes"
+        raise InputError(f"{where}: {reason}; split the row, or raise the limit TRACEWARD_ROW_MEGABYTES")
 
 
 class BlankSpace:

@@ -17,7 +17,7 @@ Where this differs from TRL:
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from irl.data.fields import Row, expect, name_of, number, required, shown, text, truth, whole
+from irl.data.fields import Row, brief, expect, name_of, number, required, text, truth, whole
 from irl.data.messages import (
     Turns,
     answer,
@@ -64,7 +64,7 @@ def read_llmbar(row: Row, id: str) -> Preference:
     """A pair in which `label` is the number of the better output."""
     outputs = [text(required(row, name), name) for name in ("output_1", "output_2")]
     label = whole(required(row, "label"), "label")
-    expect(label in (1, 2), "label", "1 or 2", shown(label))
+    expect(label in (1, 2), "label", "1 or 2", brief(label))
     chosen, rejected = outputs if label == 1 else outputs[::-1]
     return _preference(Pair(text(required(row, "input"), "input"), chosen, rejected), id=name_of(row, "id", id))
 
@@ -77,7 +77,7 @@ def read_pandalm(row: Row, id: str) -> Comparison:
     expect(bool(judges), "annotator1", "a vote", "nothing")
     votes = [whole(row[name], name) for name in judges]
     for name, vote in zip(judges, votes, strict=True):
-        expect(vote in (0, 1, 2), name, "0 (tie), 1 or 2", shown(vote))
+        expect(vote in (0, 1, 2), name, "0 (tie), 1 or 2", brief(vote))
     first, second = (text(required(row, name), name) for name in ("response1", "response2"))
     _differ(first, second, "response1", "response2")
     return Comparison(
@@ -120,8 +120,8 @@ def _conversations(prompt: Any, chosen: Turns, rejected: Turns) -> Pair:
         shared = (Message(role="user", content=text(prompt, "prompt")),)
     else:
         shared = shared_turns(chosen, rejected)
-        told = prompt is None or any(prompt == message.content for message in shared)
-        expect(told, "prompt", "a turn that chosen and rejected share", shown(prompt))
+        known = prompt is None or any(prompt == message.content for message in shared)
+        expect(known, "prompt", "a turn that chosen and rejected share", brief(prompt))
     answers = answer_after(chosen, shared, "chosen"), answer_after(rejected, shared, "rejected")
     return Pair(plain_text(shared), *answers, shared)
 

@@ -8,20 +8,20 @@
     completion       {"prompt", "completion"}, text or messages: one candidate to score
     messages         {"messages"}: a conversation whose last turn is the one candidate
 
-A sampled answer may be empty (that is what a model said); anything a person prefers or ranks may not.
+A sampled answer may be empty (that is what a model wrote); anything a person prefers or ranks may not.
 """
 
 from typing import Any
 
 from irl.data.fields import (
     Row,
+    brief,
     entries,
     expect,
     name_of,
     optional_truth,
     record,
     required,
-    shown,
     text,
     texts,
     truth,
@@ -46,8 +46,8 @@ def read_nemo_ranks(row: Row, id: str) -> RankedResponses:
         where = f"completions[{index}]"
         completion = record(entry, where)
         rank = whole(required(completion, "rank", f"{where}."), f"{where}.rank")
-        said = turns(required(completion, "completion", f"{where}."), f"{where}.completion")
-        ranked.append((answer_after(said, messages, f"{where}.completion"), rank))
+        written = turns(required(completion, "completion", f"{where}."), f"{where}.completion")
+        ranked.append((answer_after(written, messages, f"{where}.completion"), rank))
     expect(len(ranked) > 1, "completions", "2 or more", "1")
     responses, ranks = zip(*ranked, strict=True)
     return RankedResponses(
@@ -70,8 +70,8 @@ def read_rewardbench2(row: Row, id: str) -> Candidates:
     """Right completions first, wrong ones after them, with the subset the row counts for."""
     right, wrong = (texts(required(row, name), name) for name in ("chosen", "rejected"))
     for name, count in (("num_correct", len(right)), ("total_completions", len(right) + len(wrong))):
-        told = row.get(name)
-        expect(told is None or told == count, name, f"{count}, the number of texts in the row", shown(told))
+        given = row.get(name)
+        expect(given is None or given == count, name, f"{count}, the number of texts in the row", brief(given))
     return Candidates(
         id=name_of(row, "id", id),
         prompt=text(required(row, "prompt"), "prompt"),
@@ -96,9 +96,9 @@ def read_candidates_row(row: Row, id: str) -> Candidates:
     for index, entry in enumerate(entries(required(row, "candidates"), "candidates")):
         where = f"candidates[{index}]"
         candidate = record(entry, where)
-        said = text(required(candidate, "text", f"{where}."), f"{where}.text", blank=True)
+        content = text(required(candidate, "text", f"{where}."), f"{where}.text", blank=True)
         correct = optional_truth(candidate.get("correct"), f"{where}.correct")
-        found.append(Candidate(text=said, correct=correct))
+        found.append(Candidate(text=content, correct=correct))
     prompt, messages = prompt_of(required(row, "prompt"), "prompt")
     subset = text(row.get("subset") or "", "subset", blank=True)
     name = name_of(row, "id", id)
@@ -114,11 +114,11 @@ def read_completion(row: Row, id: str) -> Candidates:
 
 def read_messages(row: Row, id: str) -> Candidates:
     """A conversation; its last turn is the completion."""
-    said = turns(required(row, "messages"), "messages")
-    expect(len(said) > 1, "messages", "a prompt and an answer", "1 turn")
-    only = Candidate(text=only_turn(said[-1:], "messages"))
-    return Candidates(id=name_of(row, "id", id), prompt=plain_text(said[:-1]), candidates=(only,), messages=said[:-1])
+    messages = turns(required(row, "messages"), "messages")
+    expect(len(messages) > 1, "messages", "a prompt and an answer", "1 turn")
+    only, before = Candidate(text=only_turn(messages[-1:], "messages")), messages[:-1]
+    return Candidates(id=name_of(row, "id", id), prompt=plain_text(before), candidates=(only,), messages=before)
 
 
 def _candidates(answers: Any, correct: list[bool]) -> tuple[Candidate, ...]:
-    return tuple(Candidate(text=said, correct=ok) for said, ok in zip(answers, correct, strict=True))
+    return tuple(Candidate(text=answer, correct=ok) for answer, ok in zip(answers, correct, strict=True))

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 
 from irl.data.fields import (
     Row,
+    brief,
     entries,
     expect,
     name_of,
     number,
     record,
     required,
-    shown,
     text,
     texts,
     whole,
@@ -87,7 +87,7 @@ def read_prmbench(row: Row, id: str) -> list[LabelledSteps]:
     steps = texts(required(row, "modified_process"), "modified_process")
     marked = required(row, "error_steps")
     wrong = {whole(value, "error_steps") for value in entries(marked, "error_steps")} if marked != [] else set()
-    expect(wrong <= set(range(1, len(steps) + 1)), "error_steps", f"numbers from 1 to {len(steps)}", shown(marked))
+    expect(wrong <= set(range(1, len(steps) + 1)), "error_steps", f"numbers from 1 to {len(steps)}", brief(marked))
     prompt = text(required(row, "modified_question"), "modified_question")
     labels = tuple(0.0 if number in wrong else 1.0 for number in range(1, len(steps) + 1))
     modified = LabelledSteps(id=f"{subset}_{name}", prompt=prompt, steps=steps, labels=labels, subset=subset)
@@ -134,14 +134,14 @@ def _label(value: Any, field: str) -> float | None:
     if value is None:
         return None
     label = float(value) if isinstance(value, bool) else number(value, field)
-    expect(0 <= label <= 1, field, "true, false or a number from 0 to 1", shown(value))
+    expect(0 <= label <= 1, field, "true, false or a number from 0 to 1", brief(value))
     return label
 
 
 def _up_to_error(count: int, first: int | None, field: str) -> tuple[float | None, ...]:
     if first is None:
         return (1.0,) * count
-    expect(0 <= first < count, field, f"the number of a step, 0 to {count - 1}", shown(first))
+    expect(0 <= first < count, field, f"the number of a step, 0 to {count - 1}", brief(first))
     return (1.0,) * first + (0.0,) + (None,) * (count - first - 1)
 
 
@@ -160,7 +160,7 @@ def _rated_step(step: Row, where: str, neutral: float) -> tuple[list[_Rated], in
     taken = step.get("chosen_completion")
     if taken is not None:
         inside = type(taken) is int and 0 <= taken < len(rated)
-        expect(inside, f"{where}.chosen_completion", f"a number below {len(rated)}", shown(taken))
+        expect(inside, f"{where}.chosen_completion", f"a number below {len(rated)}", brief(taken))
         return rated, taken, rated[taken]
     if step.get("human_completion") is None:
         return rated, None, None
@@ -172,6 +172,6 @@ def _rated_step(step: Row, where: str, neutral: float) -> tuple[list[_Rated], in
 def _rated(completion: Row, where: str, neutral: float) -> _Rated:
     rating = completion.get("rating")
     known = rating is None or (type(rating) is int and rating in (-1, 0, 1))
-    expect(known, f"{where}.rating", "-1, 0 or 1", shown(rating))
+    expect(known, f"{where}.rating", "-1, 0 or 1", brief(rating))
     label_of = {1: 1.0, 0: neutral, -1: 0.0, None: None}
     return _Rated(text(required(completion, "text", f"{where}."), f"{where}.text"), label_of[rating])
