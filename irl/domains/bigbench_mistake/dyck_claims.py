@@ -38,7 +38,7 @@ def dyck_claims(problem: str, steps: Sequence[str]) -> list[tuple[StepWindow, ..
             continue
         number = index - len(HEAD)
         claims, state = _read(step, symbols[number] if number < len(symbols) else ".", state)
-        found.append(tuple(StepWindow(before, (), told, closes=True) for before, told in claims))
+        found.append(tuple(StepWindow(before, (), claim, closes=True) for before, claim in claims))
     return found
 
 
@@ -49,17 +49,17 @@ def _read(step: str, due: str, state: _State) -> tuple[list[tuple[str, str]], _S
         bracket, _, stack = step.partition(_STACK)
         return [(before, f"{_brackets(bracket)} {_brackets(stack)}")], _State(_brackets(stack))
     claims = []
-    said, answered, answer = step.partition(_ANSWER)
-    quoted = _brackets("".join(_QUOTED.findall(said)))
-    if "final stack" in said:
-        stack = quoted or _brackets(said)
+    reasoning, answered, answer = step.partition(_ANSWER)
+    quoted = _brackets("".join(_QUOTED.findall(reasoning)))
+    if "final stack" in reasoning:
+        stack = quoted or _brackets(reasoning)
         claims.append((before, f". {stack}"))
         state = _State(stack, stack[::-1])
-    elif "pop" in said:
+    elif "pop" in reasoning:
         claims.append((f"pop {state.stack}", quoted))
         state = state._replace(popped=quoted)
-    elif "need" in said:
-        claims.append((f"close {state.popped}", quoted or _brackets(said)))
+    elif "need" in reasoning:
+        claims.append((f"close {state.popped}", quoted or _brackets(reasoning)))
     if answered:
         claims.append((f"close {state.popped}", _brackets(answer)))
     return claims or [(before, step[:UNREAD])], state

@@ -52,7 +52,7 @@ def sorting_claims(problem: str, steps: Sequence[str]) -> list[tuple[StepWindow,
     names, state, found = _Names(problem), _State(), []
     for step in steps:
         windows, state = _read(step, state, names)
-        found.append(tuple(StepWindow(before, (), told, closes=True) for before, told in windows))
+        found.append(tuple(StepWindow(before, (), claim, closes=True) for before, claim in windows))
     return found
 
 
@@ -101,14 +101,14 @@ def _read(step: str, state: _State, names: _Names) -> tuple[_Windows, _State]:
 
 def _spelled(step: str, letter: int, state: _State) -> tuple[_Windows, _State]:
     found = _SPELLED.findall(step)
-    windows = [(f"{word} {letter + 1}", f"{shown}{number}") for word, shown, number in found]
+    windows = [(f"{word} {letter + 1}", f"{letters}{number}") for word, letters, number in found]
     return windows, state._replace(spelled=tuple((word, _by_letter(number)) for word, _, number in found))
 
 
 def _subpart(step: str, group: Words, letter: int, state: _State, names: _Names) -> tuple[_Windows, _State]:
     windows, after = _spelled(step.partition("letters")[2], letter, state)
-    told = f"{names.group(group)}{letter + 1}{names.group([word for word, _ in after.spelled])}"
-    return [(_list(state, names), told), *windows], after._replace(group=group, letter=letter + 1)
+    claim = f"{names.group(group)}{letter + 1}{names.group([word for word, _ in after.spelled])}"
+    return [(_list(state, names), claim), *windows], after._replace(group=group, letter=letter + 1)
 
 
 def _first(step: str, state: _State, names: _Names) -> tuple[_Windows, _State]:
@@ -118,8 +118,8 @@ def _first(step: str, state: _State, names: _Names) -> tuple[_Windows, _State]:
 
 
 def _order(step: str, state: _State, names: _Names) -> tuple[_Windows, _State]:
-    ordered, _, told = step.partition("subpart")
-    chain, whole = _entries(ordered), tuple(words for _, words in _entries(told))
+    ordered, _, rest = step.partition("subpart")
+    chain, whole = _entries(ordered), tuple(words for _, words in _entries(rest))
     windows = [(_numbered(state, names), _chain(chain, names))]
     after = tuple(words for _, words in chain)
     if whole:
@@ -147,10 +147,10 @@ def _chain(chain: Sequence[tuple[str, Words]], names: _Names) -> str:
 
 
 def _list(state: _State, names: _Names) -> str:
-    def shown(words: Words) -> str:
+    def group(words: Words) -> str:
         return names.group(words) + (str(state.looked.get(frozenset(words), 1)) if len(words) > 1 else "")
 
-    return " ".join(map(shown, state.entries))
+    return " ".join(map(group, state.entries))
 
 
 def _by_letter(number: str) -> str:

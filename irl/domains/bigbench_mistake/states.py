@@ -36,10 +36,10 @@ def _of_tracking(problem: str, steps: Sequence[str], index: int) -> str:
     task = tracking.parsed(problem)
     first = int("start" in steps[0].lower())
     number = index - first
-    told = ", ".join(f"{name}: {thing}" for name, thing in zip(task.names, task.things, strict=True))
+    things_held = ", ".join(f"{name}: {thing}" for name, thing in zip(task.names, task.things, strict=True))
     if number < 0:
-        return told
+        return things_held
     if number < len(task.swaps):
-        before = steps[index - 1] if number else told
+        before = steps[index - 1] if number else things_held
         return f"due: {' and '.join(task.swaps[number])}\n{before}"
     return "\n".join((f"due: {task.asked}?{problem.partition(OPTIONS)[2]}", *steps[max(index - 1, 0) : index]))

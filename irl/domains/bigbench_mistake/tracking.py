@@ -127,13 +127,13 @@ class Style(NamedTuple):
     """How the steps are put."""
 
     brief: str
-    """What is said of a swap."""
+    """The words for a swap."""
     short: int = 1
     """Books by their titles (0), by the word that matters (1), by no more than its beginning (2)."""
     letters: bool = False
     """People by their first letters."""
-    said: bool = True
-    """Whether a swap is told before what it leads to."""
+    names_swap: bool = True
+    """Whether a line names the swap before its result."""
     start: bool = True
     """Whether the start has a line."""
     pair: bool = False
@@ -150,10 +150,10 @@ def problem(like: str, rng: np.random.Generator) -> str:
     swaps = [f"{first} and {second} {old.story.swap}." for first, second in pairs]
     order = ["First, ", *["Then, "] * (len(pairs) - 2), "Finally, "][-len(pairs) :]
     holds = [f"{name} {old.story.has} {thing}" for name, thing in zip(old.names, things, strict=True)]
-    told = " ".join(word + swap for word, swap in zip(order, swaps, strict=True))
+    events = " ".join(word + swap for word, swap in zip(order, swaps, strict=True))
     options = "".join(f"\n({letter}) {thing}." for letter, thing in zip("ABCDEFG", things, strict=False))
     end = old.story.end.format(rng.choice(old.names))
-    return f"{_all(old.names)} {old.story.people} {_all(holds)}.\n{old.story.then} {told} {end}\nOptions:{options}"
+    return f"{_all(old.names)} {old.story.people} {_all(holds)}.\n{old.story.then} {events} {end}\nOptions:{options}"
 
 
 def parsed(problem: str) -> Parsed:
@@ -171,14 +171,14 @@ def parsed(problem: str) -> Parsed:
 
 
 def drawn_style(problem: Parsed, rng: np.random.Generator) -> Style:
-    """Games of ball are told in more ways than the other stories."""
+    """Games of ball have more styles than the other stories."""
     game = problem.story is STORIES[-1]
     letters, start = game and rng.random() < 0.35, not game or rng.random() < 0.75
     return Style(
         brief=str(rng.choice(problem.story.brief)),
         short=int(rng.choice(3, p=(0.4, 0.5, 0.1))),
         letters=letters,
-        said=not letters or rng.random() < 0.3,
+        names_swap=not letters or rng.random() < 0.3,
         start=start or letters,
         pair=not start and not letters and rng.random() < 0.5,
     )
@@ -278,13 +278,13 @@ def _short(thing: str, short: int = 1) -> str:
 
 
 def _lines(task: Parsed, states: Sequence[State], style: Style) -> list[str]:
-    said = [f"{a[0]} and {b[0]} swap" if style.letters else f"{a} and {b} {style.brief}" for a, b in task.swaps]
+    swaps = [f"{a[0]} and {b[0]} swap" if style.letters else f"{a} and {b} {style.brief}" for a, b in task.swaps]
     listed = [task.names, *(pair if style.pair else task.names for pair in task.swaps)]
     lines = []
     for number, (names, state) in enumerate(zip(listed, states, strict=True)):
         text = _listed(names, state, style)
-        words = said[number - 1] if number else "" if style.letters else "At the start"
-        lines.append(f"{words}: {text}" if words and style.said else text)
+        words = swaps[number - 1] if number else "" if style.letters else "At the start"
+        lines.append(f"{words}: {text}" if words and style.names_swap else text)
     return [line if style.letters else f"{line}." for line in lines[0 if style.start else 1 :]]
 
 

@@ -37,7 +37,7 @@ def tracking_claims(problem: str, steps: Sequence[str]) -> list[tuple[StepWindow
     for index, step in enumerate(steps):
         due = task.swaps[index - first] if 0 <= index - first < len(task.swaps) else ()
         windows, state = _read(step, state, "".join(name[0] for name in due), task, letters)
-        found.append(tuple(StepWindow(before, (), told, closes=True) for before, told in windows))
+        found.append(tuple(StepWindow(before, (), claim, closes=True) for before, claim in windows))
     return found
 
 
@@ -51,18 +51,18 @@ def _read(
     step: str, state: _State, due: str, task: Parsed, letters: Mapping[str, str]
 ) -> tuple[list[tuple[str, str]], _State]:
     had = " ".join(name + thing for name, thing in state.items())
-    said = [(name[0], _thing(text, letters)) for name, text in _CLAIM.findall(step)]
-    windows = [(f"{had}, {due}, {name}", thing) for name, thing in said]
+    claims = [(name[0], _thing(text, letters)) for name, text in _CLAIM.findall(step)]
+    windows = [(f"{had}, {due}, {name}", thing) for name, thing in claims]
     pair = _PAIR.search(step)
     if due and pair is not None:
         windows.append(("".join(sorted(due)), "".join(sorted(pair[1][0] + pair[2][0]))))
     answer = _ANSWER.search(step)
     if answer is not None:
-        told = dict(said).get(task.asked[0], state.get(task.asked[0], _OTHER))
-        windows.append((f"{''.join(letters[thing] for thing in task.things)}, {told}", str(ord(answer[1]) - 64)))
+        held = dict(claims).get(task.asked[0], state.get(task.asked[0], _OTHER))
+        windows.append((f"{''.join(letters[thing] for thing in task.things)}, {held}", str(ord(answer[1]) - 64)))
     if not windows:
         windows = [(f"{had}, {due}, ", step[:UNREAD])]
-    return windows, _after(state, due) | dict(said)
+    return windows, _after(state, due) | dict(claims)
 
 
 def _after(state: _State, due: str) -> _State:

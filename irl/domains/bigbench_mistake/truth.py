@@ -8,46 +8,46 @@ from irl.text.windows import StepWindow
 
 
 def dyck_holds(claim: StepWindow) -> bool:
-    before, told = claim.prompt, claim.step
+    before, claimed = claim.prompt, claim.step
     if before.startswith("pop "):
-        return told == before[4:][::-1]
+        return claimed == before[4:][::-1]
     if before.startswith("close "):
-        return told == "".join(CLOSING.get(bracket, "") for bracket in before[6:])
+        return claimed == "".join(CLOSING.get(bracket, "") for bracket in before[6:])
     stack, _, due = before.rpartition(" ")
     if due == ".":
-        return told == f". {stack}"
-    return told == f"{due} {stack + due if due in CLOSING else stack[:-1]}"
+        return claimed == f". {stack}"
+    return claimed == f"{due} {stack + due if due in CLOSING else stack[:-1]}"
 
 
 def tracking_holds(claim: StepWindow) -> bool:
-    parts, told = claim.prompt.split(", "), claim.step
+    parts, claimed = claim.prompt.split(", "), claim.step
     if len(parts) == 1:
-        return told == parts[0]
+        return claimed == parts[0]
     if len(parts) == 2:
         things, thing = parts
-        return thing in things and told == str(things.index(thing) + 1)
+        return thing in things and claimed == str(things.index(thing) + 1)
     had, due, name = parts
     state = {pair[0]: pair[1] for pair in had.split()}
     if due:
         state[due[0]], state[due[1]] = state[due[1]], state[due[0]]
-    return told == state.get(name)
+    return claimed == state.get(name)
 
 
 def sorting_holds(claim: StepWindow) -> bool:
-    before, told = claim.prompt, claim.step
+    before, claimed = claim.prompt, claim.step
     if "/" in before:
         whole, group, ordered = before.split("/")
-        return told == " ".join(ordered if entry == group else entry for entry in whole.split())
+        return claimed == " ".join(ordered if entry == group else entry for entry in whole.split())
     entries = before.split()
     if len(entries) == 2 and entries[1].isdigit() and entries[0].islower():
         word, at = entries[0], int(entries[1]) - 1
-        return at >= len(word) or told == f"{word[at]}{ord(word[at]) - 96}"
+        return at >= len(word) or claimed == f"{word[at]}{ord(word[at]) - 96}"
     if all(len(entry) == 2 and entry[0].isupper() and entry[1].islower() for entry in entries):
         groups: dict[str, list[str]] = {}
         for entry in entries:
             groups.setdefault(entry[1], []).append(entry[0])
-        return told == " ".join(letter + "".join(sorted(groups[letter])) for letter in sorted(groups))
+        return claimed == " ".join(letter + "".join(sorted(groups[letter])) for letter in sorted(groups))
     unsorted = next((entry for entry in entries if entry[-1].isdigit()), None)
     if unsorted is None:
-        return told == "=" + "".join(entries)
-    return told == f"{unsorted[:-1]}{int(unsorted[-1]) + 1}{unsorted[:-1]}"
+        return claimed == "=" + "".join(entries)
+    return claimed == f"{unsorted[:-1]}{int(unsorted[-1]) + 1}{unsorted[:-1]}"

@@ -49,7 +49,7 @@ class Style(NamedTuple):
     shuffled: bool = False
     """Groups in any order; else as their words came."""
     brief: bool = False
-    """The whole list is only said once a letter's words are sorted."""
+    """The whole list is only written once a letter's words are sorted."""
     numbered: bool = False
     """Numbers stand in the whole list where no subpart has been sorted yet."""
 
@@ -190,7 +190,7 @@ def _subpart(
         return None
     nth = ORDINALS[group.depth]
     looked = f"by looking at their {nth} letters. The {nth} letter: {_spelling(spelled)}"
-    found.lines.append(f"Now let's sort this subpart {_shown(group.words)} {looked}")
+    found.lines.append(f"Now let's sort this subpart {_quoted(group.words)} {looked}")
     found.sorts.append("subpart")
     ordered = _by_number(spelled, style, rng)
     chain = SORTED[kind[1]](ordered, group, rng) if kind.get(1) in SORTED else ordered
@@ -228,18 +228,18 @@ def _spelling(spelled: Spelled) -> str:
     return " ".join(f'"{word}": "{letter}" ({number}).' for word, letter, number in spelled)
 
 
-def _shown(words: Words) -> str:
+def _quoted(words: Words) -> str:
     text = " ? ".join(f'"{word}"' for word in words)
     return text if len(words) == 1 else f"[{text}]"
 
 
 def _chain(chain: Sorted) -> str:
-    return " < ".join(f"({number}) {_shown(words)}" for number, words in chain)
+    return " < ".join(f"({number}) {_quoted(words)}" for number, words in chain)
 
 
 def _whole(entries: Sequence[Group], style: Style) -> str:
     parts = []
     for group in entries:
         number = f"({ord(group.words[0][0]) - 96}) " if style.numbered and group.depth == 1 else ""
-        parts.append(number + _shown(group.words))
+        parts.append(number + _quoted(group.words))
     return " < ".join(parts)

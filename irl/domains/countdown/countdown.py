@@ -193,7 +193,7 @@ def render_trace(problem: Problem, moves: Sequence[Operation], rng: np.random.Ge
     """Write moves as text. The style (operand order, parentheses) is drawn once or per step from `rng`."""
     state, target = parse_prompt(problem.prompt)
     spare_parentheses = bool(rng.integers(2))
-    made: list[tuple[Number, str, str]] = [(n, format_number(n), "") for n in state]
+    terms: list[tuple[Number, str, str]] = [(n, format_number(n), "") for n in state]
     lines = []
     for move in moves:
         left, symbol, right, result = _ordered(move, rng)
@@ -204,9 +204,9 @@ def render_trace(problem: Problem, moves: Sequence[Operation], rng: np.random.Ge
             f"{format_number(left)} {symbol} {format_number(right)} = {format_number(result)}"
             f" (left: {' '.join(map(format_number, state))})"
         )
-        first, second = _take(made, left), _take(made, right)
-        made.append((result, _join(first, symbol, second, spare_parentheses), symbol))
-    lines.append(f"Answer: {made[0][1]} = {format_number(target)}")
+        first, second = _take(terms, left), _take(terms, right)
+        terms.append((result, _join(first, symbol, second, spare_parentheses), symbol))
+    lines.append(f"Answer: {terms[0][1]} = {format_number(target)}")
     steps = tuple(Step(text=line) for line in lines)
     return Trace(problem_id=problem.id, prompt=problem.prompt, steps=steps)
 
@@ -217,10 +217,10 @@ def _ordered(move: Operation, rng: np.random.Generator) -> Operation:
     return move
 
 
-def _take(made: list[tuple[Number, str, str]], number: Number) -> tuple[str, str]:
+def _take(terms: list[tuple[Number, str, str]], number: Number) -> tuple[str, str]:
     """The newest expression worth `number`: (text, its last operation)."""
-    index = max(i for i, entry in enumerate(made) if entry[0] == number)
-    _, text, symbol = made.pop(index)
+    index = max(i for i, entry in enumerate(terms) if entry[0] == number)
+    _, text, symbol = terms.pop(index)
     return text, symbol
 
 

@@ -3,7 +3,7 @@ r"""Solutions whose lines carry their calculations, <<48/2=24>>, taken apart, re
 GSM8K's human solutions are written so (arXiv 2110.14168). Because every calculation is there, a solution can be
 carried over to other numbers (`renumbered`), and an error can be planted in one step and carried on through the
 steps that use it (`with_error`): the step that it is planted in is wrong, those before it are right, and of those
-behind it nothing is said. Only demonstrations are used: no answer of a model, no verifier.
+behind it nothing is known. Only demonstrations are used: no answer of a model, no verifier.
 
 Kinds of error, in the result r of a calculation (`KINDS`):
 
@@ -165,7 +165,7 @@ def renumbered(solution: Solution, rng: np.random.Generator, tries: int = 8) -> 
     for _ in range(tries):
         mapping = {number: other_number(number, rng) for number in free if rng.random() < 0.8}
         if len(set(mapping.values()) | (set(free) - set(mapping))) < len(free):
-            continue  # two numbers became one: their later uses could not be told apart
+            continue  # two numbers became one: their later uses could not be distinguished
         lines = recalculated(solution.lines, mapping)
         if lines is not None and _as_whole(solution.lines, lines):
             return Solution(replaced(solution.question, mapping), lines)
@@ -260,10 +260,10 @@ def _other_operand(
     """Another number of the question in the place of one of the expression's, in the words before it too."""
     own = same_numbers(calc.expression)
     others = sorted(set(same_numbers(solution.question)) - set(own))
-    shown = [number for number in dict.fromkeys(own) if number in same_numbers(head)]
-    if not others or not shown:
+    visible = [number for number in dict.fromkeys(own) if number in same_numbers(head)]
+    if not others or not visible:
         return None
-    change = {shown[rng.integers(len(shown))]: others[rng.integers(len(others))]}
+    change = {visible[rng.integers(len(visible))]: others[rng.integers(len(others))]}
     expression, old = replaced(calc.expression, change), calc.result.replace(",", "")
     value = evaluate(expression)
     new = None if value is None else written(value)
