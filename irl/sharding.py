@@ -24,13 +24,13 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, *, devices: Sequen
     """A mesh over all devices (or the given ones); one axis may be -1, which takes what the others leave."""
     devices = jax.devices() if devices is None else devices
     sizes = {"data": data, "fsdp": fsdp, "tensor": tensor}
-    told = ", ".join(f"{axis}={size}" for axis, size in sizes.items())
+    requested = ", ".join(f"{axis}={size}" for axis, size in sizes.items())
     free = [axis for axis, size in sizes.items() if size == -1]
     if len(free) > 1 or any(size < 1 and size != -1 for size in sizes.values()):
-        raise InputError(f"mesh {told}: expected positive sizes, at most one of them -1")
+        raise InputError(f"mesh {requested}: expected positive sizes, at most one of them -1")
     rest, left_over = divmod(len(devices), math.prod(size for size in sizes.values() if size != -1))
     if left_over or (not free and rest != 1):
-        raise InputError(f"mesh {told}: the product must be the number of devices, {len(devices)}; set data=-1")
+        raise InputError(f"mesh {requested}: the product must be the number of devices, {len(devices)}; set data=-1")
     shape = tuple(rest if axis in free else size for axis, size in sizes.items())
     return jax.make_mesh(shape, AXES, (AxisType.Auto,) * len(AXES), devices=devices)
 

@@ -40,12 +40,12 @@ class Confidence(NamedTuple):
 
 
 class ReliabilityCurve(NamedTuple):
-    """What happened against what was said, in the bins that hold any weight."""
+    """Observed frequency against predicted probability, in the bins of positive weight."""
 
     low: Float[np.ndarray, " bins"]
     high: Float[np.ndarray, " bins"]
     probability: Float[np.ndarray, " bins"]
-    """Mean probability said."""
+    """Mean predicted probability."""
     frequency: Float[np.ndarray, " bins"]
     """Mean label."""
     weight: Float[np.ndarray, " bins"]
@@ -119,10 +119,10 @@ def reliability_curve(probabilities: Rows, labels: Rows, edges: Edges, weights: 
         raise ValueError(f"edges: expected numbers that rise from 0 to 1, got {edges}; see equal_width_edges")
     bins = len(edges) - 1
     place = np.searchsorted(edges[1:-1], p, side="left")
-    mass, said, seen = (np.bincount(place, w * values, bins) for values in (np.ones_like(p), p, y))
+    mass, predicted, observed = (np.bincount(place, w * values, bins) for values in (np.ones_like(p), p, y))
     kept = mass > 0
-    mass, said, seen = mass[kept], said[kept], seen[kept]
-    return ReliabilityCurve(edges[:-1][kept], edges[1:][kept], said / mass, seen / mass, mass)
+    mass, predicted, observed = mass[kept], predicted[kept], observed[kept]
+    return ReliabilityCurve(edges[:-1][kept], edges[1:][kept], predicted / mass, observed / mass, mass)
 
 
 def expected_calibration_error(curve: ReliabilityCurve) -> float:

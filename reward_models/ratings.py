@@ -305,8 +305,8 @@ def _check_tie_separation(lines: Games) -> None:
         before = distance.copy()
         np.minimum.at(distance, target, before[source] + length)
         if (distance == before).all():
-            told = "one threshold tells all ties from all wins, so no finite ratings fit best"
-            raise ValueError(f"Davidson: {told}; add games, give ridge, or use fit_bradley_terry")
+            reason = "one threshold tells all ties from all wins, so no finite ratings fit best"
+            raise ValueError(f"Davidson: {reason}; add games, give ridge, or use fit_bradley_terry")
 
 
 def _reach(source, target, players: int) -> Bool[np.ndarray, " players"]:

@@ -142,11 +142,11 @@ class ConversationEncoder:
 
         def write(answer: Answer) -> Written:
             parts = self._answer_parts(answer)
-            said = "".join(parts)
-            text = self._write(question, said)
-            if text == before + said + after:
+            content = "".join(parts)
+            text = self._write(question, content)
+            if text == before + content + after:
                 start = len(before)
-                return Written(text, start, start + len(said), _starts(parts, start), self._shown(parts))
+                return Written(text, start, start + len(content), _starts(parts, start), self._steps(parts))
             return self._rewritten(text, before, after, parts)
 
         return write
@@ -161,12 +161,12 @@ class ConversationEncoder:
         if lead == -1:
             parts, lead = split_parts(inside) if self.by_step else (inside,), 0
         cuts = [max(cut, start) for cut in _starts(parts, start - lead)]
-        return Written(text, start, end, cuts, self._shown(parts))
+        return Written(text, start, end, cuts, self._steps(parts))
 
     def _parts(self, parts: tuple[str, ...]) -> tuple[str, ...]:
         return parts if self.marker is None else tuple(part.rstrip("\n") + self.marker for part in parts)
 
-    def _shown(self, parts: Sequence[str]) -> tuple[str, ...]:
+    def _steps(self, parts: Sequence[str]) -> tuple[str, ...]:
         if not self.by_step:
             return tuple(parts)
         return tuple(part.removesuffix(self.marker or "").strip("\n") for part in parts)
@@ -178,11 +178,11 @@ class ConversationEncoder:
             raise InputError("the chat template does not write what the assistant says; take another")
         return before, after
 
-    def _write(self, question: Question, said: str) -> str:
+    def _write(self, question: Question, content: str) -> str:
         if self.template is None:
-            return question.prompt + said
+            return question.prompt + content
         turns = question.messages or (Message(role="user", content=question.prompt),)
-        return self.template.render(message_rows([*turns, Message(role="assistant", content=said)]))
+        return self.template.render(message_rows([*turns, Message(role="assistant", content=content)]))
 
     def _encoded(self, written: Written, encoding: Any) -> "Encoded | str":
         try:
@@ -192,16 +192,16 @@ class ConversationEncoder:
 
     def _row(self, written: Written, encoding: Any) -> EncodedTrace:
         if self.context is not None and len(encoding.ids) > self.context:
-            told = f"{len(encoding.ids)} tokens are over the model's context of {self.context}"
-            raise InputError(f"{told}; shorten it or leave it out, nothing is cut")
+            reason = f"{len(encoding.ids)} tokens are over the model's context of {self.context}"
+            raise InputError(f"{reason}; shorten it or leave it out, nothing is cut")
         require_tokens(len(encoding.ids), self.max_tokens)
         starts, ends = extents(encoding)
         step = np.searchsorted(written.cuts, starts, side="right") - 1
         inside = (ends > written.start) & (starts < written.end) & (ends > starts)
         step_id = np.where(inside, np.maximum(step, 0), -1)
         for index in sorted(set(range(len(written.steps))) - set(step_id.tolist())):
-            told = f"step {index} ({written.steps[index][:40]!r}) has no token of its own"
-            raise InputError(f"{told}; the tokenizer does not fit such text")
+            reason = f"step {index} ({written.steps[index][:40]!r}) has no token of its own"
+            raise InputError(f"{reason}; the tokenizer does not fit such text")
         return EncodedTrace(encoding.ids, step_id.tolist())
 
 

@@ -51,8 +51,8 @@ class TaggedStepEncoder(ConversationEncoder):
         row = super()._row(written, encoding)
         tagged = set(np.array(row.step_id)[np.array(row.tokens) == self.tag].tolist())
         for index in sorted(set(range(len(written.steps))) - tagged):
-            told = f"the tokenizer does not write {self.marker!r} behind it with the token {self.tag}"
-            raise InputError(f"step {index} ({written.steps[index][:40]!r}): {told}; take this model's tokenizer")
+            reason = f"the tokenizer does not write {self.marker!r} behind it with the token {self.tag}"
+            raise InputError(f"step {index} ({written.steps[index][:40]!r}): {reason}; take this model's tokenizer")
         return row
 
     def _writer(self, question: Question) -> Callable[[Answer], Written]:
@@ -71,8 +71,8 @@ class TurnEncoder(ConversationEncoder):
         ends = np.flatnonzero((ids[:-1] >= 0) & (ids[1:] != ids[:-1]))
         following = np.array([*row.tokens, -1])[ends + 1]
         if len(ends) != len(written.steps) or (following != verdict).any():
-            told = f"the tokenizer does not write the assistant's {self.verdict!r} as the token {verdict}"
-            raise InputError(f"{told}; take the tokenizer and the chat template of this model")
+            reason = f"the tokenizer does not write the assistant's {self.verdict!r} as the token {verdict}"
+            raise InputError(f"{reason}; take the tokenizer and the chat template of this model")
         return row
 
     def _writer(self, question: Question) -> Callable[[Answer], Written]:
@@ -91,8 +91,8 @@ class TurnEncoder(ConversationEncoder):
         assert self.template is not None
         pieces = self.template.render(message_rows(_turns(question, steps))).split(_MARK)
         if len(pieces) != len(steps) + 1:
-            told = f"writes {len(pieces) - 1} of {len(steps)} turns of the assistant"
-            raise InputError(f"the chat template {told}; take the template of this model")
+            reason = f"writes {len(pieces) - 1} of {len(steps)} turns of the assistant"
+            raise InputError(f"the chat template {reason}; take the template of this model")
         ends = list(accumulate(len(piece) for piece in pieces[:-1]))
         ends = [end + index * len(self.verdict) for index, end in enumerate(ends)]
         start = max(pieces[0].rfind(steps[0]), 0)

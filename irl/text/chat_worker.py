@@ -128,8 +128,8 @@ def _listed(make: Any) -> Any:
 
     @functools.wraps(make)
     def listed(*args: Any, **options: Any) -> Any:
-        made = make(*args, **options)
-        return made if isinstance(made, str) else list(made)
+        result = make(*args, **options)
+        return result if isinstance(result, str) else list(result)
 
     return listed
 

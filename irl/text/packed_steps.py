@@ -94,8 +94,8 @@ class PackedTexts:
 
 def _check(data: LabelledRows, room: Room) -> None:
     if not data.traces or len(data.traces) != len(data.labels):
-        told = f"got {len(data.traces)} traces and {len(data.labels)} rows of labels"
-        raise InputError(f"labelled traces: expected one row of labels for each of one or more traces, {told}")
+        given = f"got {len(data.traces)} traces and {len(data.labels)} rows of labels"
+        raise InputError(f"labelled traces: expected one row of labels for each of one or more traces, {given}")
     for number, (trace, labels) in enumerate(zip(data.traces, data.labels, strict=True)):
         check_fits(f"trace {number}", trace, room)
         if len(labels) != count_steps(trace):

@@ -156,8 +156,8 @@ def _check_names(
     missing = sorted(expected - tensors.keys())
     if missing:
         file = folder / (WEIGHTS if (folder / WEIGHTS).is_file() else INDEX)
-        told = f"tensor {missing[0]!r} is missing ({_count(missing)})"
-        raise ModelFolderError(f"{file}: {told}; download it again, or correct {CONFIG}")
+        reason = f"tensor {missing[0]!r} is missing ({_count(missing)})"
+        raise ModelFolderError(f"{file}: {reason}; download it again, or correct {CONFIG}")
     other = {name for name in tensors.keys() - expected if not name.endswith(".rotary_emb.inv_freq")}
     if "lm_head.weight" in other:
         other.remove("lm_head.weight")

@@ -130,8 +130,8 @@ def _with_task(
         return SoftAdvantageConfig(decoder=decoder, information=information or "none"), params
     labels, most = _count_labels(tensors, folder), 1 if task == "SEQ_CLS" else 2
     if labels > most:
-        told = f"a head of {labels} labels, and a language model does not say which is the score"
-        raise ModelFolderError(f"{folder / WEIGHTS}: {told}; give the base as a classifier, loaded with label=")
+        reason = f"a head of {labels} labels, and a language model does not say which is the score"
+        raise ModelFolderError(f"{folder / WEIGHTS}: {reason}; give the base as a classifier, loaded with label=")
     decoder = dataclasses.replace(decoder, tie_embeddings=True)
     trunk = {"trunk": {name: part for name, part in params.items() if name != "head"}}
     head = LinearHead(labels=labels, bias=task == "TOKEN_CLS")
@@ -143,8 +143,8 @@ def _with_task(
 def _count_labels(tensors: Mapping[str, StoredTensor], folder: Path) -> int:
     name = f"{_PREFIX}{HEAD}.weight"
     if name not in tensors:
-        told = f"tensor {name!r} is missing, and a language model has no head of its own"
-        raise ModelFolderError(f"{folder / WEIGHTS}: {told}; give the classifier that this adapter was trained on")
+        reason = f"tensor {name!r} is missing, and a language model has no head of its own"
+        raise ModelFolderError(f"{folder / WEIGHTS}: {reason}; give the classifier that this adapter was trained on")
     shape = tensors[name].handle.get_slice(name).get_shape()
     if len(shape) != 2 or not shape[0]:
         raise ModelFolderError(f"{folder / WEIGHTS}: tensor {name!r}: expected [labels, width], got {shape}")
@@ -175,8 +175,8 @@ def _read(network: LowRankConfig, tensors: Mapping[str, StoredTensor], folder: P
             f"{folder / WEIGHTS}: tensor {name!r} is missing; download it again, or correct {CONFIG}"
         )
     for name in sorted(tensors.keys() - expected):
-        told = f"tensor {name!r} is none of an adapter with this {CONFIG} on this base"
-        raise ModelFolderError(f"{folder / WEIGHTS}: {told}; give the base of its training")
+        reason = f"tensor {name!r} is none of an adapter with this {CONFIG} on this base"
+        raise ModelFolderError(f"{folder / WEIGHTS}: {reason}; give the base of its training")
     for ours, shape in shapes.items():
         one = shape if ours.endswith("bias") else shape[-2:][::-1]
         for name in places[ours][1]:

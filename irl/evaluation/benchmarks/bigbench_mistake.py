@@ -76,9 +76,9 @@ def weighted_f1(predicted: Traces, truth: Traces, weights: Weights | None = None
     w = np.ones(len(truth)) if weights is None else weights
     total, score = w.sum(), 0.0
     for value in np.unique(truth):
-        said, meant = predicted == value, truth == value
-        sizes = w @ said + w @ meant
-        score += (w @ meant) * (2 * (w @ (said & meant)) / sizes if sizes else 0.0)
+        guessed, true = predicted == value, truth == value
+        sizes = w @ guessed + w @ true
+        score += (w @ true) * (2 * (w @ (guessed & true)) / sizes if sizes else 0.0)
     return float(score / total) if total else float("nan")
 
 
