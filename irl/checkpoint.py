@@ -188,11 +188,11 @@ def _damage(folder: Path) -> str | None:
         files = read_record(Manifest, folder / _MANIFEST).files
     except InputError as error:
         return f"half-written or damaged ({error})"
-    found = _digests(folder)
+    digests = _digests(folder)
     for name in files:
-        if name not in found:
+        if name not in digests:
             return f"damaged, {name} is missing"
-        if found[name] != files[name]:
+        if digests[name] != files[name]:
             return f"damaged, {name} has changed since it was written"
     return None
 

@@ -198,12 +198,12 @@ def _report(waiting: tuple[int, Any], record: Record) -> None:
 
 def _finite(number: int, info: Mapping[str, Any], state: State = None) -> None:
     loss = float(info["loss"])
-    found = "" if np.isfinite(loss) else f"the loss is {loss}"
-    if not found and state is not None:
+    fault = "" if np.isfinite(loss) else f"the loss is {loss}"
+    if not fault and state is not None:
         bad = sum(not jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
-        found = f"{bad} of the parameters' arrays are NaN or infinite after it" if bad else ""
-    if found:
+        fault = f"{bad} of the parameters' arrays are NaN or infinite after it" if bad else ""
+    if fault:
         raise InputError(
-            f"step {number}: {found}; nothing was saved after the last finite step. Lower the "
+            f"step {number}: {fault}; nothing was saved after the last finite step. Lower the "
             "learning rate, or start again from the last checkpoint"
         )

@@ -95,8 +95,8 @@ class Grpo:
             grads, info = jax.grad(likelihood, has_aux=True)(state.params, batch.demonstrations, weight)
 
             def add(total, part):
-                found = jax.grad(part_loss, has_aux=True)(state.params, state.reference, *part, count)
-                return jax.tree.map(jnp.add, total, found), None
+                gradients = jax.grad(part_loss, has_aux=True)(state.params, state.reference, *part, count)
+                return jax.tree.map(jnp.add, total, gradients), None
 
             zero = jax.tree.map(jnp.zeros_like, state.params), {"loss": jnp.zeros(()), "kl": jnp.zeros(())}
             parts = in_parts((batch.traces, advantage), self.rows_at_once)

@@ -67,9 +67,9 @@ class _Entries:
 
     def begin(self) -> bool:
         """Read an opening bracket; False where the text begins otherwise."""
-        found = self._ahead() == "["
-        self._buffer = self._buffer[found:]
-        return found
+        opens = self._ahead() == "["
+        self._buffer = self._buffer[opens:]
+        return opens
 
     def __iter__(self) -> Iterator[tuple[int, Row]]:
         following = self._ahead()

@@ -25,13 +25,13 @@ def read_candidates(path: FilePath) -> Iterator[Candidates]:
     line_of: dict[str, int] = {}
 
     def build(row: Row, number: int) -> Candidates:
-        found = read_candidates_row(row, f"row-{number}")
+        candidates = read_candidates_row(row, f"row-{number}")
         for index, candidate in enumerate(row["candidates"]):
             _only_known(candidate, f"candidates[{index}]", "correct")
-        first = line_of.setdefault(found.id, number)
+        first = line_of.setdefault(candidates.id, number)
         if first != number:
-            raise InputError(f"field id: {found.id!r} stands on line {first} already; give each problem its own")
-        return found
+            raise InputError(f"field id: {candidates.id!r} stands on line {first} already; give each problem its own")
+        return candidates
 
     return _records(path, build)
 
@@ -64,10 +64,10 @@ def read_trace_row(row: Mapping[str, Any], id: str, split_steps: SplitSteps | No
 def _records(path: FilePath, build: Callable[[Row, int], Record]) -> Iterator[Record]:
     for number, row in read_json_lines(path):
         try:
-            found = build(row, number)
+            built = build(row, number)
         except InputError as error:
             raise InputError(f"{path}, line {number}, {error}") from None
-        yield found
+        yield built
 
 
 def _steps(row: Mapping[str, Any], split_steps: SplitSteps | None) -> tuple[Step, ...]:

@@ -33,7 +33,7 @@ def read_gsm8k(row: Row, id: str) -> Trace:
 
 def calculations(line: str) -> tuple[Calculation, ...]:
     """The annotated calculations of a line, in order."""
-    return tuple(Calculation(*found.groups()) for found in _ANNOTATION.finditer(line))
+    return tuple(Calculation(*match.groups()) for match in _ANNOTATION.finditer(line))
 
 
 def without_calculations(line: str) -> str:

@@ -92,17 +92,17 @@ def read_gsm8k_solutions(row: Row, id: str) -> Candidates:
 
 def read_candidates_row(row: Row, id: str) -> Candidates:
     """Our own rows."""
-    found = []
+    candidates = []
     for index, entry in enumerate(entries(required(row, "candidates"), "candidates")):
         where = f"candidates[{index}]"
         candidate = record(entry, where)
         content = text(required(candidate, "text", f"{where}."), f"{where}.text", blank=True)
         correct = optional_truth(candidate.get("correct"), f"{where}.correct")
-        found.append(Candidate(text=content, correct=correct))
+        candidates.append(Candidate(text=content, correct=correct))
     prompt, messages = prompt_of(required(row, "prompt"), "prompt")
     subset = text(row.get("subset") or "", "subset", blank=True)
     name = name_of(row, "id", id)
-    return Candidates(id=name, prompt=prompt, candidates=tuple(found), subset=subset, messages=messages)
+    return Candidates(id=name, prompt=prompt, candidates=tuple(candidates), subset=subset, messages=messages)
 
 
 def read_completion(row: Row, id: str) -> Candidates:

@@ -76,11 +76,11 @@ class Reading(Iterator[Record]):
         for number, row in rows:
             self._rows += 1
             try:
-                found = form.read(row, f"row-{number}")
+                parsed = form.read(row, f"row-{number}")
             except InputError as error:
                 self._note(Unfit(number, str(error), _own_id(row) or f"row-{number}"))
                 continue
-            for record in found if isinstance(found, Sequence) else [found]:
+            for record in parsed if isinstance(parsed, Sequence) else [parsed]:
                 self._records += 1
                 yield record
         if self._records == 0:

@@ -65,20 +65,20 @@ class Claim(NamedTuple):
 
 def parse_prompt(prompt: str) -> Chain:
     """The chain of a prompt; InputError when it is none."""
-    found = _PROMPT.fullmatch(prompt)
-    if not found:
+    match = _PROMPT.fullmatch(prompt)
+    if not match:
         raise InputError(f"ModChain: expected a prompt like '7 * 3 + 5 mod 13', got {prompt!r}")
-    words = found[2].split()
+    words = match[2].split()
     operations = tuple((symbol, int(number)) for symbol, number in zip(words[::2], words[1::2], strict=True))
-    return Chain(int(found[1]), operations, int(found[3]))
+    return Chain(int(match[1]), operations, int(match[3]))
 
 
 def parse_step(text: str) -> Claim | None:
     """What a line claims; None when it is neither an operation nor an answer. Never raises."""
-    if found := _OPERATION.fullmatch(text.strip()):
-        return Claim(found[2], int(found[4]), int(found[1]), int(found[3]))
-    if found := _ANSWER.fullmatch(text.strip()):
-        return Claim("=", int(found[1]))
+    if match := _OPERATION.fullmatch(text.strip()):
+        return Claim(match[2], int(match[4]), int(match[1]), int(match[3]))
+    if match := _ANSWER.fullmatch(text.strip()):
+        return Claim("=", int(match[1]))
     return None
 
 
@@ -130,27 +130,27 @@ class ModChain:
         if split not in sizes:
             raise InputError(f"ModChain.problems: expected split train or test, got {split!r}")
         rng, size = np.random.default_rng(self.seed), sizes[split]
-        found: dict[str, Problem] = {}
+        problems: dict[str, Problem] = {}
         for _ in range(100 * size):
-            if len(found) == size:
+            if len(problems) == size:
                 break
             chain = self._draw(rng)
             if _split_of(chain.prompt) == split:
-                found[chain.prompt] = _problem(chain)
-        if len(found) < size:
-            few = f"ModChain: found only {len(found)} of {size} different {split} problems"
+                problems[chain.prompt] = _problem(chain)
+        if len(problems) < size:
+            few = f"ModChain: found only {len(problems)} of {size} different {split} problems"
             raise InputError(f"{few}; raise num_ops or modulus, or ask for fewer")
-        return list(found.values())
+        return list(problems.values())
 
     def canonical(self, prompt: str) -> str:
         """The chain in its usual spelling, with its numbers below the modulus."""
         text = canonical_text(prompt)
-        if (found := _CHAIN.fullmatch(text)) is None:
+        if (match := _CHAIN.fullmatch(text)) is None:
             return text
-        modulus = int(found[3])
-        operations = re.findall(r"([-+*]) ?([0-9]+)", found[2])
+        modulus = int(match[3])
+        operations = re.findall(r"([-+*]) ?([0-9]+)", match[2])
         reduced = tuple((symbol, int(number) % modulus) for symbol, number in operations)
-        return Chain(int(found[1]) % modulus, reduced, modulus).prompt
+        return Chain(int(match[1]) % modulus, reduced, modulus).prompt
 
     def expert(self, problem: Problem, rng: np.random.Generator) -> Trace:
         """The one right derivation; nothing about it is random."""

@@ -110,8 +110,8 @@ class Tree:
 
     def canonical(self, prompt: str) -> str:
         text = canonical_text(prompt)
-        found = _SPELLED.fullmatch(text)
-        return f"tree {int(found[1])}" if found else text
+        match = _SPELLED.fullmatch(text)
+        return f"tree {int(match[1])}" if match else text
 
     def expert(self, problem: Problem, rng: np.random.Generator) -> Trace:
         x = self._prompt(problem)
@@ -164,14 +164,14 @@ class Tree:
         return [self._choice(position, step) for position, step in enumerate(self.split_steps(text))]
 
     def _choice(self, position: int, step: str) -> int | None:
-        found = _STEP.fullmatch(step)
-        if not found or position >= self.depth or ord(found[1]) != 97 + position:
+        match = _STEP.fullmatch(step)
+        if not match or position >= self.depth or ord(match[1]) != 97 + position:
             return None
-        return int(found[2]) if int(found[2]) < self.branching else None
+        return int(match[2]) if int(match[2]) < self.branching else None
 
     def _prompt(self, problem: Problem) -> int:
-        found = _PROMPT.fullmatch(problem.prompt)
-        if not found or int(found[1]) >= self.num_prompts:
+        match = _PROMPT.fullmatch(problem.prompt)
+        if not match or int(match[1]) >= self.num_prompts:
             expected = f"Tree: expected a prompt from 'tree 0' to 'tree {self.num_prompts - 1}'"
             raise InputError(f"{expected}, got {problem.prompt!r}")
-        return int(found[1])
+        return int(match[1])

@@ -274,12 +274,12 @@ def _against(name: str, reward: Reward, state: np.ndarray, means: Means, batch: 
         raise ValueError(f"means: expected as many states as actions, one at least, got {len(following)} and {many}")
     size = min(len(state), max(1, batch // many))
     others = np.concatenate([action] * size), np.concatenate([following] * size)
-    found = []
+    values_by_part = []
     for start in range(0, len(state), size):
         here = np.take(state, range(start, start + size), axis=0, mode="clip")
         values = reward(np.repeat(here, many, axis=0), *others)
-        found.append(_checked(name, values, 1, size * many).reshape(size, many))
-    return np.concatenate(found)[: len(state)]
+        values_by_part.append(_checked(name, values, 1, size * many).reshape(size, many))
+    return np.concatenate(values_by_part)[: len(state)]
 
 
 def _checked(name: str, values: Any, axes: int, rows: int) -> np.ndarray:

@@ -183,9 +183,9 @@ class AnswersAsTexts:
     def __call__(self, prompts: Sequence[str], texts: Sequence[str], ended: Sequence[bool] | None = None) -> TextScores:
         number: dict[tuple[str, str], int] = {}
         index = [number.setdefault(pair, len(number)) for pair in zip(prompts, texts, strict=True)]
-        found = self._scorer.answers([ask(prompt, [text]) for prompt, text in number])
-        steps, texts_of = [found.steps[i] for i in index], [found.step_texts[i] for i in index]
-        return TextScores(found.trace[np.array(index, int)], steps, texts_of)
+        scores = self._scorer.answers([ask(prompt, [text]) for prompt, text in number])
+        steps, texts_of = [scores.steps[i] for i in index], [scores.step_texts[i] for i in index]
+        return TextScores(scores.trace[np.array(index, int)], steps, texts_of)
 
 
 def answer_names(questions: Iterable[Question]) -> list[str]:
@@ -235,8 +235,8 @@ def score_readable(
     named = zip(answer_names(questions), read, strict=True)
     kept = [(name, entry) for name, entry in named if not isinstance(entry, str)]
     scores = score([entry for _, entry in kept], [name for name, _ in kept])
-    found = iter(zip(scores.trace, scores.steps, scores.step_texts, strict=True))
-    entries = [(-np.inf, [], ()) if isinstance(entry, str) else next(found) for entry in read]
+    scored = iter(zip(scores.trace, scores.steps, scores.step_texts, strict=True))
+    entries = [(-np.inf, [], ()) if isinstance(entry, str) else next(scored) for entry in read]
     return AnswerScores(
         trace=np.array([trace for trace, _, _ in entries], np.float64),
         steps=[steps for _, steps, _ in entries],

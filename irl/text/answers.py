@@ -51,19 +51,19 @@ def after_hashes(text: str) -> str | None:
 
 def stated(text: str) -> str | None:
     """What follows the last "the answer is" or "Answer:", to the end of its line."""
-    found = _STATED.findall(text)
-    return found[-1].strip() if found else None
+    answers = _STATED.findall(text)
+    return answers[-1].strip() if answers else None
 
 
 def last_number(text: str) -> str | None:
     """The last number of the text, or a quotient of two."""
-    found = _LAST_NUMBER.findall(text)
-    return found[-1] if found else None
+    numbers = _LAST_NUMBER.findall(text)
+    return numbers[-1] if numbers else None
 
 
 def marked(text: str) -> str | None:
     r"""The answer in `\boxed{}`, else after `####`, else after "the answer is"."""
-    return next((found for rule in (boxed, after_hashes, stated) if (found := rule(text)) is not None), None)
+    return next((answer for rule in (boxed, after_hashes, stated) if (answer := rule(text)) is not None), None)
 
 
 def no_answer(text: str) -> str | None:

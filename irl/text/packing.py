@@ -65,18 +65,18 @@ def plan_batches(
         if not fitting:
             return None
         row = max(fitting, key=lambda r: used[r])
-        found = Place(row, filled[row], used[row])
+        spot = Place(row, filled[row], used[row])
         used[row] += size
         filled[row] += count
-        return found
+        return spot
 
     def place_all(unit: int) -> tuple[Place, ...] | None:
         places = []
         for size, count in zip(sizes[:, unit].tolist(), steps[:, unit].tolist(), strict=True):
-            found = place(size, count)
-            if found is None:
+            spot = place(size, count)
+            if spot is None:
                 return None
-            places.append(found)
+            places.append(spot)
         return tuple(places)
 
     for unit in order:

@@ -43,10 +43,10 @@ def step_rule(rule: str) -> SplitSteps:
 
     def cut(text: str) -> tuple[str, ...]:
         steps, start = [], 0
-        for found in separator.finditer(text):
-            if found.end() > start:
-                steps.append(text[start : found.end()])
-                start = found.end()
+        for match in separator.finditer(text):
+            if match.end() > start:
+                steps.append(text[start : match.end()])
+                start = match.end()
         steps.append(text[start:])
         return _joined(steps)
 

@@ -92,12 +92,12 @@ class StoredTensor(NamedTuple):
     def check(self, shape: tuple[int, ...], by: str = f"by {CONFIG}") -> None:
         """ModelFolderError for another type or shape in the header; no data is read."""
         part = self.handle.get_slice(self.name)
-        found, kind = tuple(part.get_shape()), part.get_dtype()
+        stored, kind = tuple(part.get_shape()), part.get_dtype()
         where = f"{self.file}: tensor {self.name!r}"
         if kind not in READABLE:
             raise ModelFolderError(f"{where} is {kind}, expected {', '.join(READABLE)}; convert the weights to floats")
-        if found != shape:
-            raise ModelFolderError(f"{where}: expected {list(shape)} {by}, got {list(found)}")
+        if stored != shape:
+            raise ModelFolderError(f"{where}: expected {list(shape)} {by}, got {list(stored)}")
 
     def read(self) -> np.ndarray:
         """Its values, all finite."""

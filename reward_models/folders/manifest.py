@@ -146,10 +146,10 @@ def check_digest(file: Path, actual: str, expected: str) -> None:
 
 
 def _check_format(value: Any, file: Path) -> None:
-    found = value.get("format") if isinstance(value, dict) else None
-    if type(found) is int and 0 < found < FORMAT:
+    version = value.get("format") if isinstance(value, dict) else None
+    if type(version) is int and 0 < version < FORMAT:
         again = "run the same `traceward run` command again (with --overwrite to train anew), or save the model again"
-        raise InputError(f"{file}: format {found} of an earlier version, this version reads {FORMAT}; {again}")
-    if found != FORMAT:
+        raise InputError(f"{file}: format {version} of an earlier version, this version reads {FORMAT}; {again}")
+    if version != FORMAT:
         advice = "upgrade traceward, or save the model again"
-        raise InputError(f"{file}: format {reprlib.repr(found)}, this version reads {FORMAT}; {advice}")
+        raise InputError(f"{file}: format {reprlib.repr(version)}, this version reads {FORMAT}; {advice}")

@@ -60,9 +60,9 @@ def check_params(params: Params, expected: Params) -> None:
             raise ValueError(f"tensor {name!r} is missing; the file is of another network config")
         if name not in want:
             raise ValueError(f"tensor {name!r} is none of this network's; the file is of another network config")
-        found, needed = (f"{jnp.dtype(x.dtype).name}{list(x.shape)}" for x in (have[name], want[name]))
-        if found != needed:
-            raise ValueError(f"tensor {name!r}: expected {needed}, found {found}; use the config of its training")
+        present, needed = (f"{jnp.dtype(x.dtype).name}{list(x.shape)}" for x in (have[name], want[name]))
+        if present != needed:
+            raise ValueError(f"tensor {name!r}: expected {needed}, found {present}; use the config of its training")
 
 
 def _unflatten(tensors: Mapping[str, np.ndarray]) -> Params:

@@ -172,12 +172,12 @@ class CountdownSteps(ReasoningSteps):
     def action_of(self, step: str) -> int | None:
         if step.lower().startswith("answer"):
             return None
-        found = _OPERATION.match(step)
-        left, right = (parse_number(found[i]) for i in (1, 3)) if found else (None, None)
-        if found is None or left is None or right is None or remove(self.numbers, left, right) is None:
+        match = _OPERATION.match(step)
+        left, right = (parse_number(match[i]) for i in (1, 3)) if match else (None, None)
+        if match is None or left is None or right is None or remove(self.numbers, left, right) is None:
             have = " ".join(map(format_number, self.numbers))
             raise InputError(f"Countdown: expected a step on two of {have}, got {step!r}")
-        return action_on(self.numbers, left, found[2], right)
+        return action_on(self.numbers, left, match[2], right)
 
     def info(self) -> dict[str, Any]:
         return {"action_mask": legal_actions(self.numbers)}
@@ -200,7 +200,7 @@ def action_on(numbers: State, left: Number, symbol: str, right: Number) -> int |
     """The first action with this operation, operands of + and * in any order; None if there is none."""
     wanted = {(left, symbol, right)} | ({(right, symbol, left)} if symbol in "+*" else set())
     operations = ((action, operation_of(numbers, action)) for action in range(len(PAIRS) * len(WAYS)))
-    return next((action for action, found in operations if found and found[:3] in wanted), None)
+    return next((action for action, operation in operations if operation and operation[:3] in wanted), None)
 
 
 def legal_actions(numbers: State) -> Int[np.ndarray, " actions"]:

@@ -130,13 +130,13 @@ def _ended(stack: Stack, style: Style) -> list[str]:
 
 def _end(stack: Sequence[str], popped: Sequence[str], needed: Sequence[str], style: Style) -> list[str]:
     """The lines behind the brackets."""
-    found = f'Now, we have reached the end. The final stack is "{" ".join(stack)}{" " * style.space}".'
+    reached = f'Now, we have reached the end. The final stack is "{" ".join(stack)}{" " * style.space}".'
     answer = f"So the answer is {' '.join(needed)}"
     if style.short and len(popped) == 1:
-        return [found, f"We will need to pop out {_listed(popped, style)}. {answer}"]
+        return [reached, f"We will need to pop out {_listed(popped, style)}. {answer}"]
     need = _listed(needed, style) if style.quoted else " ".join(needed)
     return [
-        found,
+        reached,
         f"We will need to pop out {_listed(popped, style)} one by one in that order.",
         f"So, we need {need}. {answer}",
     ]

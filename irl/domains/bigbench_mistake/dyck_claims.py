@@ -31,15 +31,15 @@ class _State(NamedTuple):
 def dyck_claims(problem: str, steps: Sequence[str]) -> list[tuple[StepWindow, ...]]:
     """The claims of every step of a trace; a step is as good as its worst."""
     symbols, state = problem.split(), _State()
-    found: list[tuple[StepWindow, ...]] = []
+    by_step: list[tuple[StepWindow, ...]] = []
     for index, step in enumerate(steps):
         if index < len(HEAD):
-            found.append(())
+            by_step.append(())
             continue
         number = index - len(HEAD)
         claims, state = _read(step, symbols[number] if number < len(symbols) else ".", state)
-        found.append(tuple(StepWindow(before, (), claim, closes=True) for before, claim in claims))
-    return found
+        by_step.append(tuple(StepWindow(before, (), claim, closes=True) for before, claim in claims))
+    return by_step
 
 
 def _read(step: str, due: str, state: _State) -> tuple[list[tuple[str, str]], _State]:

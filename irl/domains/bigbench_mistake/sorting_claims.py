@@ -49,11 +49,11 @@ class _State(NamedTuple):
 
 def sorting_claims(problem: str, steps: Sequence[str]) -> list[tuple[StepWindow, ...]]:
     """The windows of every step of a trace; a step is as good as its worst."""
-    names, state, found = _Names(problem), _State(), []
+    names, state, by_step = _Names(problem), _State(), []
     for step in steps:
         windows, state = _read(step, state, names)
-        found.append(tuple(StepWindow(before, (), claim, closes=True) for before, claim in windows))
-    return found
+        by_step.append(tuple(StepWindow(before, (), claim, closes=True) for before, claim in windows))
+    return by_step
 
 
 class _Names:
@@ -100,9 +100,9 @@ def _read(step: str, state: _State, names: _Names) -> tuple[_Windows, _State]:
 
 
 def _spelled(step: str, letter: int, state: _State) -> tuple[_Windows, _State]:
-    found = _SPELLED.findall(step)
-    windows = [(f"{word} {letter + 1}", f"{letters}{number}") for word, letters, number in found]
-    return windows, state._replace(spelled=tuple((word, _by_letter(number)) for word, _, number in found))
+    spelled = _SPELLED.findall(step)
+    windows = [(f"{word} {letter + 1}", f"{letters}{number}") for word, letters, number in spelled]
+    return windows, state._replace(spelled=tuple((word, _by_letter(number)) for word, _, number in spelled))
 
 
 def _subpart(step: str, group: Words, letter: int, state: _State, names: _Names) -> tuple[_Windows, _State]:
@@ -135,7 +135,7 @@ def _replaced(entries: tuple[Words, ...], group: Words, by: tuple[Words, ...]) -
 
 
 def _entries(text: str) -> list[tuple[str, Words]]:
-    return [(found[1] or "", tuple(_WORD.findall(found[2]))) for found in _ENTRY.finditer(text)]
+    return [(entry[1] or "", tuple(_WORD.findall(entry[2]))) for entry in _ENTRY.finditer(text)]
 
 
 def _numbered(state: _State, names: _Names) -> str:

@@ -250,11 +250,11 @@ def _swapped(state: State, pair: tuple[str, str]) -> State:
 
 def _states(state: State, swaps: Sequence[tuple[str, str]]) -> list[State]:
     """The state behind every swap."""
-    found = []
+    states = []
     for pair in swaps:
         state = _swapped(state, pair)
-        found.append(state)
-    return found
+        states.append(state)
+    return states
 
 
 def _all(words: Sequence[str]) -> str:

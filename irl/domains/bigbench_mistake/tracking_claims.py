@@ -33,12 +33,12 @@ def tracking_claims(problem: str, steps: Sequence[str]) -> list[tuple[StepWindow
     letters = _letters(problem, task.things)
     state = {name[0]: letters[thing] for name, thing in zip(task.names, task.things, strict=True)}
     first = int(_PAIR.search(steps[0]) is None)  # a line that says no swap tells the start
-    found = []
+    by_step = []
     for index, step in enumerate(steps):
         due = task.swaps[index - first] if 0 <= index - first < len(task.swaps) else ()
         windows, state = _read(step, state, "".join(name[0] for name in due), task, letters)
-        found.append(tuple(StepWindow(before, (), claim, closes=True) for before, claim in windows))
-    return found
+        by_step.append(tuple(StepWindow(before, (), claim, closes=True) for before, claim in windows))
+    return by_step
 
 
 def _letters(problem: str, things: Sequence[str]) -> dict[str, str]:

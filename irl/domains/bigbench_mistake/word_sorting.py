@@ -74,15 +74,15 @@ def invented(words: Sequence[str], count: int, rng: np.random.Generator) -> list
         text = f"^^{word}$"
         for i in range(2, len(text)):
             follow.setdefault(text[i - 2 : i], []).append(text[i])
-    found: list[str] = []
-    while len(found) < count:
+    new: list[str] = []
+    while len(new) < count:
         text = "^^"
         while text[-1] != "$":
             choice = follow[text[-2:]]
             text += choice[rng.integers(len(choice))]
         if 3 < len(text) - 3 < 15:
-            found.append(text[2:-1])
-    return found
+            new.append(text[2:-1])
+    return new
 
 
 def drawn_style(rng: np.random.Generator) -> Style:
@@ -127,13 +127,13 @@ def renamed(trace: LabelledSteps, rng: np.random.Generator) -> LabelledSteps:
     mapping = {word: word[:kept] + ends[rng.integers(len(ends))] if len(word) > kept else word for word in words}
     if len(set(mapping.values())) < len(words):
         return trace
-    found = re.compile(
+    old_words = re.compile(
         r"(?<![\w'&])(?:" + "|".join(re.escape(w) for w in sorted(words, key=len, reverse=True)) + r")(?![\w'&])"
     )
     head, _, answer = trace.steps[-1].rpartition(ANSWER)
     steps = [_QUOTED.sub(lambda m: f'"{mapping.get(m.group(1), m.group(1))}"', step) for step in trace.steps]
     if head or trace.steps[-1].startswith(ANSWER):
-        steps[-1] = head + ANSWER + found.sub(lambda m: mapping[m.group()], answer)
+        steps[-1] = head + ANSWER + old_words.sub(lambda m: mapping[m.group()], answer)
     return replace(trace, prompt=" ".join(mapping[word] for word in words), steps=tuple(steps))
 
 
@@ -145,18 +145,18 @@ class _Trace(NamedTuple):
 
 def _trace(words: Words, style: Style, rng: np.random.Generator, fault: tuple[int, str] | None = None) -> _Trace | None:
     """The steps; with a fault (line, kind) in one of them, or None where it has no room for that."""
-    found = _Trace([f"{HEAD} The first letter: {_spelling(_spelled(words, 0))}"], ["spelled"])
+    trace = _Trace([f"{HEAD} The first letter: {_spelling(_spelled(words, 0))}"], ["spelled"])
     chain = _by_number(_spelled(words, 0), style, rng)
     if fault is not None and fault[0] == 1:
         other = FIRST[fault[1]](chain, rng)
         if other is None:
             return None
         chain = other
-    found.lines.append(f"We now have: {_chain(chain)}.")
-    found.sorts.append("first")
+    trace.lines.append(f"We now have: {_chain(chain)}.")
+    trace.sorts.append("first")
     entries = [Group(words, 1) for _, words in chain]
     while True:
-        kind = fault[1] if fault is not None and fault[0] == len(found.lines) else ""
+        kind = fault[1] if fault is not None and fault[0] == len(trace.lines) else ""
         open = [i for i, group in enumerate(entries) if is_open(group)]
         if kind == "left":
             for i in open[:1]:
@@ -164,7 +164,7 @@ def _trace(words: Words, style: Style, rng: np.random.Generator, fault: tuple[in
             open = open[1:]
         if not open:
             break
-        stepped = _subpart(entries, open[0], style, rng, found, fault)
+        stepped = _subpart(entries, open[0], style, rng, trace, fault)
         if stepped is None:
             return None
         entries = stepped
@@ -173,16 +173,16 @@ def _trace(words: Words, style: Style, rng: np.random.Generator, fault: tuple[in
         return None
     if kind in ANSWERED:
         answer = ANSWERED[kind](answer, rng)
-    found.lines.append(f"I have now sorted all the words. {ANSWER}{' '.join(answer)}")
-    found.sorts.append("answer")
-    return found
+    trace.lines.append(f"I have now sorted all the words. {ANSWER}{' '.join(answer)}")
+    trace.sorts.append("answer")
+    return trace
 
 
 def _subpart(
-    entries: list[Group], at: int, style: Style, rng: np.random.Generator, found: _Trace, fault: tuple[int, str] | None
+    entries: list[Group], at: int, style: Style, rng: np.random.Generator, trace: _Trace, fault: tuple[int, str] | None
 ) -> list[Group] | None:
     """Two lines on the group at `at`; the list behind them, or None where the fault has no room."""
-    kind = {fault[0] - len(found.lines): fault[1]} if fault is not None else {}
+    kind = {fault[0] - len(trace.lines): fault[1]} if fault is not None else {}
     group = entries[at]
     right = _spelled(group.words, group.depth)
     spelled = misread(right, group.depth, rng) if kind.get(0) == "misread" else right
@@ -190,8 +190,8 @@ def _subpart(
         return None
     nth = ORDINALS[group.depth]
     looked = f"by looking at their {nth} letters. The {nth} letter: {_spelling(spelled)}"
-    found.lines.append(f"Now let's sort this subpart {_quoted(group.words)} {looked}")
-    found.sorts.append("subpart")
+    trace.lines.append(f"Now let's sort this subpart {_quoted(group.words)} {looked}")
+    trace.sorts.append("subpart")
     ordered = _by_number(spelled, style, rng)
     chain = SORTED[kind[1]](ordered, group, rng) if kind.get(1) in SORTED else ordered
     if chain is None:
@@ -204,8 +204,8 @@ def _subpart(
             return None
         after = changed
     whole = "" if hidden else f" Hence, we have {_whole(after, style)}."
-    found.lines.append(f"We now have: {_chain(chain)} for the subpart.{whole}")
-    found.sorts.append("order")
+    trace.lines.append(f"We now have: {_chain(chain)} for the subpart.{whole}")
+    trace.sorts.append("order")
     return after
 
 

@@ -99,7 +99,7 @@ def written(value: Fraction) -> str | None:
 
 def same_numbers(text: str) -> list[str]:
     """The numbers of a text, without the commas between thousands."""
-    return [found.replace(",", "") for found in NUMBER.findall(text)]
+    return [number.replace(",", "") for number in NUMBER.findall(text)]
 
 
 def recalculated(lines: Sequence[str], changed: Mapping[str, str]) -> tuple[str, ...] | None:
@@ -118,11 +118,11 @@ def recalculated(lines: Sequence[str], changed: Mapping[str, str]) -> tuple[str,
 
 def _recalculated_line(line: str, mapping: dict[str, str]) -> str | None:
     """One line; `mapping` learns the results that change in it, which may stand before their calculation too."""
-    words, found = _ANNOTATION.split(line), calculations(line)
-    if len(words) != len(found) + 1:
+    words, calcs = _ANNOTATION.split(line), calculations(line)
+    if len(words) != len(calcs) + 1:
         return None
     out = []
-    for text, old in zip(words, found, strict=False):
+    for text, old in zip(words, calcs, strict=False):
         own = set(same_numbers(old.expression))
         operands = {number: new for number, new in mapping.items() if number in own}
         expression = replaced(old.expression, mapping)
@@ -149,7 +149,7 @@ def _result_again(old: Calculation, expression: str) -> str | None:
 
 def replaced(text: str, mapping: Mapping[str, str]) -> str:
     """The text with the numbers of the mapping replaced."""
-    return NUMBER.sub(lambda found: mapping.get(found.group().replace(",", ""), found.group()), text)
+    return NUMBER.sub(lambda match: mapping.get(match.group().replace(",", ""), match.group()), text)
 
 
 def renumbered(solution: Solution, rng: np.random.Generator, tries: int = 8) -> Solution:
@@ -217,7 +217,7 @@ def drill(
         for line in solution.lines:
             for calc in calculations(line):
                 drilled.append(_drilled(calc, kinds, flawed, rng))
-    return [found for found in drilled if found is not None]
+    return [each for each in drilled if each is not None]
 
 
 def _drilled(calc: Calculation, kinds: Sequence[Kind], flawed: float, rng: np.random.Generator) -> Drilled | None:

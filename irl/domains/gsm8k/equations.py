@@ -40,10 +40,10 @@ def equations(text: str) -> list[Equation]:
     """The calculations of a text, in order: its annotations, or what it writes out where it has none."""
     annotated = calculations(text)
     if annotated:
-        found = [(calc.expression, calc.result) for calc in annotated]
+        pairs = [(calc.expression, calc.result) for calc in annotated]
     else:
-        found = list(_written(text))
-    plain = (Equation(_plain(expression), _plain(result)) for expression, result in found)
+        pairs = list(_written(text))
+    plain = (Equation(_plain(expression), _plain(result)) for expression, result in pairs)
     return [each for each in plain if _readable(each)]
 
 

@@ -19,13 +19,13 @@ class Exercise(NamedTuple):
 
 def exercises(lines: Iterable[str]) -> list[Exercise]:
     """The right calculations of annotated lines; those whose results are rounded are left out."""
-    found = []
+    exercises = []
     for line in lines:
         for expression, result in equations(line):
             value = evaluate(expression)
             if value is not None and written(value) == result:
-                found.append(Exercise(expression, value))
-    return found
+                exercises.append(Exercise(expression, value))
+    return exercises
 
 
 def drawn(pool: Sequence[Exercise], count: int, renumber: float, rng: np.random.Generator) -> list[Equation]:
@@ -36,9 +36,9 @@ def drawn(pool: Sequence[Exercise], count: int, renumber: float, rng: np.random.
     out: list[Equation] = []
     while len(out) < count:
         exercise = pool[int(rng.integers(len(pool)))]
-        found = _renumbered(exercise, rng) if rng.random() < renumber else _as_written(exercise)
-        if found is not None:
-            out.append(found)
+        variant = _renumbered(exercise, rng) if rng.random() < renumber else _as_written(exercise)
+        if variant is not None:
+            out.append(variant)
     return out
 
 

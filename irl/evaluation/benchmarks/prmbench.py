@@ -143,9 +143,9 @@ def _count(accepted: Steps, wrong: Steps, names: np.ndarray) -> _Counts:
             raise InputError(f"solution {number}: unknown class {str(name)!r}; known: {', '.join((*CLASSES, CORRECT))}")
         if yes.shape != bad.shape or not len(yes):
             raise ValueError(f"solution {number}: {len(yes)} steps accepted or not, {len(bad)} labelled")
-        found = bad.any() and not yes[bad.argmax()]
+        located = bad.any() and not yes[bad.argmax()]
         kinds = (yes & ~bad).sum(), (yes & bad).sum(), (~yes & bad).sum(), (~yes & ~bad).sum()
-        rows.append((*kinds, bad.any(), found))
+        rows.append((*kinds, bad.any(), located))
     return _Counts(*np.array(rows, np.float64).reshape(-1, 6).T)
 
 

@@ -90,7 +90,7 @@ def step_thresholds(scored: Scored) -> Float[np.ndarray, " traces"]:
     """
     if scored.threshold is not None:
         return np.full(len(scored.records), scored.threshold)
-    label, split, found = labels(scored), np.asarray(scored.split), np.zeros(len(scored.records))
+    label, split, thresholds = labels(scored), np.asarray(scored.split), np.zeros(len(scored.records))
     problem = np.unique([each.prompt for each in scored.records], return_inverse=True)[1]
     second = np.random.default_rng(0).permutation(problem.max() + 1)[problem] % 2 == 1
     for name in dict.fromkeys(scored.split):
@@ -99,8 +99,8 @@ def step_thresholds(scored: Scored) -> Float[np.ndarray, " traces"]:
             if not ((label[fitted] == NO_ERROR).any() and (label[fitted] != NO_ERROR).any()):
                 expected = "a threshold needs right and wrong solutions in each half of the problems"
                 raise InputError(f"{name}: {expected}; use more solutions, or set --threshold")
-            found[(split == name) & half] = fit_threshold([scored.steps[i] for i in fitted], label[fitted])
-    return found
+            thresholds[(split == name) & half] = fit_threshold([scored.steps[i] for i in fitted], label[fitted])
+    return thresholds
 
 
 def harmonic_mean(a: float, b: float) -> float:

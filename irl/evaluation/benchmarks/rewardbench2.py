@@ -124,8 +124,8 @@ def tie_statistics(items: Sequence[Item]) -> tuple[list[str], TieStatistics]:
     questions = list(dict.fromkeys(item.id.partition(":")[2] for item in items))
 
     def of(kind: str, statistic) -> np.ndarray:
-        found = (by_id.get(f"{kind}:{question}") for question in questions)
-        return np.array([statistic(item) if item else np.nan for item in found], np.float64)
+        items = (by_id.get(f"{kind}:{question}") for question in questions)
+        return np.array([statistic(item) if item else np.nan for item in items], np.float64)
 
     return questions, TieStatistics(of("ref", _gap), of("tied", _gap), of("tied", _spread))
 
