@@ -171,15 +171,9 @@ class TraceFiles(TraceText):
 
 
 def _split(domain: TraceFiles, name: str) -> TraceSet:
-    splits = _splits(domain)
-    match name:
-        case "train":
-            return splits.train
-        case "validation":
-            return splits.validation
-        case "test":
-            return splits.test
-    raise InputError(f"unknown split {name!r}; expected train, validation or test")
+    if name not in ("train", "validation", "test"):
+        raise InputError(f"unknown split {name!r}; expected train, validation or test")
+    return getattr(_splits(domain), name)
 
 
 @lru_cache(maxsize=4)

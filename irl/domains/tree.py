@@ -122,16 +122,6 @@ class Tree:
     def split_steps(self, text: str) -> tuple[str, ...]:
         return tuple(line.strip() for line in text.split("\n") if line.strip())
 
-    def state_before(self, prompt: str, steps: Sequence[str], index: int) -> str | None:
-        """A prefix tree has no state but the whole prefix."""
-        return None
-
-    def without_goal(self, prompt: str) -> str:
-        return prompt
-
-    def goal_claim(self, prompt: str, steps: Sequence[str], index: int) -> tuple[str, str] | None:
-        return None
-
     def answer_key(self, problem: Problem, text: str) -> str | None:
         """The whole path, for example "3 1 0 2": a trace is its own answer."""
         path = self._path(text)

@@ -32,20 +32,13 @@ Votes count the answers that the domain of the task reads; a beam search keeps p
     ['majority of 4', 'reward-weighted majority of 4', 'step beam search, width 2']
 """
 
-from irl.guidance.base import Candidate, Cost, Guide, Pool, ScoreRows, Task
-from irl.guidance.beam import StepBeamSearch
-from irl.guidance.best_of_n import BestOfN
-from irl.guidance.voting import MajorityVote, WeightedVote
-
-__all__ = [
-    "BestOfN",
-    "Candidate",
-    "Cost",
-    "Guide",
-    "MajorityVote",
-    "Pool",
-    "ScoreRows",
-    "StepBeamSearch",
-    "Task",
-    "WeightedVote",
-]
+from irl.guidance.base import Candidate as Candidate
+from irl.guidance.base import Cost as Cost
+from irl.guidance.base import Guide as Guide
+from irl.guidance.base import Pool as Pool
+from irl.guidance.base import ScoreRows as ScoreRows
+from irl.guidance.base import Task as Task
+from irl.guidance.beam import StepBeamSearch as StepBeamSearch
+from irl.guidance.best_of_n import BestOfN as BestOfN
+from irl.guidance.voting import MajorityVote as MajorityVote
+from irl.guidance.voting import WeightedVote as WeightedVote

@@ -9,6 +9,7 @@ from irl.domains.countdown.countdown import Countdown
 from irl.domains.modchain import ModChain
 from irl.domains.tree import Tree
 from irl.text.readings import readings
+from irl.text.windows import HasStates
 from irl.types import Problem
 from tests.fuzz import mutate
 from tests.fuzz.cases import Case, Target
@@ -67,8 +68,10 @@ def _judge(environment: Any, prompt: str, text: str) -> None:
     problem = Problem(id="p", prompt=prompt)
     environment.verify(problem, text)
     environment.answer_key(problem, text)
-    environment.without_goal(prompt)
     steps = environment.split_steps(text)
+    if not isinstance(environment, HasStates):
+        return
+    environment.without_goal(prompt)
     for index in range(min(len(steps), 20)):
         environment.state_before(prompt, steps, index)
         environment.goal_claim(prompt, steps, index)
