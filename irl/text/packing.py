@@ -4,6 +4,9 @@ A unit is a group of sequences that must share a batch: one trace, or the two si
 segments that do not see each other; their steps stand one after another in the row's slots. A batch takes units, in the
 given order, for as long as every part finds a row with room (the fullest that fits); the unit that no longer does opens
 the next batch.
+
+`plan_batches` keeps an order and checks every row of a batch for every unit. `best_fit` packs whole data sets, where
+checking every row would take minutes: longest sequence first, by buckets of free room.
 """
 
 from collections.abc import Iterable, Sequence
