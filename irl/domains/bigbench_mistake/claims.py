@@ -1,8 +1,8 @@
-"""What the steps of a trace claim, in any of the three tasks: dyck_claims.py, tracking_claims.py, sorting_claims.py.
+"""The claims of the steps of a trace, for all three tasks: dyck_claims.py, tracking_claims.py, sorting_claims.py.
 
-A claim is a window of its own (irl/text/windows.py): what it follows from, in as few signs as that takes, and what is
-claimed. Its names are drawn or left out, so that what is learned of one holds for all; whether it is true is not looked
-at. What a step says that cannot be read is a claim as it stands, in its first signs.
+A claim is a window of its own (irl/text/windows.py): its premises in few characters, and the claim itself. Names are
+random or left out, so that a model generalises over them. Truth is not checked. The first characters of a step that
+cannot be parsed are one claim.
 """
 
 import re
@@ -37,17 +37,17 @@ _WORD = re.compile(r"[a-z0-9][a-z0-9'&.-]*")
 
 
 def claims(problem: str, steps: Sequence[str]) -> Claims:
-    """The claims of every step; none where a step claims nothing. InputError: a problem of no such task."""
+    """The claims of every step; a step may have none. InputError: a problem of another task."""
     return _READ[task_of(problem)](problem, steps)
 
 
 def holds(problem: str, claim: StepWindow) -> bool:
-    """Whether a claim is true, by the rules of the task: an oracle to stand beside scores, not to learn from."""
+    """Whether a claim is true by the rules of the task: an oracle for evaluation only."""
     return _HOLDS[task_of(problem)](claim)
 
 
 def task_of(problem: str) -> str:
-    """InputError: a problem of no such task."""
+    """InputError: a problem of another task."""
     words = problem.split()
     if OPTIONS in problem:
         return TRACKING

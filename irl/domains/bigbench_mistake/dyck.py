@@ -1,4 +1,4 @@
-"""Dyck languages: close what is still open, by a stack that is written down after every bracket.
+"""Dyck languages: close the open brackets, with a stack that is written after every bracket.
 
     [ (            We should process each input one by one and keep track of the stack configuration.
                    stack: empty
@@ -8,8 +8,8 @@
                    We will need to pop out "(", "[" one by one in that order.
                    So, we need ")", "]". So the answer is ) ]
 
-Mistakes at a bracket (`MOVES`), in the lines behind them (`CLOSINGS`), or in where the brackets end (early, late).
-Carried on: the rules are followed again from the wrong stack; a closing bracket takes whatever is on top.
+Mistakes occur at a bracket (`MOVES`), in the last lines (`CLOSINGS`), or in the number of brackets (early, late). The
+later steps follow the rules from the wrong stack; a closing bracket pops any top.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ Move = tuple[str, Stack, int]
 
 
 class Style(NamedTuple):
-    """How the last lines are put."""
+    """The wording of the last lines."""
 
     space: bool = False
     """A space behind the final stack."""
@@ -46,7 +46,7 @@ class Style(NamedTuple):
 
 
 def problem(like: str, rng: np.random.Generator) -> str:
-    """Brackets, some of which are still open at the end."""
+    """Brackets, some of which are open at the end."""
     size = max(2, round(len(like.split()) * rng.uniform(0.8, 1.2)))
     out: list[str] = []
     stack: list[str] = []
@@ -63,19 +63,19 @@ def drawn_style(rng: np.random.Generator) -> Style:
 
 
 def write(problem: str, style: Style) -> tuple[str, ...]:
-    """The right steps in one style."""
+    """The correct steps in one style."""
     symbols = problem.split()
     lines, stack = _walk(symbols, (), 0)
     return (*HEAD, *lines, *_end(stack, stack[::-1], [CLOSING[s] for s in stack[::-1]], style))
 
 
 def written(problem: str, rng: np.random.Generator) -> Planted:
-    """The right steps."""
+    """The correct steps."""
     return Planted(problem, write(problem, drawn_style(rng)), None)
 
 
 def flawed(problem: str, at: float, rng: np.random.Generator) -> Planted:
-    """With a mistake in the step at the share `at` of the trace."""
+    """The steps with a mistake in the step at the share `at` of the trace."""
     symbols, style = problem.split(), drawn_style(rng)
     number = min(int(at * (len(symbols) + 5)), len(symbols) + 4) - 2
     if number >= len(symbols):
@@ -97,7 +97,7 @@ def flawed(problem: str, at: float, rng: np.random.Generator) -> Planted:
 
 
 def renamed(trace: LabelledSteps, rng: np.random.Generator) -> LabelledSteps:
-    """The four kinds of brackets in other roles."""
+    """The trace with the four kinds of brackets permuted."""
     roles = [str(open) for open in rng.permutation(list(CLOSING))]
     mapping = dict(zip(CLOSING, roles, strict=True))
     mapping |= {CLOSING[old]: CLOSING[new] for old, new in mapping.items()}
@@ -114,7 +114,7 @@ def _line(symbol: str, stack: Stack) -> str:
 
 
 def _walk(symbols: Sequence[str], stack: Stack, read: int) -> tuple[list[str], Stack]:
-    """Lines of the brackets from `read` on, and the stack behind them."""
+    """The lines of the brackets from `read` on, and the stack after them."""
     lines = []
     for symbol in symbols[read:]:
         stack = _after(stack, symbol)
@@ -129,7 +129,7 @@ def _ended(stack: Stack, style: Style) -> list[str]:
 
 
 def _end(stack: Sequence[str], popped: Sequence[str], needed: Sequence[str], style: Style) -> list[str]:
-    """The lines behind the brackets."""
+    """The lines after the brackets."""
     reached = f'Now, we have reached the end. The final stack is "{" ".join(stack)}{" " * style.space}".'
     answer = f"So the answer is {' '.join(needed)}"
     if style.short and len(popped) == 1:
@@ -204,7 +204,7 @@ def _other(symbols: Sequence[str], read: int, stack: Stack, rng: np.random.Gener
 
 
 def _replaced(symbols: Sequence[str], read: int, stack: Stack, rng: np.random.Generator) -> Move | None:
-    """Pushed, but what was below is lost."""
+    """Push the bracket and lose the rest of the stack."""
     if symbols[read] not in CLOSING or not stack:
         return None
     lost = 1 if rng.random() < 0.8 else int(rng.integers(1, len(stack) + 1))

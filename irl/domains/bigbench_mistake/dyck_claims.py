@@ -1,4 +1,4 @@
-"""What a Markov reward reads of Dyck languages: each claim of a step with what it follows from, brackets alone.
+"""The claims of Dyck languages, as a Markov reward reads them: each claim of a step with its premises.
 
     a bracket          {[ ]         ] {         ] ; stack: {
     the end            {[ .         . {[        Now, we have reached the end. The final stack is "{ [".
@@ -6,7 +6,7 @@
     what closes it     close [{     ]}          So, we need "]", "}".
     the answer         close [{     ]}          So the answer is ] }
 
-Where a step stands says which bracket is due, the line before has the stack. The first two lines claim nothing.
+The index of a step gives the bracket that is due, and the line before has the stack. The first two lines claim nothing.
 """
 
 import re
@@ -29,7 +29,7 @@ class _State(NamedTuple):
 
 
 def dyck_claims(problem: str, steps: Sequence[str]) -> list[tuple[StepWindow, ...]]:
-    """The claims of every step of a trace; a step is as good as its worst."""
+    """The claims of every step of a trace; the score of a step is that of its worst claim."""
     symbols, state = problem.split(), _State()
     by_step: list[tuple[StepWindow, ...]] = []
     for index, step in enumerate(steps):
@@ -43,7 +43,7 @@ def dyck_claims(problem: str, steps: Sequence[str]) -> list[tuple[StepWindow, ..
 
 
 def _read(step: str, due: str, state: _State) -> tuple[list[tuple[str, str]], _State]:
-    """The claims of a step, and what is known behind it."""
+    """The claims of a step, and the state after it."""
     before = f"{state.stack} {due}"
     if _STACK in step:
         bracket, _, stack = step.partition(_STACK)

@@ -1,4 +1,4 @@
-"""What a Markov reward reads of word sorting: each claim of a step with what it follows from, in few signs.
+"""The claims of word sorting, as a Markov reward reads them: each claim of a step with its premises, in few characters.
 
     a letter of a word      half 1                  h8          "half": "h" (8)
     an order by letters     Kh Bo Th                hKT oB      (8) ["horizontal" ? "half"] < (15) "ouch"
@@ -6,10 +6,9 @@
     a list after that       KT B/KT/K T             K T B       "half" < "horizontal" < "ouch"
     the end                 K T B                   =KTB        The answer is half horizontal ouch
 
-Which word it is matters to its letters alone: elsewhere it has a name, one of A to Z drawn for the problem, and a group
-is a set, its names in order; numbers of letters are letters. A group of a list stands with how many of its letters were
-looked at. Nothing is judged here: a list that a step leaves out is the one before with the sorted group in the place of
-the unsorted.
+A word is spelled only in claims about its letters. Elsewhere it has a random name from A to Z, a group is its sorted
+names, and numbers of letters are letters. The number of letters compared so far follows a group in a list. Claims are
+not checked here: a list that a step omits is the list before it with the sorted group in place of the unsorted one.
 """
 
 import re
@@ -34,7 +33,7 @@ Words = tuple[str, ...]
 
 
 class _State(NamedTuple):
-    """What is known before a step."""
+    """The state before a step."""
 
     entries: tuple[Words, ...] = ()
     """The list so far."""
@@ -48,7 +47,7 @@ class _State(NamedTuple):
 
 
 def sorting_claims(problem: str, steps: Sequence[str]) -> list[tuple[StepWindow, ...]]:
-    """The windows of every step of a trace; a step is as good as its worst."""
+    """The windows of every step of a trace; the score of a step is that of its worst window."""
     names, state, by_step = _Names(problem), _State(), []
     for step in steps:
         windows, state = _read(step, state, names)
@@ -57,7 +56,7 @@ def sorting_claims(problem: str, steps: Sequence[str]) -> list[tuple[StepWindow,
 
 
 class _Names:
-    """A letter for each word, drawn once for a problem: the same trace is always read alike."""
+    """A random letter for each word, a function of the problem: a trace has one reading."""
 
     def __init__(self, problem: str):
         order = np.random.default_rng(zlib.crc32(problem.encode())).permutation(len(_NAMES))
@@ -75,7 +74,7 @@ class _Names:
         return "".join(map(self, words))
 
     def group(self, words: Sequence[str]) -> str:
-        """In the order of the names: that inside a group is free."""
+        """The names of a group in alphabetical order: the order inside a group is free."""
         return "".join(sorted(map(self, words)))
 
     def list(self, entries: Sequence[Words]) -> str:

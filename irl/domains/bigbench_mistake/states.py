@@ -1,11 +1,11 @@
-"""What a step of these traces follows from: the state in which it is taken, as in irl/text/windows.py.
+"""The state before a step of these traces, as in irl/text/windows.py.
 
     Dyck languages   the bracket that is due, and the line before, which has the stack
     tracking         the swap that is due, and the line before, which says who has what; at first the start of the story
     word sorting     the two lines before: what is being compared, and the order so far; at first the words
 
-Where a step stands in its trace says what is due; whether earlier steps are right is not looked at. The last step of a
-story is asked about with its options.
+The index of a step gives what is due; the correctness of earlier steps is not checked. The state of the last step of a
+story includes the options.
 """
 
 from collections.abc import Sequence

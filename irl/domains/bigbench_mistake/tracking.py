@@ -1,10 +1,10 @@
-"""Tracking shuffled objects: who has what after some swaps, written down swap by swap.
+"""Tracking shuffled objects: who has what after some swaps, one swap per step.
 
     At the start: Alice: red, Bob: blue, Claire: yellow.
     Alice and Claire swap: Alice: yellow, Bob: blue, Claire: red.
     At the end of the event, Alice has the yellow present. So the answer is (C)
 
-Mistakes (`KINDS`) are in what a swap does, or in the answer. Carried on: later swaps are right from the wrong state.
+Mistakes (`KINDS`) occur in the result of a swap or in the answer. Later swaps are correct from the wrong state.
 """
 
 import re
@@ -23,7 +23,7 @@ NAMES = ("Alice", "Bob", "Claire", "Dave", "Eve")
 
 @dataclass(frozen=True)
 class Story:
-    """The words of one kind of problem."""
+    """The vocabulary of one kind of problem."""
 
     people: str
     has: str
@@ -113,7 +113,7 @@ _HAS = re.compile(r"(\w+) (?:gets|is playing|is dancing with|has a) ([^,.]+)")
 
 
 class Parsed(NamedTuple):
-    """A problem taken apart."""
+    """A parsed problem."""
 
     story: Story
     names: tuple[str, ...]
@@ -124,7 +124,7 @@ class Parsed(NamedTuple):
 
 
 class Style(NamedTuple):
-    """How the steps are put."""
+    """The wording of the steps."""
 
     brief: str
     """The words for a swap."""
@@ -157,7 +157,7 @@ def problem(like: str, rng: np.random.Generator) -> str:
 
 
 def parsed(problem: str) -> Parsed:
-    """InputError where it is no problem of this task."""
+    """The parts of a problem. InputError: a problem of another task."""
     question, _, _ = problem.partition("\nOptions:")
     start, _, rest = question.partition("\n")
     story = next((story for story in STORIES if story.people in start), None)
@@ -185,19 +185,19 @@ def drawn_style(problem: Parsed, rng: np.random.Generator) -> Style:
 
 
 def write(problem: str, style: Style) -> tuple[str, ...]:
-    """The right steps in one style."""
+    """The correct steps in one style."""
     task, state = parsed(problem), _start(problem)
     states = _states(state, task.swaps)
     return (*_lines(task, (state, *states), style), _answer(task, states[-1][task.asked], style))
 
 
 def written(problem: str, rng: np.random.Generator) -> Planted:
-    """The right steps."""
+    """The correct steps."""
     return Planted(problem, write(problem, drawn_style(parsed(problem), rng)), None)
 
 
 def flawed(problem: str, at: float, rng: np.random.Generator) -> Planted:
-    """With a mistake in the swap at the share `at` of the trace, or in the answer where that is its last step."""
+    """The steps with a mistake in the swap at the share `at` of the trace, or in the answer at its last step."""
     task, start = parsed(problem), _start(problem)
     style, states = drawn_style(task, rng), _states(start, task.swaps)
     swap = max(1, min(int(at * (len(states) + 2)), len(states) + 1))
@@ -249,7 +249,7 @@ def _swapped(state: State, pair: tuple[str, str]) -> State:
 
 
 def _states(state: State, swaps: Sequence[tuple[str, str]]) -> list[State]:
-    """The state behind every swap."""
+    """The state after every swap."""
     states = []
     for pair in swaps:
         state = _swapped(state, pair)
@@ -262,7 +262,7 @@ def _all(words: Sequence[str]) -> str:
 
 
 def short_forms(thing: str) -> tuple[str, ...]:
-    """What a thing is called: whole, and by fewer words."""
+    """The names of a thing: in full, and in fewer words."""
     return tuple(dict.fromkeys(_short(thing, level) for level in (0, 1, 2)))
 
 

@@ -1,12 +1,12 @@
-"""What a Markov reward reads of tracking shuffled objects: each claim of a step with what it follows from.
+"""The claims of tracking shuffled objects, as a Markov reward reads them: each claim of a step with its premises.
 
     who has what now        Ax By Cz, AC, A         z           Alice and Claire swap: Alice: yellow
     who swaps               AC                      AC          Alice and Claire swap
     who has it at last      Ax By Cz, , A           x           At the end of the event, Alice has the yellow present.
     the answer              xyz, x                  1           So the answer is (A)
 
-People are A to E; things have a letter each, drawn for the problem. The swap is the one that is due in the story, what
-everybody had is what the trace said last. Whoever it does not speak of has what the story's swap gives them.
+People are A to E; each thing has a random letter. The swap is the one that is due in the story. The state before it is
+the last state that the trace names; people whom the trace does not name hold what the swap gives them.
 """
 
 import re
@@ -28,7 +28,7 @@ _State = dict[str, str]
 
 
 def tracking_claims(problem: str, steps: Sequence[str]) -> list[tuple[StepWindow, ...]]:
-    """The windows of every step of a trace; a step is as good as its worst. InputError: not a problem of this task."""
+    """The windows of every step; the score of a step is that of its worst. InputError: a problem of another task."""
     task = parsed(problem)
     letters = _letters(problem, task.things)
     state = {name[0]: letters[thing] for name, thing in zip(task.names, task.things, strict=True)}
@@ -42,7 +42,7 @@ def tracking_claims(problem: str, steps: Sequence[str]) -> list[tuple[StepWindow
 
 
 def _letters(problem: str, things: Sequence[str]) -> dict[str, str]:
-    """Drawn once for a problem: the same trace is always read alike."""
+    """A random letter for each thing, a function of the problem: a trace has one reading."""
     order = np.random.default_rng(zlib.crc32(problem.encode())).permutation(26)
     return {thing: chr(97 + order[i]) for i, thing in enumerate(things)}
 
@@ -72,7 +72,7 @@ def _after(state: _State, due: str) -> _State:
 
 
 def _thing(text: str, letters: Mapping[str, str]) -> str:
-    """The thing that a text speaks of, by any of its short forms."""
+    """The thing that a text names, by any of its short forms."""
     forms = [(form, letter) for thing, letter in letters.items() for form in short_forms(thing)]
     fits = [(len(form), letter) for form, letter in forms if re.search(rf"\b{re.escape(form)}\b", text, re.IGNORECASE)]
     return max(fits)[1] if fits else _OTHER

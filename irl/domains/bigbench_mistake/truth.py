@@ -1,6 +1,6 @@
-"""Whether a claim holds (dyck_claims.py, tracking_claims.py, sorting_claims.py): an oracle to stand beside scores.
+"""Whether a claim is true by the rules of its task (dyck_claims.py, tracking_claims.py, sorting_claims.py).
 
-The rules of the three tasks, carried out. Nothing that learns may see it.
+An oracle for evaluation: no learner may use it.
 """
 
 from irl.domains.bigbench_mistake.dyck import CLOSING

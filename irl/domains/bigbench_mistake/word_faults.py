@@ -1,4 +1,4 @@
-"""Mistakes in the lines of word sorting (word_sorting.py): each takes what is right and gives what is wrong, or None.
+"""Mistakes in the lines of word sorting (word_sorting.py): each maps a correct value to a wrong one, or to None.
 
 misread      a letter or a number of one word             FIRST        the order by first letters
 SORTED       the order of a subpart                       WHOLE        the whole list behind a subpart
@@ -28,7 +28,7 @@ class Group(NamedTuple):
 
 
 def is_open(group: Group) -> bool:
-    """Whether it still has to be sorted."""
+    """Whether the group is not sorted yet."""
     return len(set(group.words)) > 1 and group.depth < len(ORDINALS)
 
 
@@ -118,7 +118,7 @@ def _lost_word(chain: Sorted, group: Group, rng: np.random.Generator) -> Sorted 
 
 
 def _unchanged(before: Entries, after: Entries, at: int, rng: np.random.Generator) -> Entries | None:
-    """The subpart as it was, and taken as done."""
+    """The subpart unchanged, and marked as sorted."""
     if len(after) == len(before):
         return None
     return [*before[:at], before[at]._replace(depth=len(ORDINALS)), *before[at + 1 :]]
@@ -150,7 +150,7 @@ def _dropped(before: Entries, after: Entries, at: int, rng: np.random.Generator)
 
 
 def _unbracketed(before: Entries, after: Entries, at: int, rng: np.random.Generator) -> Entries | None:
-    """Other groups in an order that nobody looked for."""
+    """The other groups in an arbitrary order."""
     open = [i for i, group in enumerate(after) if is_open(group)]
     if not open:
         return None

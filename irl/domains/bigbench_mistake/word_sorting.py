@@ -9,9 +9,9 @@
                             "horizontal" < "ouch".
                             I have now sorted all the words. The answer is half horizontal ouch
 
-The order inside a group is free. Mistakes (`FIRST`, `SORTED`, `WHOLE`, `ANSWERED`) are in letters and numbers, in the
-order by them, in the whole list behind a subpart, in the answer, or in the choice of the subpart. Carried on: the rules
-are followed again from the wrong list.
+The order inside a group is free. Mistakes (`FIRST`, `SORTED`, `WHOLE`, `ANSWERED`) occur in letters and numbers, in the
+order of words, in the whole list after a subpart, in the answer, or in the choice of the subpart. Later steps follow
+the rules from the wrong list.
 """
 
 import re
@@ -44,7 +44,7 @@ _QUOTED = re.compile(r'"([^"]*)"')
 
 
 class Style(NamedTuple):
-    """How the steps are put."""
+    """The wording of the steps."""
 
     shuffled: bool = False
     """Groups in any order; else as their words came."""
@@ -90,19 +90,19 @@ def drawn_style(rng: np.random.Generator) -> Style:
 
 
 def write(problem: str, style: Style, rng: np.random.Generator) -> tuple[str, ...]:
-    """The right steps in one style."""
+    """The correct steps in one style."""
     trace = _trace(tuple(problem.split()), style, rng)
     assert trace is not None
     return tuple(trace.lines)
 
 
 def written(problem: str, rng: np.random.Generator) -> Planted:
-    """The right steps."""
+    """The correct steps."""
     return Planted(problem, write(problem, drawn_style(rng), rng), None)
 
 
 def flawed(problem: str, at: float, rng: np.random.Generator) -> Planted:
-    """With a mistake in the step at the share `at` of the trace, the first step excepted."""
+    """The steps with a mistake in the step at the share `at` of the trace, the first step excepted."""
     words, style = tuple(problem.split()), drawn_style(rng)
     right = _trace(words, style, rng)
     assert right is not None
