@@ -1,7 +1,7 @@
-"""Pairs of a better and a worse trace of one prompt, from the labels of records: what a model of labels learns from.
+"""Pairs of a better and a worse trace of one prompt, from the labels of records.
 
-Right and wrong traces of a prompt, whichever records they come from, make pairs; so do the preferred and the rejected
-response of a record. A wrong step makes a pair of its own: the trace up to it, without and with the wrong step.
+Pairs are formed by the correct and wrong traces of a prompt, from any records, and by the preferred and the rejected
+response of a record. A wrong step forms another pair: the trace before the step, and the trace with it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -63,7 +63,7 @@ def _within(entry: Record, split: SplitSteps, between: str) -> Iterator[JudgedPa
 
 
 def _outcomes(entry: Record, between: str) -> Iterator[tuple[str, bool]]:
-    """Whole traces of a record, and whether they are right."""
+    """Whole traces of a record, and whether they are correct."""
     match entry:
         case Candidates():
             for each in entry.candidates:

@@ -1,14 +1,14 @@
-"""Chains of modular arithmetic: cheap problems whose every step has an exact label.
+"""Chains of modular arithmetic: cheap problems with an exact label for every step.
 
-A prompt such as "7 * 3 + 5 mod 13" is worked out from left to right, without precedence, in lines:
+A prompt such as "7 * 3 + 5 mod 13" is evaluated from left to right, without precedence, one operation per line:
 
     7 * 3 = 8
     8 + 5 = 0
     Answer: 0
 
-Step i must continue from the value that step i-1 claims (legal), calculate rightly (arithmetic), and stand at
-the value an exact worker has there (solvable). A trace is correct when every step is right, the answer too.
-Operands and start come from 1 .. modulus-1, so with a prime modulus a wrong value never heals by itself.
+Step i must continue from the value that step i-1 claims (legal), be calculated correctly (arithmetic), and have the
+exact running value (solvable). A trace is correct if every step and the answer are correct. Operands and the start are
+drawn from 1 .. modulus-1, so with a prime modulus a wrong value never becomes correct again.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ _TEST_SHARE = 0.2
 
 
 class Chain(NamedTuple):
-    """A prompt taken apart."""
+    """A parsed prompt."""
 
     start: int
     operations: tuple[tuple[str, int], ...]
@@ -64,7 +64,7 @@ class Claim(NamedTuple):
 
 
 def parse_prompt(prompt: str) -> Chain:
-    """The chain of a prompt; InputError when it is none."""
+    """The chain of a prompt. InputError for any other text."""
     match = _PROMPT.fullmatch(prompt)
     if not match:
         raise InputError(f"ModChain: expected a prompt like '7 * 3 + 5 mod 13', got {prompt!r}")
@@ -74,7 +74,7 @@ def parse_prompt(prompt: str) -> Chain:
 
 
 def parse_step(text: str) -> Claim | None:
-    """What a line claims; None when it is neither an operation nor an answer. Never raises."""
+    """The claim of a line; None if it is neither an operation nor an answer."""
     if match := _OPERATION.fullmatch(text.strip()):
         return Claim(match[2], int(match[4]), int(match[1]), int(match[3]))
     if match := _ANSWER.fullmatch(text.strip()):
@@ -83,7 +83,7 @@ def parse_step(text: str) -> Claim | None:
 
 
 def judge_steps(chain: Chain, claims: Sequence[Claim | None]) -> tuple[StepVerdict, ...]:
-    """Exact verdict of each line; an unreadable line is wrong in every way and nothing continues from it."""
+    """The exact verdict on each line; all parts of an unreadable line are wrong, and no line can continue it."""
     due = [*chain.operations, ("=", 0)]
     exact = [*chain.values[1:], chain.values[-1]]
     previous: int | None = chain.start
@@ -101,13 +101,13 @@ def judge_steps(chain: Chain, claims: Sequence[Claim | None]) -> tuple[StepVerdi
 
 
 def _continues(claim: Claim, previous: int | None, due: tuple[str, int]) -> bool:
-    """Whether the operation that is due is applied to the running value; an answer must repeat that value."""
+    """Whether the next operation is applied to the running value; an answer must repeat that value."""
     taken = claim.value if claim.symbol == "=" else claim.left
     return taken == previous and (claim.symbol, claim.right) == due
 
 
 def _calculates(claim: Claim, modulus: int) -> bool:
-    """Whether left symbol right = value holds; an answer calculates nothing."""
+    """Whether left symbol right = value is true; an answer has no calculation."""
     return claim.symbol == "=" or OPERATIONS[claim.symbol](claim.left, claim.right) % modulus == claim.value
 
 
@@ -143,7 +143,7 @@ class ModChain:
         return list(problems.values())
 
     def canonical(self, prompt: str) -> str:
-        """The chain in its usual spelling, with its numbers below the modulus."""
+        """The chain in canonical spelling, with its numbers below the modulus."""
         text = canonical_text(prompt)
         if (match := _CHAIN.fullmatch(text)) is None:
             return text
@@ -153,7 +153,7 @@ class ModChain:
         return Chain(int(match[1]) % modulus, reduced, modulus).prompt
 
     def expert(self, problem: Problem, rng: np.random.Generator) -> Trace:
-        """The one right derivation; nothing about it is random."""
+        """The only correct derivation; it is deterministic."""
         del rng
         chain = parse_prompt(problem.prompt)
         steps = zip(chain.values, chain.operations, chain.values[1:], strict=False)
@@ -165,7 +165,7 @@ class ModChain:
         return tuple(line.strip() for line in text.split("\n") if line.strip())
 
     def state_before(self, prompt: str, steps: Sequence[str], index: int) -> str | None:
-        """The running value and the operations still to do, as a prompt; None for an answer or unreadable steps."""
+        """The running value and the remaining operations, as a prompt; None for an answer or unreadable steps."""
         chain, claim = parse_prompt(prompt), parse_step(steps[index - 1]) if index else None
         due = chain.operations[index:]
         if steps[index].lower().startswith("answer") or not due or (index and claim is None):
@@ -186,7 +186,7 @@ class ModChain:
         return answers[-1] if answers else None
 
     def verify(self, problem: Problem, text: str) -> Verdict:
-        """correct | wrong | malformed, and why; any text is judged, none raises."""
+        """correct | wrong | malformed, with a reason, for any text."""
         chain, lines = parse_prompt(problem.prompt), self.split_steps(text)
         claims = [parse_step(line) for line in lines]
         steps = judge_steps(chain, claims)

@@ -1,4 +1,4 @@
-"""A prefix tree small enough to know everything about it: the truth that learners are compared with.
+"""A prefix tree small enough for exact solutions: a ground truth for learners.
 
 A trace picks one of `branching` symbols at each of `depth` positions. Its planted reward, in nats, is
 
@@ -37,7 +37,7 @@ LeafTable = Float[np.ndarray, "prompts leaves"]
 def sample_leaves(
     reward: LeafTable, count: int, rng: np.random.Generator
 ) -> tuple[Int[np.ndarray, " count"], Int[np.ndarray, " count"]]:
-    """`count` pairs (prompt, leaf): prompts in turn, leaves exactly from exp(reward)/Z (inverse CDF)."""
+    """`count` pairs (prompt, leaf): prompts in turn, leaves drawn from exp(reward)/Z by the inverse CDF."""
     cumulative = np.cumsum(np.exp(reward - reward.max(axis=1, keepdims=True)), axis=1)
     cumulative /= cumulative[:, -1:]
     prompts, uniform = np.arange(count) % len(reward), rng.random(count)

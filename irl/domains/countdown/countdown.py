@@ -1,7 +1,7 @@
 """Game of 24 and Countdown: combine every number once with + - * / to reach a target.
 
-Trace text as in the Tree-of-Thoughts prompts (Yao et al. 2023, arXiv 2305.10601), so that samples of language
-models are read by the same code:
+Traces have the format of the Tree-of-Thoughts prompts (Yao et al. 2023, arXiv 2305.10601), so that the same code reads
+samples of language models:
 
     10 - 4 = 6 (left: 5 6 6)
     6 * 5 = 30 (left: 6 30)
@@ -9,8 +9,7 @@ models are read by the same code:
     Answer: (10 - 4) * 5 - 6 = 24
 
 A prompt is the numbers (`4 5 6 10`, target 24) or the numbers and a target (`4 5 6 10 (target: 31)`).
-The hands of the published test (ranked 901 to 1000 by human difficulty) are in no training split, whatever
-the target.
+No training split has a hand of the published test (ranked 901 to 1000 by human difficulty), with any target.
 """
 
 import itertools
@@ -103,7 +102,7 @@ class Countdown:
         raise InputError(f"Countdown.problems: expected split train, validation or test, got {split!r}")
 
     def canonical(self, prompt: str) -> str:
-        """The numbers, ascending: neither their order nor the target makes a hand of the test new."""
+        """The numbers in ascending order: a hand of the test with another order or target is the same hand."""
         text = canonical_text(prompt)
         if (hand := _HAND.fullmatch(text)) is None:
             return text
@@ -123,9 +122,9 @@ class Countdown:
         return render_trace(problem, moves, rng)
 
     def free_play(self, rng: np.random.Generator, *, size: int = 4, largest: int = 200) -> Trace:
-        """A demonstration for another target: random operations on a random hand; where they end is the target.
+        """A demonstration for another target: random operations on a random hand, whose result is the target.
 
-        Hands of fewer than four numbers begin where a longer game may have got to: one number is up to 169.
+        A hand of fewer than four numbers is a possible state of a longer game: one number is up to 169.
         Targets are whole, from 1 to `largest`; the hands of the published test are never drawn.
         """
         while True:
@@ -143,7 +142,7 @@ class Countdown:
         return tuple(line for line in lines if line and not _is_header(line))
 
     def state_before(self, prompt: str, steps: Sequence[str], index: int) -> str | None:
-        """The numbers that the step before left; None for an answer, which must agree with every step."""
+        """The numbers left by the step before; None for an answer, which must agree with every step."""
         if steps[index].lower().startswith("answer"):
             return None
         if index == 0:
@@ -218,7 +217,7 @@ def _ordered(move: Operation, rng: np.random.Generator) -> Operation:
 
 
 def _take(terms: list[tuple[Number, str, str]], number: Number) -> tuple[str, str]:
-    """The newest expression worth `number`: (text, its last operation)."""
+    """The newest expression of value `number`: (text, its last operation)."""
     index = max(i for i, entry in enumerate(terms) if entry[0] == number)
     _, text, symbol = terms.pop(index)
     return text, symbol

@@ -1,8 +1,8 @@
-"""Exact rational arithmetic of the number games: what can be made of what, and every way to make it.
+"""Exact rational arithmetic of the number games: reachable targets, and every solution.
 
-Numbers are Python ints, or Fractions where they are not whole, so nothing is ever rounded. From numbers that
-are not negative, negative intermediate numbers are left out: every solution that has one can be rewritten
-without it. A state that already holds a negative number (a policy wrote it) gets the smaller minus the larger.
+Numbers are Python ints, or Fractions where they are not whole, so nothing is rounded. States without negative numbers
+get no negative intermediate numbers: every solution with one can be rewritten without it. A state that has a negative
+number, written by a policy, also gets the smaller number minus the larger.
 """
 
 from collections.abc import Iterator
@@ -39,12 +39,12 @@ def combine(left: Number, symbol: str, right: Number) -> Number | None:
 
 
 def whole(value: Fraction | int) -> Number:
-    """An int where the value is whole."""
+    """The value, as an int if it is whole."""
     return int(value) if value == int(value) else Fraction(value)
 
 
 def remove(state: State, left: Number, right: Number) -> State | None:
-    """The state without one `left` and one `right`; None if they are not both there."""
+    """The state without one `left` and one `right`; None if it does not have both."""
     rest = list(state)
     for number in (left, right):
         if number not in rest:
@@ -58,7 +58,7 @@ def insert(state: State, number: Number) -> State:
 
 
 def operations(state: State) -> Iterator[tuple[Operation, State]]:
-    """Every distinct operation on two numbers of the state with the state it leads to (larger operand first)."""
+    """Every distinct operation on two numbers of the state, and its result state; the larger operand is first."""
     seen, signed = set(), min(state, default=0) < 0
     for i in range(len(state)):
         for j in range(i + 1, len(state)):
@@ -113,7 +113,7 @@ def good_moves(state: State, target: Number) -> tuple[tuple[Operation, State], .
 
 
 def solutions(state: State, target: Number) -> Iterator[tuple[Operation, ...]]:
-    """Every way to the target as a sequence of operations."""
+    """Every solution, as a sequence of operations."""
     if len(state) == 1:
         if state[0] == target:
             yield ()
@@ -124,5 +124,5 @@ def solutions(state: State, target: Number) -> Iterator[tuple[Operation, ...]]:
 
 
 def format_number(number: Number) -> str:
-    """`7`, or `8/3` where the number is not whole."""
+    """`7`, or `8/3` if the number is not whole."""
     return str(number) if isinstance(number, int) else f"{number.numerator}/{number.denominator}"

@@ -1,6 +1,6 @@
-"""Exact judgement of Countdown traces, written by our policies or by anybody's language model.
+"""Exact verdicts on Countdown traces, from our policies or from any language model.
 
-Nothing here raises on any text: what cannot be read is malformed, with a reason.
+No text raises an error: an unreadable text is malformed, with a reason.
 """
 
 import re
@@ -119,7 +119,7 @@ def _flatten(tree, level: str, plus: list[str], minus: list[str]) -> None:
 
 
 def answer_expression(lines: Sequence[str]) -> str | None:
-    """What stands after the last `Answer:`, up to the equals sign."""
+    """The expression after the last `Answer:`, up to the equals sign."""
     for line in reversed(lines):
         if line.lower().startswith("answer:"):
             return line[len("answer:") :].split("=")[0].strip()
@@ -127,7 +127,7 @@ def answer_expression(lines: Sequence[str]) -> str | None:
 
 
 def canonical_answer(lines: Sequence[str]) -> str | None:
-    """The key that votes are counted by; None when there is no readable answer."""
+    """The key by which votes are counted; None if there is no readable answer."""
     expression = answer_expression(lines)
     try:
         return None if expression is None else _canonical(parse_expression(expression)[2])
@@ -176,7 +176,7 @@ def _judge_answer(numbers, target, line: str, state) -> StepVerdict:
 def _judge_step(line: str, state, target, most: int) -> tuple[StepVerdict, tuple[Number, ...]]:
     """The verdict, and the state that the line itself claims (so that one error is counted once).
 
-    A state of `most` numbers or more cannot come after a step; it is not searched.
+    A state of `most` numbers or more cannot follow a step and is not searched.
     """
     match = _STEP.match(line)
     wrong = StepVerdict(legal=False, arithmetic=False, solvable=False)

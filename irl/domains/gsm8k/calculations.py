@@ -1,9 +1,9 @@
-r"""Solutions whose lines carry their calculations, <<48/2=24>>, taken apart, recalculated and made wrong.
+r"""Solutions whose lines have annotated calculations, <<48/2=24>>: parsed, recalculated, and with planted errors.
 
-GSM8K's human solutions are written so (arXiv 2110.14168). Because every calculation is there, a solution can be
-carried over to other numbers (`renumbered`), and an error can be planted in one step and carried on through the
-steps that use it (`with_error`): the step that it is planted in is wrong, those before it are right, and of those
-behind it nothing is known. Only demonstrations are used: no answer of a model, no verifier.
+GSM8K's human solutions have this form (arXiv 2110.14168). Because every calculation is annotated, a solution can be
+rewritten with other numbers (`renumbered`), and an error can be planted in one step and propagated through the steps
+that use it (`with_error`): the step of the error is wrong, the steps before it are correct, and the steps after it are
+not labelled. Only demonstrations are used: no answer of a model, no verifier.
 
 Kinds of error, in the result r of a calculation (`KINDS`):
 
@@ -63,14 +63,14 @@ class Flawed:
 
 @dataclass(frozen=True)
 class Drilled:
-    """A calculation for itself, as text, and whether it is right."""
+    """A single calculation as text, and whether it is correct."""
 
     text: str
     right: bool
 
 
 def evaluate(expression: str) -> Fraction | None:
-    """The value of an expression in + - * / and brackets; None where it is none, or divides by zero."""
+    """The value of an expression in + - * / and brackets; None if it is invalid or divides by zero."""
     try:
         return _value(ast.parse(expression.replace(",", "").strip(), mode="eval").body)
     except (SyntaxError, ValueError, ZeroDivisionError, OverflowError, RecursionError, MemoryError):
@@ -89,7 +89,7 @@ def _value(node: ast.expr) -> Fraction:
 
 
 def written(value: Fraction) -> str | None:
-    """A number as these solutions write it, decimals without zeros at their end; None where it has too many."""
+    """A number in the format of the solutions, without trailing zeros; None if it has too many decimals."""
     scaled = value * 10**_PLACES
     if scaled.denominator != 1 or value < 0 or value >= _LARGEST:
         return None
@@ -103,9 +103,9 @@ def same_numbers(text: str) -> list[str]:
 
 
 def recalculated(lines: Sequence[str], changed: Mapping[str, str]) -> tuple[str, ...] | None:
-    """The lines with every number of `changed` replaced and every calculation that this touches done again.
+    """The lines with every number of `changed` replaced and all affected calculations redone.
 
-    None where a result cannot be written any more. A result that changes is replaced further on as well.
+    None if a result cannot be written. A changed result is also replaced in the lines after it.
     """
     mapping, out = dict(changed), []
     for line in lines:
@@ -117,7 +117,7 @@ def recalculated(lines: Sequence[str], changed: Mapping[str, str]) -> tuple[str,
 
 
 def _recalculated_line(line: str, mapping: dict[str, str]) -> str | None:
-    """One line; `mapping` learns the results that change in it, which may stand before their calculation too."""
+    """One line; its changed results, which may also precede their calculation, are added to `mapping`."""
     words, calcs = _ANNOTATION.split(line), calculations(line)
     if len(words) != len(calcs) + 1:
         return None
@@ -140,7 +140,7 @@ def _recalculated_line(line: str, mapping: dict[str, str]) -> str | None:
 
 
 def _result_again(old: Calculation, expression: str) -> str | None:
-    """The result of an expression, as it was where the value is."""
+    """The result of an expression; the old text if the value is the same."""
     before, value = evaluate(old.expression), evaluate(expression)
     if before == value:
         return old.result
@@ -153,10 +153,10 @@ def replaced(text: str, mapping: Mapping[str, str]) -> str:
 
 
 def renumbered(solution: Solution, rng: np.random.Generator, tries: int = 8) -> Solution:
-    """The solution for other numbers of the question; itself where none of some tries can be written.
+    """The solution for other numbers of the question; the same solution if all tries fail.
 
-    A number is changed when the question and a calculation have it; whole numbers stay whole. Results that were
-    whole stay whole, and nothing becomes negative.
+    A number is changed if it occurs in the question and in a calculation. Whole numbers and whole results stay whole,
+    and no result becomes negative.
     """
     used = {
         number for line in solution.lines for calc in calculations(line) for number in same_numbers(calc.expression)
@@ -173,7 +173,7 @@ def renumbered(solution: Solution, rng: np.random.Generator, tries: int = 8) -> 
 
 
 def other_number(number: str, rng: np.random.Generator) -> str:
-    """Another number of about that size, as round as it was."""
+    """Another number of about the same size and the same trailing zeros."""
     if "." in number:
         whole, decimals = number.split(".")
         return f"{rng.integers(0, 2 * int(whole or 0) + 2)}.{decimals}"
@@ -184,7 +184,7 @@ def other_number(number: str, rng: np.random.Generator) -> str:
 
 
 def _as_whole(before: Sequence[str], after: Sequence[str]) -> bool:
-    """Whether results that were whole still are."""
+    """Whether all whole results are still whole."""
     pairs = zip(_results(before), _results(after), strict=True)
     return all("." in old or "." not in new for old, new in pairs)
 
@@ -194,7 +194,7 @@ def _results(lines: Sequence[str]) -> list[str]:
 
 
 def with_error(solution: Solution, kinds: Sequence[Kind], rng: np.random.Generator) -> Flawed | None:
-    """The solution with one error, of a kind and in a calculation drawn at random; None where none can be planted."""
+    """The solution with one error of a random kind in a random calculation; None if none can be planted."""
     places = [(i, calc) for i, line in enumerate(solution.lines) for calc in calculations(line)]
     options = [(place, kind) for place in places for kind in kinds]
     for index in rng.permutation(len(options)).tolist():
@@ -211,7 +211,7 @@ def with_error(solution: Solution, kinds: Sequence[Kind], rng: np.random.Generat
 def drill(
     solutions: Sequence[Solution], kinds: Sequence[Kind], flawed: float, rng: np.random.Generator
 ) -> list[Drilled]:
-    """Every calculation of the solutions for itself, in a random way of writing, a share `flawed` of them wrong."""
+    """Every single calculation of the solutions in a random format; a share `flawed` of them is wrong."""
     drilled = []
     for solution in solutions:
         for line in solution.lines:
@@ -234,7 +234,7 @@ def _drilled(calc: Calculation, kinds: Sequence[Kind], flawed: float, rng: np.ra
 def _planted(
     solution: Solution, number: int, calc: Calculation, kind: Kind, rng: np.random.Generator
 ) -> tuple[str, str, str] | None:
-    """(line, old result, new result) with the error, None where the calculation has no room for it."""
+    """(line, old result, new result) with the error, None if the calculation does not admit it."""
     line, old = solution.lines[number], calc.result.replace(",", "")
     true = evaluate(calc.expression)
     if true is None or written(true) != old or line.count(f"<<{calc.expression}={calc.result}>>") != 1:
@@ -257,7 +257,7 @@ def _carried_on(planted: tuple[str, str, str], lines: Sequence[str], number: int
 def _other_operand(
     solution: Solution, head: str, calc: Calculation, tail: str, rng: np.random.Generator
 ) -> tuple[str, str, str] | None:
-    """Another number of the question in the place of one of the expression's, in the words before it too."""
+    """One number of the expression replaced by another number of the question, also in the words before it."""
     own = same_numbers(calc.expression)
     others = sorted(set(same_numbers(solution.question)) - set(own))
     visible = [number for number in dict.fromkeys(own) if number in same_numbers(head)]

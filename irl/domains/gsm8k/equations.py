@@ -1,12 +1,11 @@
-r"""Calculations that a text writes down, each apart from all else: what a Markov reward reads of arithmetic.
+r"""The calculations of a text, each in a window of its own, as a Markov reward reads them.
 
-Whether 48/2 = 24 is right depends on nothing before it. So each calculation of a step is a window of its own, and is
-read twice: `48/2=` goes on with the result as it is written, `=48/2` with its digits from the last to the first.
-Carries run from the last digit, sizes show in the first (Lee et al. 2023, arXiv 2307.03381, on the order of digits);
-a result must be likely in either order.
+The correctness of 48/2 = 24 depends on nothing before it. Each calculation is read twice: `48/2=` is followed by the
+result as written, `=48/2` by its digits in reverse order. Carries propagate from the last digit, and the first digit
+shows the magnitude (Lee et al. 2023, arXiv 2307.03381, on the order of digits); a result must be likely in both orders.
 
-Annotations <<48/2=24>> are taken where a text has them. Elsewhere the calculation is what stands around a sign of
-equality: "5 x $2.50 = $12.5", "120 + 80 = 200"; units, thousands' commas and other signs for times and division are
+Annotations <<48/2=24>> are taken where a text has them. Elsewhere a calculation is found around an equals
+sign: "5 x $2.50 = $12.5", "120 + 80 = 200"; units, thousands' commas and other signs for times and division are
 brought to one form. Nothing is evaluated here.
 """
 
@@ -37,7 +36,7 @@ class Equation(NamedTuple):
 
 
 def equations(text: str) -> list[Equation]:
-    """The calculations of a text, in order: its annotations, or what it writes out where it has none."""
+    """The calculations of a text, in order: its annotations, or the equations of a text without any."""
     annotated = calculations(text)
     if annotated:
         pairs = [(calc.expression, calc.result) for calc in annotated]
@@ -48,7 +47,7 @@ def equations(text: str) -> list[Equation]:
 
 
 def _written(text: str) -> Iterator[tuple[str, str]]:
-    """Chains of terms and signs that an equals sign and a number follow, in time linear in the text."""
+    """Chains of terms and operators before an equals sign and a number, in time linear in the text."""
     for chain in _CHAIN.finditer(text):
         result = _RESULT.match(text, chain.end())
         if result and text[: chain.start()].rstrip()[-1:] not in (*_OPEN,):

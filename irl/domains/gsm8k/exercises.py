@@ -1,4 +1,4 @@
-"""Right calculations like those of solutions, with other numbers: what a language model learns to calculate from."""
+"""Correct calculations like those of the solutions, with other numbers: training data for arithmetic."""
 
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
@@ -11,14 +11,14 @@ from irl.domains.gsm8k.equations import Equation, equations
 
 
 class Exercise(NamedTuple):
-    """A demonstrated calculation whose result is right."""
+    """A demonstrated calculation with a correct result."""
 
     expression: str
     value: Fraction
 
 
 def exercises(lines: Iterable[str]) -> list[Exercise]:
-    """The right calculations of annotated lines; those whose results are rounded are left out."""
+    """The correct calculations of annotated lines; rounded results are left out."""
     exercises = []
     for line in lines:
         for expression, result in equations(line):
@@ -31,7 +31,7 @@ def exercises(lines: Iterable[str]) -> list[Exercise]:
 def drawn(pool: Sequence[Exercise], count: int, renumber: float, rng: np.random.Generator) -> list[Equation]:
     """`count` calculations of the pool, a share `renumber` of them with other numbers of their size.
 
-    Whole results stay whole, nothing becomes negative: what cannot be written so is drawn again.
+    Whole results stay whole and no result becomes negative; other draws are repeated.
     """
     out: list[Equation] = []
     while len(out) < count:
