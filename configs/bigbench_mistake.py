@@ -11,24 +11,28 @@ Obvious variations: --data.files word_sorting.jsonl (one task); --data.generated
 """
 
 from experiments.core.data_folder import data_file
-from experiments.text_rewards.claim_model import ClaimModel
-from experiments.text_rewards.fit_claims import FitClaims
+from experiments.text_rewards.fit_windows import FitWindows
 from experiments.text_rewards.mistake_data import MistakeTraces
+from experiments.text_rewards.step_model import StepModel
 from irl.algorithms.optimiser import Muon
 from irl.algorithms.sft import Sft
+from irl.domains.bigbench_mistake.claims import Claims
 from irl.train import Schedule
 
 SOURCE = "github.com/WHGTyen/BIG-Bench-Mistake"
 TASKS = ("dyck_languages", "word_sorting", "tracking_shuffled_objects")
 STEPS = 3000
 
-config = ClaimModel(
+config = StepModel(
     title="BIG-Bench-Mistake: where is the first mistake?",
     data=MistakeTraces(files=tuple(data_file(f"bigbench_mistake/{task}.jsonl.xz", SOURCE) for task in TASKS)),
-    claims=FitClaims(
-        algorithm=Sft(optimiser=Muon(learning_rate=4e-3, total_steps=STEPS)),
-        schedule=Schedule(steps=STEPS),
-        rows=36,
-        length=128,
+    judges=(
+        FitWindows(
+            windows=Claims(),
+            algorithm=Sft(optimiser=Muon(learning_rate=4e-3, total_steps=STEPS)),
+            schedule=Schedule(steps=STEPS),
+            rows=36,
+            length=128,
+        ),
     ),
 )

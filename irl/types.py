@@ -1,10 +1,13 @@
 """Host-side records, checked when they are built. Strings live here; arrays live in `reward_models.types`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from reward_models.records import InputError as InputError
+
+Written = tuple[str, Sequence[str]]
+"""A prompt and the step texts of a trace."""
 
 
 def _require(condition: bool, message: str) -> None:

@@ -3,54 +3,25 @@
     python -m experiments.commands.truncation --model RUN/model --candidates FILE [--cuts 5] [--seed 0]
 
 adds candidates to every problem of a labelled file that are the beginnings of existing ones, and prints the accuracy of
-the choice with and without them. `truncation_finding` is the same as a probe of the audit, for any scorer of traces.
+the choice with and without them.
 """
 
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tyro
 
 from experiments.commands.options import ModelOptions
-from experiments.core.run_folder import plain
 from irl.data.formats import read_candidates
 from irl.domains.base import Environment, ReadsTexts
-from irl.evaluation.audit import TRUNCATION, Finding, cut_after_each_step, truncation_probe, truncation_warnings
 from irl.evaluation.estimators import bootstrap_interval
 from irl.guidance.best_of_n import choose
 from irl.rewards import ask
 from irl.rewards.questions import question_of, split_parts
 from irl.types import Candidates, InputError, Problem
-
-Written = tuple[str, Sequence[str]]
-"""A prompt and the step texts of a trace."""
-ScoreTraces = Callable[[Sequence[Written]], np.ndarray]
-"""Traces to trace scores."""
-
-
-def truncation_finding(score: ScoreTraces, traces: Sequence[Written]) -> Finding:
-    """AUC of whole traces against the same traces cut after each earlier step."""
-    longer = [(prompt, steps) for prompt, steps in traces if len(steps) > 1]
-    if not longer:
-        return Finding(np.nan, np.nan, np.nan, 0)
-    cuts = [
-        (number, (prompt, cut)) for number, (prompt, steps) in enumerate(longer) for cut in cut_after_each_step(steps)
-    ]
-    return truncation_probe(
-        whole_scores=score(longer),
-        whole_prompt=np.arange(len(longer)),
-        cut_scores=score([cut for _, cut in cuts]),
-        cut_prompt=np.array([number for number, _ in cuts]),
-    )
-
-
-def truncation_record(name: str, finding: Finding) -> dict[str, Any]:
-    """The probe as an entry of a report's audit."""
-    return {"name": name, "findings": {TRUNCATION: plain(finding._asdict())}, "warnings": truncation_warnings(finding)}
 
 
 def beginnings(

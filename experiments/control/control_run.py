@@ -11,8 +11,7 @@ from jaxtyping import Float
 
 from experiments.control.backends import Backend, EnvironmentConfig, Rounds
 from experiments.control.result_rows import Row
-from experiments.core.finish import finish_run
-from experiments.core.kinds import Run
+from experiments.core.frame import Results, StagedRun
 from experiments.core.run_folder import RunFolder
 from irl.control.agent import Agent, AgentState
 from irl.control.learners.base import Learner
@@ -22,7 +21,7 @@ from irl.train import Schedule
 from reward_models.folders.tensor_file import save_arrays
 
 
-class ControlRun(Run):
+class ControlRun(StagedRun[RunFolder]):
     """The config class of a run in one environment."""
 
     information: ClassVar[str]
@@ -37,6 +36,9 @@ class ControlRun(Run):
     episodes: int
     seeds: int
 
+    def open(self, folder: Path) -> RunFolder:
+        return RunFolder(folder, 0)
+
     def rounds(self, steps: int | None = None) -> Rounds:
         schedule = self.schedule if steps is None else replace(self.schedule, steps=steps)
         return Rounds(self.envs, self.time, schedule)
@@ -47,18 +49,10 @@ class ControlRun(Run):
         if seconds > 1:
             run.measured("environment steps, all seeds", steps, seconds, "start-up and compilation included")
 
-    def finish(self, run: RunFolder, headline: list[Row], command: str, seconds: float, **parts: Any) -> Path:
-        """Write the report."""
-        report = {
-            "title": self.title,
-            "command": command,
-            "information": self.information,
-            "seeds": list(range(self.seeds)),
-            "environment": self.environment.id,
-            "headline": headline,
-            "throughput": run.throughput,
-        }
-        return finish_run(run, report | parts, seconds)
+    def results(self, headline: list[Row], **parts: Any) -> Results:
+        """The results of a run with further parts of the report."""
+        parts = {"environment": self.environment.id, **parts}
+        return Results(headline=headline, information=self.information, seeds=range(self.seeds), parts=parts)
 
 
 def returns_on_frozen_reward(

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from dataclasses import field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -23,6 +22,7 @@ from experiments.control.expert import Demonstrations, ExpertSource, TrainedExpe
 from experiments.control.frame_strip import reading
 from experiments.control.result_rows import DEMONSTRATIONS, Row, curves, return_rows, reward_rows
 from experiments.control.true_rewards import TRUE_REWARDS
+from experiments.core.frame import Results
 from experiments.core.run_folder import RunFolder
 from experiments.reporting.report_records import result_row
 from irl.algorithms.base import Algorithm
@@ -74,8 +74,8 @@ class Imitate(ControlRun):
     """Evaluation episodes per seed."""
     seeds: Few = 5
 
-    def run(self, folder: Path, command: str) -> Path:
-        return run_imitate(self, folder, command)
+    def stages(self, run: RunFolder) -> Results:
+        return imitate(self, run)
 
 
 class Setting(NamedTuple):
@@ -92,9 +92,8 @@ class Setting(NamedTuple):
     expert_state: AgentState
 
 
-def run_imitate(config: Imitate, folder: Path, command: str) -> Path:
-    """Run or resume an imitation; returns the report."""
-    begun, run = time.perf_counter(), RunFolder(folder, 0)
+def imitate(config: Imitate, run: RunFolder) -> Results:
+    """Run or resume an imitation."""
     environment = config.environment.backend()
     demonstrations = config.expert.run(run, environment)
     setting = prepare(config, environment, demonstrations)
@@ -118,7 +117,7 @@ def run_imitate(config: Imitate, folder: Path, command: str) -> Path:
         run, f"{name} in {environment.name}", transformed, of_seed(states, 0), run.key("frames")
     )
     train_time = curves(run, "imitation", config.envs * config.time)
-    return config.finish(run, headline, command, time.perf_counter() - begun, train_time=train_time, frames=frames)
+    return config.results(headline, train_time=train_time, frames=frames)
 
 
 def prepare(config: Imitate, environment: Backend, demonstrations: Demonstrations) -> Setting:

@@ -19,6 +19,7 @@ from experiments.control.backends import InGraph, PureJax
 from experiments.control.control_run import ControlRun, returns_on_frozen_reward, save_tree
 from experiments.control.result_rows import PREFERENCES, TRUE, Row, curves, random_returns, reward_rows
 from experiments.control.true_rewards import TRUE_REWARDS
+from experiments.core.frame import Results
 from experiments.core.run_folder import RunFolder
 from experiments.reporting.report_records import result_row
 from irl.control.agent import Agent
@@ -105,13 +106,13 @@ class LearnFromComparisons(ControlRun):
             expected = f"expected at least {rounds}, the number of rounds with queries"
             raise InputError(f"{name}.schedule.steps: {expected}; got {self.schedule.steps}")
 
-    def run(self, folder: Path, command: str) -> Path:
-        return run_learn_from_comparisons(self, folder, command)
+    def stages(self, run: RunFolder) -> Results:
+        return learn_from_comparisons(self, run)
 
 
-def run_learn_from_comparisons(config: LearnFromComparisons, folder: Path, command: str) -> Path:
-    """Run or resume preference comparisons; returns the report. Raises Unanswered if a person has to answer first."""
-    begun, run = time.perf_counter(), RunFolder(folder, 0)
+def learn_from_comparisons(config: LearnFromComparisons, run: RunFolder) -> Results:
+    """Run or resume preference comparisons. Raises Unanswered if a person has to answer first."""
+    begun = time.perf_counter()
     backend = config.environment.backend()
     learner = config.learner.make(backend.observation, backend.action)
     states = trained(config, run, backend, learner)
@@ -125,7 +126,7 @@ def run_learn_from_comparisons(config: LearnFromComparisons, folder: Path, comma
     config.measure(run, seconds)
     references = {TRUTH: "oracle", FRESH: "baseline"}
     train_time = curves(run, STAGE, config.envs * config.time, references)
-    return config.finish(run, headline, command, time.perf_counter() - begun, train_time=train_time)
+    return config.results(headline, train_time=train_time)
 
 
 def trained(config: LearnFromComparisons, run: RunFolder, backend: InGraph, learner: Agent) -> State:

@@ -13,7 +13,6 @@ Reported for the soft-optimal policy of each learned reward, in the true dynamic
                        weighted by the expert's transitions. STARC requires a discount below 1
 """
 
-import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,8 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from experiments.core.finish import finish_run
-from experiments.core.kinds import Run
+from experiments.core.frame import Results, StagedRun
 from experiments.core.run_folder import RunFolder
 from experiments.reporting.report_records import result_row
 from irl.algorithms.base import Algorithm
@@ -60,7 +58,7 @@ INFORMATION = "demonstrations"
 
 
 @record
-class TabularImitation(Run):
+class TabularImitation(StagedRun[RunFolder]):
     """MCE-IRL, and MaxEnt IRL for comparison, in one tabular world."""
 
     title: str
@@ -81,8 +79,11 @@ class TabularImitation(Run):
     """Tolerance of the gradient norm."""
     seeds: Few = 5
 
-    def run(self, folder: Path, command: str) -> Path:
-        return run_tabular_imitation(self, folder, command)
+    def open(self, folder: Path) -> RunFolder:
+        return RunFolder(folder, 0)
+
+    def stages(self, run: RunFolder) -> Results:
+        return imitate(self, run)
 
 
 class Expert(NamedTuple):
@@ -111,9 +112,8 @@ class Method(NamedTuple):
         return minimise(algorithm, batch, key, steps=config.steps, tolerance=config.tolerance)
 
 
-def run_tabular_imitation(config: TabularImitation, folder: Path, command: str) -> Path:
-    """Learn and compare; returns the report. A run takes seconds, so an interrupted one starts from the beginning."""
-    begun, run = time.perf_counter(), RunFolder(folder, 0)
+def imitate(config: TabularImitation, run: RunFolder) -> Results:
+    """Learn and compare. A run takes seconds, so an interrupted one starts from the beginning."""
     with jax.enable_x64(True):
         world = config.world.make()
         check(world.mdp)
@@ -130,17 +130,9 @@ def run_tabular_imitation(config: TabularImitation, folder: Path, command: str) 
             headline += _rows(f"{method.name}, demonstrations", config, world, expert, fitted, rewards[1:])
             tables |= {f"{method.name}, exact": rewards[0], f"{method.name}, demonstrations": jnp.stack(rewards[1:])}
         maps = _maps(world, expert, tables)
-        save_arrays(folder / "rewards.safetensors", {name: np.asarray(t) for name, t in tables.items()})
-    report = {
-        "title": config.title,
-        "command": command,
-        "information": INFORMATION,
-        "seeds": list(range(config.seeds)),
-        "environment": type(config.world).__name__,
-        "headline": headline,
-        "maps": maps,
-    }
-    return finish_run(run, report, time.perf_counter() - begun)
+        save_arrays(run.folder / "rewards.safetensors", {name: np.asarray(t) for name, t in tables.items()})
+    parts = {"environment": type(config.world).__name__, "maps": maps}
+    return Results(headline=headline, information=INFORMATION, seeds=range(config.seeds), parts=parts)
 
 
 def _expert(world: TabularWorld) -> Expert:

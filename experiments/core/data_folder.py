@@ -13,7 +13,7 @@ from irl.types import InputError
 
 VARIABLE = "TRACEWARD_DATA"
 DATA = "data.json"
-"""Digests of the data files in a run folder (data_files.py)."""
+"""Digests of the data files in a run folder (frame.py)."""
 _SOURCES: dict[str, tuple[str, str]] = {}
 """Name and source of the files of configs, by path."""
 

@@ -82,12 +82,19 @@ def _slot(config: Any, path: Sequence[str]) -> _Slot | None:
     """The field at a path, where its value or its type is a record; None for any other field and an unknown path."""
     *parents, last = path
     for name in parents:
-        config = getattr(config, name, None) if dataclasses.is_dataclass(config) else None
+        config = _at(config, name)
     if not dataclasses.is_dataclass(config) or last not in {field.name for field in dataclasses.fields(config)}:
         return None
     hint, value = get_type_hints(type(config), include_extras=True)[last], getattr(config, last)
     holds = dataclasses.is_dataclass(value) or (value is None and bool(candidates(hint)))
     return _Slot(hint, value) if holds else None
+
+
+def _at(value: Any, name: str) -> Any:
+    """The part of a record or a tuple with a name or a number; None where there is none."""
+    if isinstance(value, tuple):
+        return value[int(name)] if name.isdecimal() and int(name) < len(value) else None
+    return getattr(value, name, None) if dataclasses.is_dataclass(value) else None
 
 
 def _instance(slot: _Slot, option: str, value: str | None) -> Any:
@@ -122,8 +129,11 @@ def _default(kind: type, before: Any, option: str) -> Any:
 def _with(config: Any, path: Sequence[str], value: Any) -> Any:
     """A copy with another value at a path. Nothing is checked: the fields that remain to be set may be needed."""
     first, *others = path
+    part = _with(_at(config, first), others, value) if others else value
+    if isinstance(config, tuple):
+        return (*config[: int(first)], part, *config[int(first) + 1 :])
     changed = copy.copy(config)
-    object.__setattr__(changed, first, _with(getattr(config, first), others, value) if others else value)
+    object.__setattr__(changed, first, part)
     return changed
 
 

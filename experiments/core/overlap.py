@@ -105,12 +105,6 @@ def overlap_rows(overlaps: Sequence[Overlap]) -> list[dict[str, Any]]:
     return [asdict(each) for each in overlaps]
 
 
-def say_overlaps(say: Callable[[str], None], overlaps: Sequence[Overlap]) -> None:
-    """Say each of the `sentences`."""
-    for sentence in sentences(overlaps):
-        say(sentence)
-
-
 def parts_by_prompt(prompts: Sequence[str], *, test: float, validation: float) -> list[str]:
     """The part, one of `PARTS`, of each prompt: `test` and `validation` are shares of the prompts.
 

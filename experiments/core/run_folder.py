@@ -49,6 +49,10 @@ class RunFolder:
         if path.exists() and not (written := path.read_bytes()).endswith(b"\n"):
             os.truncate(path, written.rfind(b"\n") + 1)
 
+    def of_seed(self, seed: int) -> "RunFolder":
+        """The same folder with the randomness of another seed."""
+        return RunFolder(self.folder, seed, self.console)
+
     def key(self, name: str) -> jax.Array:
         """A random key of its own for every named use."""
         return jax.random.fold_in(jax.random.key(self.seed), _number(name))

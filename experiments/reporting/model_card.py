@@ -61,15 +61,13 @@ def write_model_card(
     metrics: Mapping[str, Finding],
     *,
     trained_on: str | None = None,
-    intended_use: str | None = None,
-    not_for: Sequence[str] = (),
     overlaps: Sequence[Overlap] = (),
 ) -> Path:
     """Write the card of a model folder; an earlier one is replaced.
 
     `metrics` are held-out findings by name, such as "HH pairs: accuracy". `trained_on` may stand in the manifest
-    instead. `not_for` adds uses to warn of. `overlaps` compare training and held-out prompts. InputError: a folder that
-    cannot be read, nothing on the training data, no metrics.
+    instead. `overlaps` compare training and held-out prompts. InputError: a folder that cannot be read, nothing on the
+    training data, no metrics.
     """
     path = Path(folder)
     facts = _facts(path)
@@ -81,8 +79,8 @@ def write_model_card(
         *_warnings(metrics),
         f"## Trained on\n\n{trained_on}\n\n{_information(facts)}{_compared(overlaps)}",
         _metrics(metrics, facts.metrics),
-        f"## Use\n\n{intended_use or INTENDED_USE}",
-        "## Not for\n\n" + "\n".join(f"- {line}" for line in (*NOT_FOR, *not_for)),
+        f"## Use\n\n{INTENDED_USE}",
+        "## Not for\n\n" + "\n".join(f"- {line}" for line in NOT_FOR),
         f"## Load and score\n\n```python\n{USAGE}\n```",
         f"## Versions\n\n{facts.made} Card written by traceward {version('traceward')}.",
     ]

@@ -13,18 +13,11 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from experiments.core.overlap import Overlap, file_labels, refuse_repeated_files
-from experiments.text_rewards.step_data import (
-    VALIDATION,
-    HeldOut,
-    StepFiles,
-    Written,
-    check_shares,
-    right_tests,
-    written,
-)
+from experiments.core.overlap import file_labels, refuse_repeated_files
+from experiments.text_rewards.step_data import VALIDATION, HeldOut, StepData, StepFiles, check_shares
 from irl.canonical import canonical_text
 from irl.domains.bigbench_mistake import dyck, tracking, word_sorting
+from irl.domains.bigbench_mistake.claims import claims, holds
 from irl.domains.bigbench_mistake.planted import Planted
 from irl.domains.bigbench_mistake.states import state_before
 from irl.types import InputError, LabelledSteps
@@ -57,7 +50,7 @@ _NAMES = ("dyck_languages", "tracking_shuffled_objects", "word_sorting")
 
 
 @record
-class MistakeTraces:
+class MistakeTraces(StepData):
     """Real traces with the place of their first mistake, and fresh ones; one test set and one threshold per task.
 
     Files are named after their tasks: dyck_languages, tracking_shuffled_objects, word_sorting.
@@ -90,6 +83,9 @@ class MistakeTraces:
                 raise InputError(f"MistakeTraces.files: no task {_task_name(file)!r}; there are {', '.join(_NAMES)}")
         check_shares("MistakeTraces.test", self.test, self.validation)
 
+    def sources(self) -> Sequence[str]:
+        return self.files
+
     def about(self) -> str:
         names = ", ".join(_task_name(file) for file in self.files)
         share = f"{1 - self.test - self.validation:.0%}"
@@ -114,12 +110,6 @@ class MistakeTraces:
             found += [trace for trace in real if trace.first_error is None]
             found += [self._fresh(task, models, f"{seed}-{number}", 0.0, rng) for number in range(self.generated)]
         return found
-
-    def complete(self, seed: int) -> list[Written]:
-        return written(self.demonstrations(seed))
-
-    def complete_held_out(self) -> list[Written]:
-        return written(right_tests(self))
 
     def epoch(self, number: int, seed: int) -> list[LabelledSteps]:
         rng, found = np.random.default_rng([seed, 2, number]), []
@@ -161,9 +151,14 @@ class MistakeTraces:
     def prompts(self) -> list[str]:
         return [trace.prompt for file in self.files for trace in self._train(file)]
 
-    def overlaps(self) -> list[Overlap]:
-        """None: real traces are split by problem, and fresh problems that are held out are drawn again."""
-        return []
+    def oracle(self, traces: Sequence[LabelledSteps]) -> list[np.ndarray]:
+        """A step is right where all of its claims are true."""
+        return [
+            np.array(
+                [float(all(holds(trace.prompt, claim) for claim in step)) for step in claims(trace.prompt, trace.steps)]
+            )
+            for trace in traces
+        ]
 
     def _real(self) -> StepFiles:
         return StepFiles(files=self.files, format="bigbench_mistake", validation=self.validation, test=self.test)

@@ -4,34 +4,22 @@ Answers are brought to the shape of the human solutions: calculations in << >> a
 `reasoning` is taken out of JSON, prose is cut into sentences. Who wrote an answer is not kept.
 """
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
+from functools import lru_cache
 
 from irl.data import read_records
 from irl.data.gsm8k import without_calculations
 from irl.data.json_lines import read_json_lines
-from irl.rewards.questions import Question, steps_answer
-from irl.types import Candidates, InputError
+from irl.types import Candidates, InputError, LabelledSteps
 from reward_models.ranges import Name, Rows
 from reward_models.records import record
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z(])|\n+")
 _FINAL = re.compile(r"^(A:|####|\**(the )?(final )?answer)", re.IGNORECASE)
 _SIGNS = str.maketrans({"×": "*", "÷": "/", "−": "-", "–": "-", "’": "'"})
-
-
-class Pool(NamedTuple):
-    """Answers in steps, a question each, with the number of its problem and whether it is right."""
-
-    name: str
-    questions: list[Question]
-    problem: np.ndarray
-    correct: np.ndarray
 
 
 @record
@@ -42,22 +30,7 @@ class SolutionCandidates:
     problems: Rows | None = None
     """The first so many; None: all."""
 
-    def pool(self) -> Pool:
-        """Every answer that has a step, in order."""
-        name = Path(self.file).name.split(".")[0]
-        questions, problem, correct = [], [], []
-        for number, (id, prompt, answers) in enumerate(self._problems()):
-            if number == self.problems:
-                break
-            for index, (text, right) in enumerate(answers):
-                steps = steps_of(text)
-                if steps:
-                    questions.append(Question(f"{id}-{index}", prompt, (), (steps_answer(steps, "\n"),)))
-                    problem.append(number)
-                    correct.append(right)
-        return Pool(name, questions, np.array(problem), np.array(correct, bool))
-
-    def _problems(self) -> Iterator[tuple[str, str, list[tuple[str, bool]]]]:
+    def read(self) -> Iterator[tuple[str, str, list[tuple[str, bool]]]]:
         first = next(iter(read_json_lines(self.file)), None)
         if first is not None and "samples" in first[1]:
             for _, row in read_json_lines(self.file):
@@ -67,6 +40,18 @@ class SolutionCandidates:
             if not isinstance(each, Candidates) or any(c.correct is None for c in each.candidates):
                 raise InputError(f"{self.file}: expected candidates with `correct`, got {type(each).__name__}")
             yield each.id, each.prompt, [(c.text, bool(c.correct)) for c in each.candidates]
+
+
+@lru_cache(maxsize=4)
+def pool_of(candidates: SolutionCandidates) -> list[LabelledSteps]:
+    """Every answer that has a step, in order, with whether it is correct."""
+    pool = []
+    for id, prompt, answers in itertools.islice(candidates.read(), candidates.problems):
+        for index, (text, right) in enumerate(answers):
+            if steps := steps_of(text):
+                name, labels = f"{id}-{index}", (None,) * len(steps)
+                pool.append(LabelledSteps(id=name, prompt=prompt, steps=steps, labels=labels, correct=right))
+    return pool
 
 
 def steps_of(text: str) -> tuple[str, ...]:

@@ -1,19 +1,20 @@
 """Labelled steps for process reward models: files of any format, and solutions in which errors are planted."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import Field
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, ClassVar, NamedTuple, Protocol
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 from annotated_types import MinLen
 
-from experiments.commands.truncation import Written
 from experiments.core.overlap import Overlap, file_labels, parts_by_prompt, refuse_repeated_files, without_overlap
 from irl.data import read_records
 from irl.data.gsm8k import final_answer, without_calculations
 from irl.domains.gsm8k.calculations import Drilled, Kind, Solution, drill, renumbered, with_error
-from irl.types import InputError, LabelledSteps, Trace
+from irl.types import InputError, LabelledSteps, Trace, Written
 from reward_models.ranges import Distinct, Files, Name, OpenShare, RowsOrZero, Share
 from reward_models.records import record
 from reward_models.types import Information
@@ -45,57 +46,64 @@ class HeldOut(NamedTuple):
     """For every test set the name of the validation set that its threshold comes from."""
 
 
-class StepData(Protocol):
-    """Where a process reward model learns from, and what it is held to."""
+class StepData(ABC):
+    """The config class of labelled steps, a record: what judges learn from, and what they are held to.
 
-    @property
-    def information(self) -> Information: ...
+    A soft Q-function of windows needs `demonstrations` and `complete`, a process model needs `epoch` as well.
+    """
 
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+    information: ClassVar[Information]
+    """The level of `epoch`."""
+
+    @abstractmethod
+    def sources(self) -> Sequence[str]:
+        """The files."""
+
+    @abstractmethod
     def about(self) -> str:
-        """A sentence for the model card."""
-        ...
+        """What `epoch` gives, for the model card."""
 
+    @abstractmethod
+    def about_right(self) -> str:
+        """What `demonstrations` and `complete` give, for the model card."""
+
+    @abstractmethod
     def demonstrations(self, seed: int) -> list[LabelledSteps]:
-        """Right solutions to learn a language model and a tokenizer from; `seed` draws variants where there are any."""
-        ...
+        """Right solutions without final answers; `seed` draws variants where there are any."""
+
+    @abstractmethod
+    def epoch(self, number: int, seed: int) -> list[LabelledSteps]:
+        """The labelled traces of an epoch of training."""
+
+    @abstractmethod
+    def held_out(self) -> HeldOut:
+        """What is reported, and what sets its thresholds."""
+
+    @abstractmethod
+    def prompts(self) -> list[str]:
+        """The problems that are trained on, as they are in the files."""
 
     def complete(self, seed: int) -> list[Written]:
         """Right training traces as far as their authors wrote them, answer included: where traces end."""
-        ...
+        return [(trace.prompt, trace.steps) for trace in self.demonstrations(seed)]
 
     def complete_held_out(self) -> list[Written]:
         """The same of right test problems."""
-        ...
-
-    def epoch(self, number: int, seed: int) -> list[LabelledSteps]:
-        """The labelled traces of an epoch of training."""
-        ...
+        tests = self.held_out().test.values()
+        return [(trace.prompt, trace.steps) for test in tests for trace in test if trace.first_error is None]
 
     def windows(self, trace: LabelledSteps) -> list[LabelledSteps]:
-        """What is judged by itself: the whole trace, or each of its steps with what it follows from, in order."""
-        ...
-
-    def held_out(self) -> HeldOut:
-        """What is reported, and what sets its thresholds."""
-        ...
-
-    def prompts(self) -> list[str]:
-        """The problems that are trained on, as they are in the files."""
-        ...
+        """What a process model reads at once: the whole trace, or each of its steps with what it follows from."""
+        return [trace]
 
     def overlaps(self) -> list[Overlap]:
-        """Training problems that were left out because they are held out, by held-out set."""
-        ...
+        """Training problems that were left out because they are held out; none where files are split by problem."""
+        return []
 
-
-def written(traces: Iterable[LabelledSteps]) -> list[Written]:
-    """Traces without their labels."""
-    return [(trace.prompt, trace.steps) for trace in traces]
-
-
-def right_tests(data: StepData) -> list[LabelledSteps]:
-    """The right traces of the test sets."""
-    return [trace for test in data.held_out().test.values() for trace in test if trace.first_error is None]
+    def oracle(self, traces: Sequence[LabelledSteps]) -> list[np.ndarray] | None:
+        """1 for the steps that are right by the rules of the domain, 0 for others; None without such rules."""
+        return None
 
 
 def check_shares(data: str, test: float, validation: float) -> None:
@@ -108,7 +116,7 @@ def check_shares(data: str, test: float, validation: float) -> None:
 
 
 @record
-class StepFiles:
+class StepFiles(StepData):
     """Files of labelled steps in any format (irl/data); part of their problems is held out.
 
     Every file is reported by itself, with one threshold from validation problems of all files.
@@ -127,23 +135,20 @@ class StepFiles:
         check_shares("StepFiles.test", self.test, self.validation)
         refuse_repeated_files({"StepFiles.files": self.files})
 
+    def sources(self) -> Sequence[str]:
+        return self.files
+
     def about(self) -> str:
         return f"labelled steps of {', '.join(Path(file).name for file in self.files)}"
+
+    def about_right(self) -> str:
+        return f"right traces of {', '.join(Path(file).name for file in self.files)}"
 
     def demonstrations(self, seed: int) -> list[LabelledSteps]:
         return [trace for trace in self.part("train") if trace.first_error is None] or self.part("train")
 
-    def complete(self, seed: int) -> list[Written]:
-        return written(self.demonstrations(seed))
-
-    def complete_held_out(self) -> list[Written]:
-        return written(right_tests(self))
-
     def epoch(self, number: int, seed: int) -> list[LabelledSteps]:
         return self.part("train")
-
-    def windows(self, trace: LabelledSteps) -> list[LabelledSteps]:
-        return [trace]
 
     def held_out(self) -> HeldOut:
         test = {label: self.part("test", file) for file, label in file_labels(self.files).items()}
@@ -151,10 +156,6 @@ class StepFiles:
 
     def prompts(self) -> list[str]:
         return [trace.prompt for trace in self.part("train")]
-
-    def overlaps(self) -> list[Overlap]:
-        """None: all parts are of the same files, split by prompt."""
-        return []
 
     def part(self, name: str, file: str | None = None) -> list[LabelledSteps]:
         """Traces of train, validation or test, of one file or of all; a problem is in one part in all files."""
@@ -183,7 +184,7 @@ def _labelled(file: str, format: str | None) -> list[LabelledSteps]:
 
 
 @record
-class PlantedErrors:
+class PlantedErrors(StepData):
     """GSM8K's human solutions, and the same with one planted error (irl/domains/gsm8k/calculations.py).
 
     Test problems are the file `test`; a tenth of the training problems sets the threshold. Problems of `train` that are
@@ -214,6 +215,12 @@ class PlantedErrors:
                 f"PlantedErrors.held_out_kinds: {', '.join(sorted(shared))} is in kinds too; remove it from one of them"
             )
 
+    def sources(self) -> Sequence[str]:
+        return self.train, self.test
+
+    def about_right(self) -> str:
+        return f"the human solutions of {Path(self.train).name}, without any error"
+
     def about(self) -> str:
         shown, never = ", ".join(self.kinds), ", ".join(self.held_out_kinds)
         return (
@@ -239,9 +246,6 @@ class PlantedErrors:
         rng, solutions = np.random.default_rng([seed, 2, number]), _problems(self).training
         traces = [self._drawn(index, self._varied(solution, rng), rng) for index, solution in enumerate(solutions)]
         return traces + self._drills(self.drills, DRILL_FLAWED, rng)
-
-    def windows(self, trace: LabelledSteps) -> list[LabelledSteps]:
-        return [trace]
 
     def held_out(self) -> HeldOut:
         """One threshold for both test sets, from the kinds of errors that are trained on."""

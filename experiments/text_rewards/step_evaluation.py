@@ -5,21 +5,25 @@ is judged by the validation set it is given with. Rows of seeds are summed up as
 problems and seeds; `mean of seeds` is the ensemble: the mean of step scores.
 """
 
-import itertools
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.reporting.report_records import result_row
 from irl.evaluation.benchmarks.bigbench_mistake import majority_location
 from irl.evaluation.benchmarks.processbench import NO_ERROR, first_error, fit_threshold
-from irl.evaluation.estimators import bootstrap_interval
 from irl.evaluation.metrics import within_prompt_auc
 from irl.types import InputError
+from reward_models.aggregation import aggregate_rows
 from reward_models.calibration import Calibration, fit_temperature_and_offset
+from reward_models.types import Aggregate
 
 Steps = list[np.ndarray]
 Row = dict[str, Any]
+Together = Callable[[Mapping[str, list[Steps]]], dict[str, list[Steps]]]
+"""Adds to the learned scores those that follow from several of them."""
+AGGREGATES: tuple[Aggregate, ...] = ("min", "mean", "sum")
 
 
 class Scored(NamedTuple):
@@ -31,24 +35,8 @@ class Scored(NamedTuple):
     learned: dict[str, list[Steps]]
     """Of every kind of learned score, one member per seed."""
     baselines: dict[str, Steps]
-
-
-def pooled(sets: Sequence[Scored]) -> Scored:
-    """The traces of several sets as one."""
-
-    def joined(parts: Iterable[Steps]) -> Steps:
-        return list(itertools.chain.from_iterable(parts))
-
-    learned, baselines = sets[0].learned, sets[0].baselines
-    return Scored(
-        label=np.concatenate([each.label for each in sets]),
-        subset=np.concatenate([each.subset for each in sets]),
-        learned={
-            kind: [joined(each.learned[kind][seed] for each in sets) for seed in range(len(learned[kind]))]
-            for kind in learned
-        },
-        baselines={name: joined(each.baselines[name] for each in sets) for name in baselines},
-    )
+    oracle: Steps | None = None
+    """1 for steps that are right by the rules of the domain, 0 for others."""
 
 
 def ensemble(members: Sequence[Steps]) -> Steps:
@@ -63,20 +51,40 @@ def calibration(steps: Steps, label: np.ndarray) -> Calibration:
     return fit_temperature_and_offset(np.concatenate([row for row, _ in known]), np.concatenate(right).astype(float))
 
 
-def worse_of(first: Calibration, of_first: Steps, second: Calibration, of_second: Steps) -> Steps:
-    """The lower log-odds of two scores of the same steps: a step is right where both find it so."""
-    return [np.minimum(first(a), second(b)) for a, b in zip(of_first, of_second, strict=True)]
+def lowest_of_all(name: str, validation: Sequence[Scored]) -> Together:
+    """Adds, under `name`, the lowest of the learned scores: a step is right where every score finds it so.
+
+    Scores are compared as log-odds, calibrated on the validation sets.
+    """
+    label = np.concatenate([each.label for each in validation])
+
+    def fitted(kind: str, seed: int) -> Calibration:
+        return calibration([row for each in validation for row in each.learned[kind][seed]], label)
+
+    fits = {kind: [fitted(kind, seed) for seed in range(len(kept))] for kind, kept in validation[0].learned.items()}
+
+    def together(learned: Mapping[str, list[Steps]]) -> dict[str, list[Steps]]:
+        log_odds = [
+            [[fit(row) for row in steps] for fit, steps in zip(fits[kind], learned[kind], strict=True)] for kind in fits
+        ]
+        lowest = [[np.min(rows, axis=0) for rows in zip(*kinds, strict=True)] for kinds in zip(*log_odds, strict=True)]
+        return {**learned, name: lowest}
+
+    return together
 
 
-def location_rows(name: str, validation: Scored, test: Scored, information: str) -> list[Row]:
+def location_rows(name: str, validation: Scored, test: Scored, information: Mapping[str, str]) -> list[Row]:
     """Headline rows of one test set: location of the first error, in all traces and by kind of error.
+
+    `information` is the level of every learned score.
 
     InputError: `validation`, where thresholds come from, has traces of one kind only.
     """
     _check_both_kinds(name, validation.label)
     rows = []
     for learner, members in test.learned.items():
-        rows += _learned_rows(f"{name}, {learner}", validation, validation.learned[learner], test, members, information)
+        tuned = validation.learned[learner]
+        rows += _learned_rows(f"{name}, {learner}", validation, tuned, test, members, information[learner])
     wrong = test.label != NO_ERROR
     commonest = test.label == majority_location(validation.label)
     rows.append(_row(f"{name}: commonest location, all traces", commonest, "none", "of the validation's traces"))
@@ -87,12 +95,10 @@ def location_rows(name: str, validation: Scored, test: Scored, information: str)
         rows.append(_row(f"{name}: {baseline}, exact location, all traces", hits, "none", "or that there is none"))
     guess = np.array([1 / len(row) for row in next(iter(test.learned.values()))[0]])
     rows.append(_row(f"{name}: chance", guess[wrong], "none", "a step drawn at random"))
+    if test.oracle is not None:
+        by_rules = first_error(test.oracle, 0.5) == test.label
+        rows.append(_row(f"{name}: the rules, exact location, all traces", by_rules, "none", "oracle"))
     return rows
-
-
-def oracle_row(name: str, true: Steps, label: np.ndarray) -> Row:
-    """What is left to the rules themselves: the first step that is not true by them (1 true, 0 not)."""
-    return _row(f"{name}: the rules, exact location, all traces", first_error(true, 0.5) == label, "none", "oracle")
 
 
 def _learned_rows(
@@ -122,20 +128,22 @@ def order_rows(
     name: str,
     problem: np.ndarray,
     correct: np.ndarray,
-    scores: Mapping[str, Sequence[np.ndarray]],
-    learned: Collection[str],
-    information: str,
+    learned: Mapping[str, Sequence[Steps]],
+    baselines: Mapping[str, np.ndarray],
+    information: Mapping[str, str],
 ) -> list[Row]:
-    """Headline rows of a pool: AUC within problems of every scorer's trace scores (one array per seed).
+    """Headline rows of a pool: AUC within problems of trace scores, three for each learned score of steps."""
 
-    Scorers whose name begins with one of `learned` have the information level of the data, others none.
-    """
-    rows = []
-    for scorer, members in scores.items():
+    def row(scorer: str, members: Sequence[np.ndarray], level: str) -> Row:
         per_problem = [within_prompt_auc(each, correct, problem).per_prompt for each in members]
-        level = information if scorer.startswith(tuple(learned)) else "none"
-        rows.append(_row(f"{name}: {scorer}", np.stack(per_problem), level, "AUC within problems"))
-    return rows
+        return _row(f"{name}: {scorer}", np.stack(per_problem), level, "AUC within problems")
+
+    rows = [
+        row(f"{kind}, {how}", [aggregate_rows(each, how) for each in members], information[kind])
+        for kind, members in learned.items()
+        for how in AGGREGATES
+    ]
+    return rows + [row(scorer, [scores], "none") for scorer, scores in baselines.items()]
 
 
 def _check_both_kinds(name: str, label: np.ndarray) -> None:
@@ -154,14 +162,4 @@ def _lowest(steps: Steps) -> np.ndarray:
 
 
 def _row(name: str, values: np.ndarray, information: str, note: str) -> Row:
-    mean, low, high = bootstrap_interval(np.asarray(values, np.float64))
-    count = values.shape[-1]
-    return {
-        "name": name,
-        "value": mean,
-        "low": low,
-        "high": high,
-        "information": information,
-        "note": note,
-        "count": count,
-    }
+    return {**result_row(name, values, information, note), "count": values.shape[-1]}

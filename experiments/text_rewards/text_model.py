@@ -5,6 +5,7 @@ tokenizer learned from the training texts and a chat template of its own. What i
 either case: `traceward score` reads it, and so does transformers. Adapters are saved as a folder of PEFT's.
 """
 
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +14,7 @@ from typing import Literal, NamedTuple
 
 from irl.rewards.conversations import ConversationEncoder
 from irl.rewards.opening import template_of, tokenizer_of
-from irl.rewards.questions import Question
+from irl.rewards.questions import Question, answer_names
 from irl.text.chat import ChatTemplate
 from irl.text.packing import EncodedTrace
 from irl.text.tokenize import END, PAD, prose_tokenizer
@@ -33,6 +34,10 @@ ROLES = ("system", "user", "assistant")
 _MARKS = tuple(f"<|{role}|>" for role in ROLES)
 CHAT_TEMPLATE = "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}" + END + "{% endfor %}"
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json")
+
+
+Row = EncodedTrace | str
+"""A text as a model reads it, or a message that says why the model cannot."""
 
 
 class Base(NamedTuple):
@@ -128,35 +133,13 @@ def _token(config: Mapping, name: str, folder: Path) -> int:
     return value
 
 
-class Encoded(NamedTuple):
-    """Rows of the questions that fit, by number, and why the others do not."""
-
-    rows: list[EncodedTrace]
-    kept: list[int]
-    unfit: list[str]
-
-
-def encode_fitting(encoder: ConversationEncoder, questions: Sequence[Question], at_once: int = 256) -> Encoded:
-    """Token ids of questions with one answer each, without those that are empty, too long or not of this tokenizer."""
-    found = Encoded([], [], [])
-    for start in range(0, len(questions), at_once):
-        block = questions[start : start + at_once]
-        try:
-            rows, _ = encoder.many(block)
-        except InputError:
-            _encode_singly(encoder, block, start, found)
-        else:
-            found.rows.extend(rows)
-            found.kept.extend(range(start, start + len(block)))
-    return found
+def encode_each(encoder: ConversationEncoder, questions: Sequence[Question], at_once: int = 256) -> list[Row]:
+    """The rows of questions with one answer each; a message for those that are empty, too long or not readable."""
+    blocks = (encoder.each(questions[start : start + at_once]) for start in range(0, len(questions), at_once))
+    named = zip(answer_names(questions), itertools.chain.from_iterable(blocks), strict=True)
+    return [f"{name}: {entry}" if isinstance(entry, str) else entry.row for name, entry in named]
 
 
-def _encode_singly(encoder: ConversationEncoder, questions: Sequence[Question], start: int, found: Encoded) -> None:
-    for number, question in enumerate(questions, start):
-        try:
-            rows, _ = encoder.many([question])
-        except InputError as error:
-            found.unfit.append(str(error))
-        else:
-            found.rows.extend(rows)
-            found.kept.append(number)
+def fitting(rows: Iterable[Row]) -> list[EncodedTrace]:
+    """The rows without the messages."""
+    return [row for row in rows if not isinstance(row, str)]

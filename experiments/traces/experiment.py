@@ -1,7 +1,6 @@
 """`traceward run CONFIG`: the stages of an experiment one after another, into one folder, resumable."""
 
 import math
-import time
 from collections.abc import Iterator
 from dataclasses import field, replace
 from functools import partial
@@ -10,12 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments.core.data_files import refuse_changed_files
-from experiments.core.finish import finish_run
-from experiments.core.kinds import Run
-from experiments.core.overlap import Overlap, overlap_rows, say_overlaps
+from experiments.core.frame import Results, StagedRun
+from experiments.core.overlap import Overlap
 from experiments.core.workspace import Workspace
-from experiments.reporting.model_card import write_model_card
 from experiments.reporting.report_records import Throughput
 from experiments.traces.adversarial_rounds import AdversarialRounds
 from experiments.traces.beam_search import BeamSearch
@@ -61,7 +57,7 @@ class Encoding:
 
 
 @record
-class Experiment(Run):
+class Experiment(StagedRun[Workspace]):
     """A policy and a reward from demonstrations, what the reward is worth, and what can be done with it."""
 
     title: str
@@ -90,9 +86,6 @@ class Experiment(Run):
             advice = "make reward.network.decoder that of policy.network, or set reward.start to random"
             raise InputError(f"reward.start: the policy's weights need equal decoders; {advice}")
 
-    def run(self, folder: Path, command: str) -> Path:
-        return run_experiment(self, folder, command)
-
     def with_vocabulary(self) -> "Experiment":
         """This experiment, its decoders with the vocabulary of the tokenizer where that is fixed."""
         if not self.encoding.tokenizer.fixed:
@@ -101,18 +94,40 @@ class Experiment(Run):
         policy = replace(self.policy, network=replace(self.policy.network, vocab_size=size))
         return replace(self, policy=policy, reward=self.reward.with_vocabulary(size))
 
+    def open(self, folder: Path) -> Workspace:
+        encoder = self.encoding.encoder(self.domain)
+        workspace = Workspace(folder, self.seed, environment=self.domain, encoder=encoder)
+        for sentence in self.summary():
+            workspace.say(sentence)
+        return workspace
 
-def run_experiment(config: Experiment, folder: Path, command: str) -> Path:
-    """Run, or go on with, an experiment; returns the report. Stages that are done are not done again."""
-    begun, config = time.perf_counter(), config.with_vocabulary()
-    encoder = config.encoding.encoder(config.domain)
-    workspace = Workspace(folder, config.seed, environment=config.domain, encoder=encoder)
-    summary = list(config.domain.summary()) if isinstance(config.domain, ReadsFiles) else []
-    for sentence in summary:
-        workspace.say(sentence)
-    overlaps = demonstration_overlaps(config, workspace)
-    refuse_changed_files(workspace, data_files(config))
-    say_overlaps(workspace.say, overlaps)
+    def overlaps(self) -> list[Overlap]:
+        """How many traces of each file of demonstrations are left out because they are of test problems."""
+        of_domain = self.domain.removed() if isinstance(self.domain, ReadsFiles) else ()
+        of_files = [overlap for file in self._demonstrations() for overlap in of_file(file, self.domain).overlaps]
+        return [Overlap(**each._asdict()) for each in of_domain] + of_files
+
+    def files(self) -> list[str]:
+        of_domain = self.domain.files if isinstance(self.domain, ReadsFiles) else ()
+        return [*of_domain, *self._demonstrations()]
+
+    def summary(self) -> list[str]:
+        """What was read of files of traces."""
+        return list(self.domain.summary()) if isinstance(self.domain, ReadsFiles) else []
+
+    def stages(self, run: Workspace) -> Results:
+        return run_stages(self.with_vocabulary(), run)
+
+    def _demonstrations(self) -> list[str]:
+        """The files of demonstrations beside the domain's."""
+        stages = (self.policy, self.reward, self.improvement, self.rounds)
+        demonstrations = [stage.demonstrations for stage in stages if stage is not None]
+        files = [each.file for each in demonstrations if each is not None]
+        return [file for file in dict.fromkeys(files) if file is not None]
+
+
+def run_stages(config: Experiment, workspace: Workspace) -> Results:
+    """Every stage of an experiment; stages that are done are not done again."""
     check_writable(workspace)
     if not config.domain.verifies():
         workspace.say("no verifier and no answers: accuracy is not reported")
@@ -124,12 +139,8 @@ def run_experiment(config: Experiment, folder: Path, command: str) -> Path:
     scorer = config.reward.scorer(workspace, params)
     outcome_model = None if config.outcome_model is None else config.outcome_model.run(workspace, policy)
     report = config.rerank.run(workspace, policy, scorer, outcome_model)
-    if isinstance(config.reward, FitReward):
-        write_model_card(workspace.folder / "model", card_findings(report), overlaps=overlaps)
-    report["title"], report["command"], report["seeds"] = config.title, command, [config.seed]
-    report["information"] = scorer.spec.information
-    report["environment"], report["summary"] = repr(config.domain), summary
-    report["overlaps"] = overlap_rows(overlaps)
+    findings = card_findings(report)
+    report["environment"], report["summary"] = repr(config.domain), config.summary()
     report["train_time"] = curve.panel() + validation_panel(workspace)
     scorers = {"learned reward": scorer} | ({"outcome model": outcome_model} if outcome_model is not None else {})
     report["headline"] = report["headline"] + pair_rows(workspace, policy, scorers)
@@ -141,7 +152,14 @@ def run_experiment(config: Experiment, folder: Path, command: str) -> Path:
         over_rounds = replace(curve, name="rounds", title="reward in adversarial rounds", x_label="round")
         add_parts(report, config.rounds.run(workspace, policy, config.reward, params, over_rounds))
     report["throughput"] = throughput_rows(workspace)
-    return finish_run(workspace, report, time.perf_counter() - begun)
+    return Results(
+        headline=report.pop("headline"),
+        information=scorer.spec.information,
+        seeds=[config.seed],
+        models={workspace.folder / "model": None} if isinstance(config.reward, FitReward) else {},
+        findings=findings,
+        parts=report,
+    )
 
 
 def add_parts(report: dict[str, Any], result: dict[str, Any]) -> None:
@@ -155,28 +173,6 @@ def training_texts(domain: Environment) -> Iterator[str]:
     rng = np.random.default_rng(0)
     for problem in domain.problems("train"):
         yield f"{problem.prompt}\n{domain.expert(problem, rng).text}"
-
-
-def demonstration_overlaps(config: Experiment, workspace: Workspace) -> list[Overlap]:
-    """How many traces of each file of demonstrations are left out because they are of test problems."""
-    of_domain = config.domain.removed() if isinstance(config.domain, ReadsFiles) else ()
-    return [Overlap(**each._asdict()) for each in of_domain] + [
-        overlap for file in demonstration_files(config) for overlap in of_file(file, workspace.environment).overlaps
-    ]
-
-
-def demonstration_files(config: Experiment) -> list[str]:
-    """The files of demonstrations beside the domain's."""
-    stages = (config.policy, config.reward, config.improvement, config.rounds)
-    demonstrations = [stage.demonstrations for stage in stages if stage is not None]
-    files = [each.file for each in demonstrations if each is not None]
-    return [file for file in dict.fromkeys(files) if file is not None]
-
-
-def data_files(config: Experiment) -> list[str]:
-    """All files of traces that the run reads."""
-    of_domain = config.domain.files if isinstance(config.domain, ReadsFiles) else ()
-    return [*of_domain, *demonstration_files(config)]
 
 
 def card_findings(report: dict[str, Any]) -> dict[str, Finding]:

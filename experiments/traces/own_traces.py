@@ -19,7 +19,7 @@ from experiments.traces.beam_search import BeamSearch
 from experiments.traces.budget import BEGINNINGS, EXPANSIONS, GROUP, PROMPTS, WIDTH, Counts, Task, scaled
 from experiments.traces.calibrate import measure_speed
 from experiments.traces.demonstrations import Demonstrations
-from experiments.traces.experiment import Encoding, Experiment, run_experiment, training_texts
+from experiments.traces.experiment import Encoding, Experiment, training_texts
 from experiments.traces.fit_outcome_model import FileLabels
 from experiments.traces.fit_policy import FitPolicy
 from experiments.traces.fit_reward import FitReward
@@ -83,7 +83,7 @@ class OwnTraces(Run):
         run, begun = RunFolder(folder, self.seed), time.perf_counter()
         known = (folder / PLAN).exists()
         experiment = _kept(folder / PLAN) if known else self._planned(run)
-        page = run_experiment(experiment, folder, command)
+        page = experiment.run(folder, command)
         if not known:
             run.say(f"took {(time.perf_counter() - begun) / 60:.1f} minutes")
         return page

@@ -13,7 +13,7 @@ Correctness comes from a verifier and is REPORT ONLY here: an audit must never f
 stopping rule or the choice of a checkpoint, or the critic no longer learns from demonstrations alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from jaxtyping import Shaped
 
 from irl.evaluation.estimators import bootstrap_interval
 from irl.evaluation.metrics import PromptMean, length_correlation, within_prompt_auc
+from irl.types import Written
 
 ARTEFACT_SOURCE_AUC = 0.99
 ARTEFACT_CORRECTNESS_AUC = 0.6
@@ -158,19 +159,17 @@ def audit(
     )
 
 
-def truncation_probe(
-    *,
-    whole_scores: Shaped[np.ndarray, " wholes"],
-    whole_prompt: Shaped[np.ndarray, " wholes"],
-    cut_scores: Shaped[np.ndarray, " cuts"],
-    cut_prompt: Shaped[np.ndarray, " cuts"],
-    level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> Finding:
-    """AUC of whole traces against the same traces cut early, within each prompt: 1 where no cut wins, 1/2 for ties."""
-    result = _first_above_second(whole_scores, whole_prompt, cut_scores, cut_prompt)
-    return _finding(result, level, resamples, seed)
+def truncation_finding(score: Callable[[Sequence[Written]], np.ndarray], traces: Sequence[Written]) -> Finding:
+    """AUC of whole traces against the same traces cut after each earlier step: 1 where no cut wins, 1/2 for ties."""
+    longer = [(prompt, steps) for prompt, steps in traces if len(steps) > 1]
+    if not longer:
+        return Finding(np.nan, np.nan, np.nan, 0)
+    cuts = [
+        (number, (prompt, cut)) for number, (prompt, steps) in enumerate(longer) for cut in cut_after_each_step(steps)
+    ]
+    numbers = np.array([number for number, _ in cuts])
+    result = _first_above_second(score(longer), np.arange(len(longer)), score([cut for _, cut in cuts]), numbers)
+    return _finding(result, level=0.95, resamples=2000, seed=0)
 
 
 def cut_after_each_step(steps: Sequence[str]) -> list[tuple[str, ...]]:

@@ -25,10 +25,10 @@ from irl.rewards.questions import (
 from irl.rewards.rows import RowScorer
 from irl.text.encoder import TextEncoder
 from irl.text.packing import EncodedTrace
-from irl.text.readings import ENDINGS, Reading
+from irl.text.readings import Reading
 from irl.text.windows import StepWindow, encode_windows
 from irl.types import InputError
-from reward_models.networks.base import NetworkConfig, Params
+from reward_models.networks.base import Network, Params
 
 
 class ClaimScorer(AnswerScorer):
@@ -36,18 +36,18 @@ class ClaimScorer(AnswerScorer):
 
     def __init__(
         self,
-        network: NetworkConfig,
+        network: Network,
         params: Params,
         reading: Reading,
         encoder: TextEncoder,
         max_tokens: int = MAX_TOKENS,
     ):
-        self._score = RowScorer(network.make(), params, pad=encoder.pad)
+        self._score = RowScorer(network, params, pad=encoder.pad)
         self._encoder = encoder
         self.reading = reading
         self.max_tokens = max_tokens
-        self.spec = network.make().spec
-        self.judges_end = reading is ENDINGS
+        self.spec = network.spec
+        self.judges_end = reading.judges_end
 
     def answers(self, questions: Sequence[Question]) -> AnswerScores:
         """An entry per answer, in order: its steps (paragraphs or lines) by their claims, and their minimum.

@@ -25,7 +25,7 @@ from irl.text.chat import ChatTemplate, has_chat_template, load_chat_template
 from irl.text.encode import Encoder
 from irl.text.encoder import TextEncoder
 from irl.text.hugging_face import HuggingFaceEncoder
-from irl.text.readings import reading_of, readings
+from irl.text.readings import readings
 from irl.text.tokenize import parse_tokenizer
 from irl.text.windows import HasStates
 from irl.types import InputError
@@ -139,9 +139,9 @@ def _reader(model: Model, manifest: Manifest, max_tokens: int) -> AnswerScorer:
         got = type(network).__name__
         raise InputError(f"{folder}/config.json: network: expected a network that scores traces, got {got}")
     tokenizer = tokenizer_of(model, network.vocabulary)
-    reading = reading_of(manifest.windows)
+    reading = readings().get(manifest.windows)
     if reading is not None:
-        return ClaimScorer(network, model.params, reading, Encoder(tokenizer, reading.longest, 1), max_tokens)
+        return ClaimScorer(network.make(), model.params, reading, Encoder(tokenizer, reading.longest, 1), max_tokens)
     domain = _domain(manifest, folder)
     encoder: TextEncoder = Encoder(tokenizer, 4096, 256, domain.split_steps)
     if manifest.tokens is not None:

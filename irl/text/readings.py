@@ -1,70 +1,126 @@
-"""Readings: how the steps of a trace become windows, each of which is judged apart from all else.
+"""Readings: how the steps of a trace become windows, each of which is judged apart from everything else.
 
-The file of a domain registers its reading; `reading_of` returns it for the name in a manifest.json. A soft Q-function
-of the windows is learned from right traces alone; a step is as good as the worst judged token of its windows.
+A reading is a record in the file of its domain; a manifest.json has its name. A soft Q-function of the windows is
+learned from right traces alone. A step is as good as the worst judged token of its windows.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from dataclasses import Field
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
+import numpy as np
 from tokenizers import Tokenizer
 
 from irl.text.tokenize import END, character_tokenizer
-from irl.text.windows import ENDING, StepWindow, ending_window
-from reward_models.registry import import_all
+from irl.text.windows import ENDING, SILENT, StepWindow, ending_window
+from irl.types import LabelledSteps, Written
+from reward_models.ranges import RowsOrZero
+from reward_models.records import record
+from reward_models.registry import classes, import_all
+
+Draw = Callable[[int, int], list[StepWindow]]
+"""(seed, epoch) -> the windows of an epoch of training."""
+SHORTEST = 8
+"""Characters of a step in the shortest splice."""
 
 
-class Reading(NamedTuple):
-    """How steps are read."""
+@runtime_checkable
+class RightTraces(Protocol):
+    """Right traces to learn from."""
 
-    name: str
-    read: Callable[[str, Sequence[str]], list[tuple[StepWindow, ...]]]
-    """(problem, steps) -> the windows of every step."""
-    tokenizer: Callable[[], Tokenizer]
-    judged: tuple[str, ...]
+    def demonstrations(self, seed: int) -> list[LabelledSteps]:
+        """Reasoning without final answers; `seed` draws variants where there are any."""
+        ...
+
+    def complete(self, seed: int) -> list[Written]:
+        """Whole traces as their authors wrote them, answer included."""
+        ...
+
+
+class Reading(ABC):
+    """The class of a reading: a record."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+    name: ClassVar[str]
+    """In manifest.json."""
+    scores: ClassVar[str]
+    """The name of the score that is learned of the windows."""
+    judged: ClassVar[tuple[str, ...]]
     """Tokens that count."""
-    longest: int
+    longest: ClassVar[int]
     """Tokens of the longest window; longer ones are not judged."""
-    lack: str
+    lack: ClassVar[str]
     """Predicate of messages about answers without a window."""
-    wanted: str
+    wanted: ClassVar[str]
+    judges_end: ClassVar[bool] = False
+    """Whether the windows are of the end of a trace."""
 
+    @abstractmethod
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of the windows."""
 
-_READINGS: dict[str, Reading] = {}
+    @abstractmethod
+    def read(self, problem: str, steps: Sequence[str]) -> list[tuple[StepWindow, ...]]:
+        """The windows of every step."""
 
-
-def register(reading: Reading) -> Reading:
-    """Make a reading known by its name. ValueError for a name that another reading has."""
-    if _READINGS.setdefault(reading.name, reading) is not reading:
-        raise ValueError(f"reading {reading.name!r}: registered before; give it another name")
-    return reading
+    @abstractmethod
+    def draw(self, traces: RightTraces, seed: int) -> Draw:
+        """The training windows of right traces; `seed` is that of the run, which all of its members share."""
 
 
 def readings() -> dict[str, Reading]:
     """Every reading by its name, those of all domains included."""
     import_all("irl.domains")
-    return dict(_READINGS)
+    return {kind.name: kind() for kind in classes() if issubclass(kind, Reading)}
 
 
-def reading_of(name: str) -> Reading | None:
-    """The reading of a name; None where there is none."""
-    return _READINGS.get(name) or readings().get(name)
+@record
+class Endings(Reading):
+    """A window of the last step that has a word, at the place of the last step: does the trace end after it?"""
+
+    earlier: RowsOrZero = 3
+    """Steps before the last that an epoch takes from each trace."""
+
+    name = "ending"
+    scores = "ending"
+    judged = (END,)
+    longest = ENDING + 8
+    lack = "have no last step"
+    wanted = "has a last step"
+    judges_end = True
+
+    def tokenizer(self) -> Tokenizer:
+        return character_tokenizer()
+
+    def read(self, problem: str, steps: Sequence[str]) -> list[tuple[StepWindow, ...]]:
+        last = next((step for step in reversed(steps) if any(map(str.isalnum, step))), "")
+        return [*[()] * (len(steps) - 1), (ending_window(last, closes=True),)] if steps else []
+
+    def draw(self, traces: RightTraces, seed: int) -> Draw:
+        whole = traces.complete(seed)
+
+        def drawn(seed: int, epoch: int) -> list[StepWindow]:
+            rng = np.random.default_rng([seed, 13, epoch])
+            chosen = [(step, closes) for _, steps in whole for step, closes in self._some(steps, rng)]
+            others = rng.permutation(len(chosen))
+            return [
+                ending_window(_spliced(chosen[other][0], step, rng), closes)
+                for (step, closes), other in zip(chosen, others, strict=True)
+            ]
+
+        return drawn
+
+    def _some(self, steps: Sequence[str], rng: np.random.Generator) -> list[tuple[str, bool]]:
+        """The last step, and some earlier ones drawn at random, with whether the trace ends after each."""
+        chosen = rng.permutation(len(steps) - 1)[: self.earlier]
+        return [(steps[-1], True), *((steps[i], False) for i in chosen)]
 
 
-def _ending(problem: str, steps: Sequence[str]) -> list[tuple[StepWindow, ...]]:
-    """A window of the last step that has a word, at the place of the last step."""
-    last = next((step for step in reversed(steps) if any(map(str.isalnum, step))), "")
-    return [*[()] * (len(steps) - 1), (ending_window(last, closes=True),)] if steps else []
+def _spliced(other: str, step: str, rng: np.random.Generator) -> str:
+    """Half of the time, the last characters of a step behind another step.
 
-
-ENDINGS = register(
-    Reading(
-        name="ending",
-        read=_ending,
-        tokenizer=character_tokenizer,
-        judged=(END,),
-        longest=ENDING + 8,
-        lack="have no last step",
-        wanted="has a last step",
-    )
-)
+    The decision then depends on how a step ends and not on what the step is about: answers behind unusual steps count.
+    """
+    words = step.rstrip(SILENT)
+    return words if rng.random() < 0.5 else other + words[-int(rng.integers(SHORTEST, ENDING)) :]

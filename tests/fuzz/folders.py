@@ -13,7 +13,7 @@ import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from experiments.cli import main as traceward
-from irl.domains.gsm8k.equations import EQUATIONS
+from irl.domains.gsm8k.exercises import Calculations
 from irl.rewards import open_scorer
 from irl.rewards.questions import Answer, Question
 from irl.text.tokenize import number_tokenizer
@@ -89,7 +89,7 @@ def _prepare_ours(folder: Path) -> Mapping[str, Path]:
         save_ours(folder / name, network, network.make().spec, tokenizer, note)
     save_ours(folder / "policy", SMALL, ScoreSpec("reward", "sum", "demonstrations"), tokenizer, Provenance(seed=0))
     claims, note = RegretConfig(decoder=SMALL, judged=(1, 2, 3)), Provenance(seed=0, windows="equations")
-    save_ours(folder / "claims", claims, claims.make().spec, EQUATIONS.tokenizer(), note)
+    save_ours(folder / "claims", claims, claims.make().spec, Calculations().tokenizer(), note)
     return {path.name: path for path in sorted(folder.iterdir())}
 
 

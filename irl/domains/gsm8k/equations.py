@@ -10,12 +10,10 @@ brought to one form. Nothing is evaluated here.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from irl.data.gsm8k import calculations
-from irl.text.readings import Reading, register
-from irl.text.tokenize import END, number_tokenizer
 from irl.text.windows import StepWindow
 
 _NUMBER = r"(?>\$?\s?\d[\d,]*+(?:\.\d++)?|\$?\s?\.\d++)"
@@ -71,20 +69,3 @@ def _readable(equation: Equation) -> bool:
     expression, result = equation
     balanced = expression.count("(") == expression.count(")")
     return bool(_PLAIN.fullmatch(expression) and re.fullmatch(r"\d*\.?\d+", result) and balanced)
-
-
-def _read(problem: str, steps: Sequence[str]) -> list[tuple[StepWindow, ...]]:
-    return [tuple(window for each in equations(step) for window in equation_windows(each)) for step in steps]
-
-
-EQUATIONS = register(
-    Reading(
-        name="equations",
-        read=_read,
-        tokenizer=number_tokenizer,
-        judged=(*"0123456789.", END),
-        longest=96,
-        lack="write no calculation",
-        wanted="writes a calculation, such as 48/2 = 24 or <<48/2=24>>",
-    )
-)

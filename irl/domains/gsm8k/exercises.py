@@ -5,9 +5,16 @@ from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from irl.domains.gsm8k.calculations import evaluate, other_number, replaced, same_numbers, written
-from irl.domains.gsm8k.equations import Equation, equations
+from irl.domains.gsm8k.equations import Equation, equation_windows, equations
+from irl.text.readings import Draw, Reading, RightTraces
+from irl.text.tokenize import END, number_tokenizer
+from irl.text.windows import StepWindow
+from irl.types import InputError
+from reward_models.ranges import Rows, Share
+from reward_models.records import record
 
 
 class Exercise(NamedTuple):
@@ -56,3 +63,40 @@ def _renumbered(exercise: Exercise, rng: np.random.Generator) -> Equation | None
         return None
     result = written(value)
     return None if result is None else Equation(expression, result)
+
+
+@record
+class Calculations(Reading):
+    """Written calculations, each in both orders of its digits; right ones of demonstrations are learned from."""
+
+    epoch: Rows = 40_000
+    """Calculations of an epoch; every epoch has others."""
+    renumber: Share = 0.85
+    """Share of the calculations that are carried over to other numbers."""
+
+    name = "equations"
+    scores = "calculations"
+    judged = (*"0123456789.", END)
+    longest = 96
+    lack = "write no calculation"
+    wanted = "writes a calculation, such as 48/2 = 24 or <<48/2=24>>"
+
+    def tokenizer(self) -> Tokenizer:
+        return number_tokenizer()
+
+    def read(self, problem: str, steps: Sequence[str]) -> list[tuple[StepWindow, ...]]:
+        return [tuple(window for each in equations(step) for window in equation_windows(each)) for step in steps]
+
+    def draw(self, traces: RightTraces, seed: int) -> Draw:
+        """Raises InputError where no demonstration has a right calculation."""
+        pool = exercises(step for trace in traces.demonstrations(seed) for step in trace.steps)
+        if not pool:
+            raise InputError("calculations: no right <<calculation>> in the demonstrations; leave this score out")
+
+        def windows(seed: int, epoch: int) -> list[StepWindow]:
+            rng = np.random.default_rng([seed, 7, epoch])
+            made = drawn(pool, self.epoch, self.renumber, rng)
+            backwards = rng.random(len(made)) < 0.5
+            return [equation_windows(each)[int(back)] for each, back in zip(made, backwards, strict=True)]
+
+        return windows

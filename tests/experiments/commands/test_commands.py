@@ -678,8 +678,8 @@ SHORT = "from configs.smoke import config\nfrom dataclasses import replace\nfrom
         ),
         ("from irl.algorithms.sft import SFT\n", ", line 1: ImportError: cannot import name 'SFT'"),
         ("config = Experimant()\n", ", line 1: NameError: name 'Experimant' is not defined"),
-        ("config = 3\n", ": expected ClaimModel or Experiment or .* or TabularImitation as `config`, found int"),
-        (f"{SHORT}del config\n", ": expected ClaimModel or .* or TabularImitation as `config`, found NoneType"),
+        ("config = 3\n", ": expected Experiment or Imitate or .* or TabularImitation as `config`, found int"),
+        (f"{SHORT}del config\n", ": expected Experiment or .* or TabularImitation as `config`, found NoneType"),
     ],
 )
 def test_typos_in_a_config_file(traceward, trained, tmp_path, text, message):

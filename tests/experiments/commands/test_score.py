@@ -19,7 +19,7 @@ import irl.rewards
 from experiments.cli import main
 from experiments.core.workspace import Workspace
 from irl.domains.countdown.countdown import Countdown
-from irl.domains.gsm8k.equations import EQUATIONS
+from irl.domains.gsm8k.exercises import Calculations
 from irl.rewards import AnswerScorer
 from irl.rewards.claims import ClaimScorer
 from irl.text.encode import Encoder
@@ -344,9 +344,9 @@ def calculations(tmp_path_factory):
     decoder = DecoderConfig(**{**vars(TINY), "vocab_size": tokenizer.get_vocab_size()})
     network = RegretConfig(decoder=decoder, judged=tuple(tokenizer.token_to_id(digit) for digit in "0123456789"))
     params, spec = random_params(network), network.make().spec
-    tokens, note = tokenizer.to_str(), Provenance(windows=EQUATIONS.name)
+    tokens, note = tokenizer.to_str(), Provenance(windows=Calculations.name)
     save_folder(folder, params=params, network=network, spec=spec, tokenizer_json=tokens, manifest=note)
-    return folder, ClaimScorer(network, params, EQUATIONS, Encoder(tokenizer, EQUATIONS.longest, 1))
+    return folder, ClaimScorer(network.make(), params, Calculations(), Encoder(tokenizer, Calculations.longest, 1))
 
 
 def test_calculations_are_scored_alone(score, calculations, tmp_path):

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.commands.truncation import Options, beginnings, compare, truncation_finding, truncation_record
+from experiments.commands.truncation import Options, beginnings, compare
 from experiments.core.workspace import Workspace
 from experiments.reporting.model_card import write_model_card
 from experiments.traces.demonstrations import Demonstrations
@@ -18,7 +18,7 @@ from irl.algorithms.optimiser import AdamW
 from irl.algorithms.pairwise_critic import PairwiseCritic
 from irl.algorithms.sft import Sft
 from irl.domains.modchain import ModChain
-from irl.evaluation.audit import Finding
+from irl.evaluation.audit import Finding, truncation_finding, truncation_warnings
 from irl.policies.base import FittedPolicy
 from irl.policies.language_model import LanguageModel
 from irl.text.encode import Encoder
@@ -90,7 +90,7 @@ def test_whole_demonstrations_win_against_every_cut_of_theirs(name, trained):
     _, scorer = trained[name]
     finding = truncation_finding(lambda traces: scores_of(scorer, traces), demonstrations())
     assert finding.mean >= 0.99 and finding.num_prompts == len(CHAINS.problems("test"))
-    assert truncation_record("reward", finding)["warnings"] == []
+    assert truncation_warnings(finding) == []
 
 
 @pytest.mark.parametrize("name", ["advantage", "ensemble"])

@@ -22,7 +22,7 @@ from experiments.control.expert import (
     TrainedExpert,
     pushing_agent,
 )
-from experiments.control.imitate import Imitate, agent_of, cloned, prepare, run_imitate, warm
+from experiments.control.imitate import Imitate, agent_of, cloned, prepare, warm
 from experiments.core.run_folder import RunFolder
 from irl.control.agent import ImitationBatch, random_agent
 from irl.control.algorithms.behavioural_cloning import BehaviouralCloning
@@ -53,7 +53,7 @@ def shrunk(config):
 
 def run(config, folder):
     folder.mkdir(exist_ok=True)
-    page = run_imitate(config, folder, "traceward run mine")
+    page = config.run(folder, "traceward run mine")
     assert page.stat().st_size > 0
     return json.loads((folder / "report.json").read_text())
 
@@ -227,7 +227,7 @@ def test_dagger_asks_the_expert_in_units_of_its_own(finished, tmp_path):
     assert {"Dagger: return", "Dagger: normalised return"} <= {row["name"] for row in report["headline"]}
     file = DemonstrationFile(path=str(folder / "demonstrations.safetensors"))
     with pytest.raises(InputError, match="Dagger: expected an expert to query, got a file; set expert=Trained"):
-        run_imitate(replace(config, expert=file), tmp_path / "run", "")
+        replace(config, expert=file).run(tmp_path / "run", "")
 
 
 def test_a_policy_that_begins_as_a_clone(tmp_path):
@@ -282,4 +282,4 @@ def test_demonstrations_of_another_environment(finished, tmp_path):
     (tmp_path / "run").mkdir()
     told = r"expected shape \(501, 6\) of Box.* got \(501, 4\); use demonstrations of this environment"
     with pytest.raises(InputError, match=told):
-        run_imitate(config, tmp_path / "run", "")
+        config.run(tmp_path / "run", "")

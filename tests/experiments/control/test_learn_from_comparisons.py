@@ -16,7 +16,6 @@ from experiments.control.learn_from_comparisons import (
     AnswerFiles,
     AnswersAtPrompt,
     LearnFromComparisons,
-    run_learn_from_comparisons,
 )
 from experiments.core.run_folder import RunFolder
 from irl.control.algorithms.annotators import QueryFolder, Unanswered
@@ -49,7 +48,7 @@ pytestmark = pytest.mark.usefixtures("careless_compilation")
 
 def run(config, folder):
     folder.mkdir(exist_ok=True)
-    page = run_learn_from_comparisons(config, folder, "traceward run mine")
+    page = config.run(folder, "traceward run mine")
     assert page.stat().st_size > 0
     return json.loads((folder / "report.json").read_text())
 

@@ -8,7 +8,6 @@ import pytest
 import safetensors.numpy
 
 from configs import cliff_mce_irl, random_mdp_mce_irl
-from experiments.control.tabular_imitation import run_tabular_imitation
 from irl.control.tabular.cliff_world import CliffWorld
 from irl.control.tabular.maxent_irl import MaxEntIrl
 from irl.control.tabular.mce_irl import MceIrl
@@ -27,7 +26,7 @@ ENDLESS = replace(random_mdp_mce_irl.config, world=RandomMdp(states=5, features=
 
 def run(config, folder):
     folder.mkdir(parents=True)
-    assert run_tabular_imitation(config, folder, "traceward run mine").stat().st_size > 0
+    assert config.run(folder, "traceward run mine").stat().st_size > 0
     report = json.loads((folder / "report.json").read_text())
     return report, {row["name"]: row for row in report["headline"]}
 

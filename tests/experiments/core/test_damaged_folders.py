@@ -13,7 +13,7 @@ from experiments.commands.options import ModelOptions
 from experiments.core.workspace import Workspace
 from experiments.reporting.model_card import write_model_card
 from irl.domains.countdown.countdown import Countdown
-from irl.domains.gsm8k.equations import EQUATIONS
+from irl.domains.gsm8k.exercises import Calculations
 from irl.evaluation.audit import Finding
 from irl.rewards import open_scorer
 from irl.rewards.questions import question_of
@@ -68,7 +68,7 @@ def folders(tmp_path_factory):
     """A folder of every kind."""
     root = tmp_path_factory.mktemp("folders")
     for name, network in OURS.items():
-        windows = EQUATIONS.name if name == "claims" else "whole trace" if name == "critic" else "states"
+        windows = Calculations.name if name == "claims" else "whole trace" if name == "critic" else "states"
         about = Provenance(environment="Countdown", seed=3, windows=windows, trained_on="hands", metrics={"auc": 0.5})
         given = {"params": random_params(network), "network": network, "spec": network.make().spec}
         save_folder(root / name, **given, tokenizer_json=NUMBERS.to_str(), manifest=about)

@@ -21,6 +21,7 @@ from irl.algorithms.pairs import PairAlgorithm
 from irl.algorithms.pairwise_critic import PairwiseCritic
 from irl.control.algorithms.gail import Gail
 from irl.control.learners.sac import Sac
+from irl.domains.bigbench_mistake.claims import Claims
 from irl.domains.modchain import ModChain
 from irl.types import InputError
 from reward_models.networks.critic import CriticConfig
@@ -74,6 +75,19 @@ def test_domains_networks_stages_and_parts_of_control():
     assert (changed.imitator, changed.learner) == (Gail(), Sac())
 
 
+def test_parts_of_a_tuple_are_exchanged():
+    config = load_config("gsm8k_errors")
+    process, calculations = config.judges
+    options = ["--judges.0.trunk", "None", "--judges.1.windows", "claims", "--judges.1.windows.per-trace", "3"]
+    changed = override(config, [*options, "--judges.0.model.base", "folder", "--data", "planted-errors"])
+    process = replace(process, trunk=None, model=replace(process.model, base="folder"))
+    assert changed.judges == (process, replace(calculations, windows=Claims(per_trace=3)))
+    with pytest.raises(InputError, match=r"--judges\.0\.trunk fit: expected None, or .*, or a class: fit-trunk$"):
+        override(config, ["--judges.0.trunk", "fit"])
+    with pytest.raises(InputError, match=r"unknown option --judges\.2\.trunk: did you mean --judges"):
+        override(config, ["--judges.2.trunk", "None"])
+
+
 def test_fields_that_are_only_valid_together_can_be_set_together():
     config = load_config("pendulum_preferences")
     changed = override(config, ["--answers", "answer-files", "--seeds", "1"])
@@ -117,7 +131,7 @@ def test_every_algorithm_network_and_optimiser_of_the_library_is_offered():
     assert set(candidates(PairAlgorithm).values()) >= {Airl, BradleyTerry, PairwiseCritic}
     assert set(candidates(Optimiser).values()) == {AdamW, Muon}
     assert CriticConfig in candidates(DecoderNetwork).values()
-    assert {class_name(kind) for kind in kinds_of_run()} >= {"experiment", "imitate", "process-model"}
+    assert {class_name(kind) for kind in kinds_of_run()} >= {"experiment", "imitate", "step-model"}
 
 
 def test_no_two_classes_that_a_config_can_name_share_a_name():

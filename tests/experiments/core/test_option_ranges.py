@@ -6,7 +6,7 @@ from dataclasses import fields, is_dataclass, replace
 from inspect import isabstract
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import pytest
 from annotated_types import Ge, Gt, Le, Lt
@@ -18,9 +18,9 @@ from experiments.control.expert import DemonstrationFile
 from experiments.core.exchange import candidates
 from experiments.core.kinds import kinds_of_run
 from experiments.text_rewards.adapters import Target
+from experiments.text_rewards.fit_process import FitProcess
 from experiments.text_rewards.mistake_data import MistakeTraces
 from experiments.text_rewards.pair_data import PairFiles
-from experiments.text_rewards.process_model import ProcessModel
 from experiments.text_rewards.step_candidates import SolutionCandidates
 from experiments.text_rewards.step_data import PlantedErrors, StepFiles
 from irl.algorithms.airl import LEVELS, Airl
@@ -34,6 +34,7 @@ from irl.domains.gsm8k.calculations import KINDS, Kind
 from irl.domains.tree import Tree
 from irl.types import InputError
 from reward_models.aggregation import AGGREGATES
+from reward_models.networks.advantage import AdvantageConfig
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderConfig, RopeScaling
 from reward_models.networks.heads import HeadedDecoderConfig, LastToken, VocabularyHead
@@ -92,6 +93,7 @@ def _instances() -> dict[type, Any]:
         SolutionCandidates(file="a"),
         PlantedErrors(train="a", test="b"),
         StepFiles(files=("a",)),
+        AdvantageConfig(decoder=decoder),
         CriticConfig(decoder=decoder),
         RopeScaling(factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_length=8192),
     )
@@ -118,7 +120,7 @@ def _leaves(hint: Any, bounds: tuple[Any, ...] = (), in_tuple: bool = False) -> 
         return _leaves(get_args(hint)[0], hint.__metadata__, in_tuple)
     if hint in (int, float):
         return [Leaf(hint, bounds, in_tuple)]
-    if get_origin(hint) is Literal or hint in (bool, str, NoneType, Ellipsis):
+    if get_origin(hint) in (ClassVar, Literal) or hint in (bool, str, NoneType, Ellipsis):
         return []
     inside = get_origin(hint) is tuple
     return [leaf for part in get_args(hint) for leaf in _leaves(part, bounds=(), in_tuple=in_tuple or inside)]
@@ -216,7 +218,7 @@ def test_repeated_values_are_refused(kind, name):
         (get_type_hints(PreferenceComparisons)["acquisition"], ACQUISITIONS),
         (Kind, KINDS),
         (Target, TARGETS),
-        (get_type_hints(ProcessModel)["aggregate"], AGGREGATES),
+        (get_type_hints(FitProcess)["aggregate"], AGGREGATES),
     ],
 )
 def test_names_that_a_field_takes_are_those_of_its_table(names, table):

@@ -98,7 +98,11 @@ def refusal(tmp_path, monkeypatch, capsys):
         ("gsm8k_errors", "--seeds 0 0", r"--seeds: expected distinct values, got \(0, 0\)"),
         ("gsm8k_errors", "--seeds", "--seeds: expected at least 1 values"),
         ("gsm8k_errors", "--seeds 0 -3", "--seeds.1: expected at least 0, got -3"),
-        ("gsm8k_errors", "--aggregate median", "--aggregate: expected one of .*'mean'.*, got 'median'"),
+        (
+            "gsm8k_errors",
+            "--judges.0.aggregate median",
+            "--judges.0.aggregate: expected one of .*, got 'median'",
+        ),
         ("gsm8k_errors", "--candidates.1.problems 0", "--candidates.1.problems: expected at least 1, got 0"),
         (
             "hh_preferences",

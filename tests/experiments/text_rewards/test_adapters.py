@@ -3,93 +3,49 @@
 import json
 import warnings
 from dataclasses import replace
-from functools import partial
 
 import jax
 import numpy as np
 import pytest
 
-import experiments.text_rewards.pair_evaluation
-import experiments.text_rewards.preference_model
+import experiments.text_rewards.headed_model
 from configs.hh_adapters import config as hh_adapters
 from experiments.cli import main
 from experiments.text_rewards.adapters import Adapters
 from experiments.text_rewards.fit_trunk import FitTrunk
 from experiments.text_rewards.pair_data import PairFiles
-from experiments.text_rewards.preference_model import run_preference_model
 from experiments.text_rewards.text_model import TextModel
 from irl.rewards import open_scorer
 from irl.rewards.conversations import ConversationScorer
 from irl.rewards.questions import Answer, Question
-from irl.text.tokenize import END, PAD, prose_tokenizer
 from irl.train import Schedule
 from irl.types import InputError
-from reward_models.folders.hugging_face import load_hugging_face, save_hugging_face
+from reward_models.folders.hugging_face import load_hugging_face
 from reward_models.folders.opening import folders_of, layout_of
 from reward_models.folders.peft import load_peft, save_peft
-from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead
 from reward_models.networks.low_rank import LowRankConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
+from tests.experiments.text_rewards.cases import DECODER, TOKENIZER, comparisons, save_base, write
 
-TINY = DecoderConfig(vocab_size=320, num_layers=1, dim=16, num_heads=2, num_kv_heads=1, head_dim=8, hidden_dim=32)
+pytestmark = pytest.mark.usefixtures("few_resamples", "careless_compilation")
+
 QUESTIONS = [Question(f"{n}", f"Name {n}", (), (Answer(0, f"one {n * n}"), Answer(1, "two"))) for n in range(3)]
-TOKENIZER = prose_tokenizer(["Name 1: one 1, the other 4."], 300)
-DECODER = replace(TINY, vocab_size=TOKENIZER.get_vocab_size(), context_length=128, tie_embeddings=False)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compile_carelessly():
-    name = "jax_disable_most_optimizations"
-    before = jax.config.values[name]
-    jax.config.update(name, True)
-    yield
-    jax.config.update(name, before)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_resamples():
-    """Intervals are tested elsewhere."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("preference_findings", "findings", "tie_findings"):
-            whole = getattr(experiments.text_rewards.pair_evaluation, name)
-            patch.setattr(experiments.text_rewards.pair_evaluation, name, partial(whole, resamples=10))
-        yield
-
-
-def save_base(folder, network):
-    vocabulary = TOKENIZER.get_vocab()
-    save_hugging_face(
-        folder,
-        network=network,
-        params=network.make().init(jax.random.key(0)),
-        pad_token=vocabulary[PAD],
-        eos_token=vocabulary[END],
-        files={"tokenizer.json": TOKENIZER.to_str()},
-    )
-    return folder
 
 
 @pytest.fixture(scope="module")
 def downloaded(tmp_path_factory):
     """A random language model with its tokenizer, without a chat template."""
-    return save_base(tmp_path_factory.mktemp("hub") / "base", DECODER)
+    return save_base(tmp_path_factory.mktemp("hub") / "base")
 
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory, downloaded):
     """configs/hh_adapters.py, but for sizes and files: every third comparison is a tie."""
-    votes = ([1, 1, 1], [2, 2, 1], [0, 0, 0])
-    rows = [
-        {"instruction": f"Name {n}", "input": "", "response1": f"one {n}", "response2": f"the other {n * n}"}
-        | {"idx": n, **{f"annotator{i + 1}": vote for i, vote in enumerate(votes[n % 3])}}
-        for n in range(48)
-    ]
-    file = tmp_path_factory.mktemp("data") / "pairs.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    file = write(tmp_path_factory.mktemp("data") / "pairs.jsonl", comparisons(48))
     return replace(
         hh_adapters,
-        data=PairFiles(train=(str(file),), validation=0.3, held_out=0.3),
+        data=PairFiles(train=(file,), validation=0.3, held_out=0.3),
         model=TextModel(base=str(downloaded), context=128),
         schedule=Schedule(steps=3, log_every=1, save_every=1),
         rows=4,
@@ -109,8 +65,8 @@ def trained(tmp_path_factory, config):
             scorers.append(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiments.text_rewards.preference_model, "ConversationScorer", Kept)
-        run_preference_model(config, folder, "traceward run mine")
+        patch.setattr(experiments.text_rewards.headed_model, "ConversationScorer", Kept)
+        config.run(folder, "traceward run mine")
     return folder, [scorer(QUESTIONS).trace for scorer in scorers[:2]]
 
 
@@ -203,9 +159,9 @@ def test_a_run_without_a_language_model_under_it(config, tmp_path):
     classifier = save_base(tmp_path / "classifier", headed)
     for base, found in ((None, "a fresh decoder"), (str(classifier), "classifier, which has a head of its own")):
         with pytest.raises(InputError, match=rf"adapters: expected a language model under them, got .*{found}; give"):
-            run_preference_model(replace(config, model=replace(config.model, base=base)), tmp_path, "")
-    with pytest.raises(InputError, match="adapters: their base stays as it is, and a trunk would be trained; give"):
-        run_preference_model(replace(config, trunk=FitTrunk()), tmp_path, "")
+            replace(config, model=replace(config.model, base=base)).run(tmp_path, "")
+    with pytest.raises(InputError, match="adapters: their base stays as it is, and a trunk would be trained; set"):
+        replace(config, trunk=FitTrunk()).run(tmp_path, "")
 
 
 def test_a_base_that_is_not_there(trained, downloaded, tmp_path):

@@ -8,9 +8,8 @@ from experiments.text_rewards.step_evaluation import (
     calibration,
     ensemble,
     location_rows,
+    lowest_of_all,
     order_rows,
-    pooled,
-    worse_of,
 )
 from irl.types import InputError
 
@@ -48,10 +47,11 @@ TEST = Scored(
     },
     baselines={"guess": steps([1.0, 0.0], [3.0, 1.0], [5.0, 5.0], [3.0, 3.0, 3.0])},  # 0, 1, none, none for 2
 )
+LABELS = {"model": "step labels"}
 
 
 def test_location_rows():
-    rows = by_name(location_rows("set", VALIDATION, TEST, "demonstrations"))
+    rows = by_name(location_rows("set", VALIDATION, TEST, {"model": "demonstrations"}))
     values = {name.removeprefix("set").lstrip(":, "): (row["value"], row["count"]) for name, row in rows.items()}
     # means of two: thresholds from (.9, .15), (.65, .75) are (.15, .65], .4; traces (.5, .4), (.9, .3), (.4, .8),
     # (.65, .9, .1) then say none, 1, none, 2
@@ -86,7 +86,7 @@ def test_a_set_without_right_traces_has_no_row_of_them():
     kept = TEST.label >= 0
     picked = [[row for row, keep in zip(seed, kept, strict=True) if keep] for seed in TEST.learned["model"]]
     wrong = Scored(TEST.label[kept], TEST.subset[kept], {"model": picked}, {})
-    names = {row["name"] for row in location_rows("set", VALIDATION, wrong, "step labels")}
+    names = {row["name"] for row in location_rows("set", VALIDATION, wrong, LABELS)}
     assert "set, model: right trace found right" not in names and "set, model: slip" in names
 
 
@@ -101,22 +101,16 @@ def test_the_threshold_is_that_of_the_validation_set_given():
     first, second = scored(0.0), scored(10.0)
     name = "set, model: exact location, all traces"
     for task in (first, second):
-        rows = by_name(location_rows("set", task, task, "step labels"))
+        rows = by_name(location_rows("set", task, task, LABELS))
         assert rows[name]["value"] == rows["set: guess, exact location, all traces"]["value"] == 1
-    both = pooled([first, second])
-    assert len(both.label) == len(both.subset) == len(both.learned["model"][0]) == len(both.baselines["guess"]) == 4
-    found = [by_name(location_rows("set", both, task, "step labels"))[name]["value"] for task in (first, second)]
+    both = Scored(
+        np.concatenate([first.label, second.label]),
+        np.concatenate([subset, subset]),
+        {"model": [first.learned["model"][0] + second.learned["model"][0]]},
+        {"guess": first.baselines["guess"] + second.baselines["guess"]},
+    )
+    found = [by_name(location_rows("set", both, task, LABELS))[name]["value"] for task in (first, second)]
     assert sorted(found) == [0.5, 1.0]
-
-
-def test_pooled_keeps_seeds_apart():
-    other = VALIDATION._replace(learned={"model": [steps([7.0], [8.0]), steps([9.0], [10.0])]})
-    both = pooled([VALIDATION, other])
-    assert [[row.tolist() for row in seed] for seed in both.learned["model"]] == [
-        [[0.9, 0.2], [0.8, 0.9], [7.0], [8.0]],
-        [[0.9, 0.1], [0.5, 0.6], [9.0], [10.0]],
-    ]
-    np.testing.assert_array_equal(both.label, [1, -1, 1, -1])
 
 
 @pytest.mark.parametrize(("label", "count"), [([-1, -1], 0), ([0, 1], 2)])
@@ -125,17 +119,22 @@ def test_a_threshold_takes_right_and_wrong_traces(label, count):
     with pytest.raises(
         InputError, match=rf"^set: of the 2 traces that set its threshold {count} have a wrong step, and"
     ):
-        location_rows("set", one_kind, TEST, "step labels")
+        location_rows("set", one_kind, TEST, LABELS)
+
+
+def test_the_first_step_that_breaks_the_rules_is_the_oracle():
+    rules = steps([0, 1], [1, 1], [1, 1], [1, 1, 0])  # right but for the second trace
+    rows = by_name(location_rows("set", VALIDATION, TEST._replace(oracle=rules), LABELS))
+    assert rows["set: the rules, exact location, all traces"]["value"] == 0.75
 
 
 def test_order_rows():
     """Three problems, of which the last has only right answers: it has no area."""
     problem, correct = np.array([0, 0, 1, 1, 1, 2]), np.array([True, False, True, False, False, True])
-    scores = {
-        "learned, min": [np.array([2.0, 1, 0, 1, -1, 0]), np.array([1.0, 2, 3, 1, 1, 0])],
-        "longest": [np.array([1.0, 1, 2, 1, 1, 9])],
-    }
-    rows = by_name(order_rows("pool", problem, correct, scores, ("learned",), "step labels"))
+    learned = [[np.array([score, 9.0]) for score in member] for member in ([2.0, 1, 0, 1, -1, 0], [1.0, 2, 3, 1, 1, 0])]
+    baselines = {"longest": np.array([1.0, 1, 2, 1, 1, 9])}
+    rows = by_name(order_rows("pool", problem, correct, {"learned": learned}, baselines, {"learned": "step labels"}))
+    assert len(rows) == 4 and rows["pool: learned, mean"]["value"] == rows["pool: learned, sum"]["value"]
     learned, longest = rows["pool: learned, min"], rows["pool: longest"]
     assert learned["value"] == pytest.approx(((1 + 0.5) + (0 + 1)) / 4)
     assert longest["value"] == pytest.approx((0.5 + 1) / 2)
@@ -151,8 +150,14 @@ def test_calibration_counts_the_steps_up_to_the_first_wrong_one():
     np.testing.assert_allclose(fitted(np.array([1.0, -1.0])), np.log([3.0, 1 / 3]), atol=1e-4)
 
 
-def test_the_worse_of_two_scores():
-    fitted = calibration(steps([1, 1, 1], [1], [-1], [-1], [-1], [-1]), np.array([-1, 0, -1, 0, 0, 0]))
-    found = worse_of(fitted, steps([1.0, 1.0], [-1.0]), fitted, steps([1.0, -1.0], [1.0]))
-    np.testing.assert_allclose(found[0], np.log([3.0, 1 / 3]), atol=1e-4)
-    np.testing.assert_allclose(found[1], np.log([1 / 3]), atol=1e-4)
+def test_the_lowest_of_two_scores():
+    """Calibrated over both validation sets: a 1 is right in three of four cases, a -1 in one of four."""
+    half = steps([1, 1, 1], [1]), np.array([-1, 0])
+    other = steps([-1], [-1], [-1], [-1]), np.array([-1, 0, 0, 0])
+    validation = [Scored(label, label, {"a": [rows], "b": [rows]}, {}) for rows, label in (half, other)]
+    learned = {"a": [steps([1.0, 1.0], [-1.0])], "b": [steps([1.0, -1.0], [1.0])]}
+    together = lowest_of_all("both", validation)(learned)
+    assert list(together) == ["a", "b", "both"] and together["a"] is learned["a"]
+    ((first, second),) = together["both"]
+    np.testing.assert_allclose(first, np.log([3.0, 1 / 3]), atol=1e-4)
+    np.testing.assert_allclose(second, np.log([1 / 3]), atol=1e-4)

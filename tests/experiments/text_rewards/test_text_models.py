@@ -2,60 +2,47 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
-from functools import partial
 
-import jax
 import numpy as np
 import pytest
 
-import experiments.text_rewards.pair_evaluation
 from experiments.cli import main
 from experiments.commands.run import load_config, override
 from experiments.core.run_folder import RunFolder
-from experiments.text_rewards.claim_model import ClaimModel, run_claim_model
-from experiments.text_rewards.fit_calculations import FitCalculations
-from experiments.text_rewards.fit_claims import FitClaims
-from experiments.text_rewards.fit_ending import FitEnding
+from experiments.text_rewards.adapters import Adapters
+from experiments.text_rewards.fit_process import FitProcess
 from experiments.text_rewards.fit_trunk import FitTrunk
+from experiments.text_rewards.fit_windows import ENDING, FitWindows
 from experiments.text_rewards.pair_data import PairFiles
-from experiments.text_rewards.preference_model import PreferenceModel, run_preference_model
-from experiments.text_rewards.process_model import ProcessModel, run_process_model
+from experiments.text_rewards.preference_model import PreferenceModel
 from experiments.text_rewards.step_candidates import SolutionCandidates
 from experiments.text_rewards.step_data import PlantedErrors
+from experiments.text_rewards.step_model import StepModel
 from experiments.text_rewards.text_model import TextModel
 from irl.algorithms.optimiser import AdamW
 from irl.algorithms.sft import Sft
 from irl.domains.bigbench_mistake import dyck
-from irl.text.tokenize import END, PAD, prose_tokenizer
+from irl.domains.bigbench_mistake.claims import Claims
+from irl.domains.gsm8k.exercises import Calculations
+from irl.rewards import open_scorer
+from irl.rewards.questions import Question, steps_answer
 from irl.train import Schedule
 from irl.types import InputError
-from reward_models.folders.hugging_face import load_hugging_face, save_hugging_face
-from reward_models.networks.decoder import DecoderConfig
+from reward_models.folders.hugging_face import load_hugging_face
+from reward_models.folders.opening import layout_of
+from tests.experiments.text_rewards.cases import DECODER, TINY, comparisons, save_base, write
 
-pytestmark = pytest.mark.usefixtures("careless_compilation")
+pytestmark = pytest.mark.usefixtures("few_resamples", "careless_compilation")
 
-TINY = DecoderConfig(vocab_size=320, num_layers=1, dim=16, num_heads=2, num_kv_heads=1, head_dim=8, hidden_dim=32)
 SHORT = Schedule(steps=2, log_every=1, save_every=1)
-CALCULATIONS = FitCalculations(decoder=TINY, schedule=SHORT, rows=4, length=64, epoch=60)
-ENDING = FitEnding(decoder=TINY, schedule=SHORT, rows=4, length=140)
+WINDOWS = {"decoder": TINY, "schedule": SHORT, "rows": 4}
+CALCULATIONS = FitWindows(windows=Calculations(epoch=60), length=64, **WINDOWS)
+ENDS = replace(ENDING, length=140, **WINDOWS)
 TRUNK = FitTrunk(algorithm=Sft(optimiser=AdamW(learning_rate=1e-2)), schedule=SHORT, rows=4, length=128)
+SIZES = {"model": TextModel(decoder=TINY, context=128), "trunk": TRUNK, "schedule": SHORT, "rows": 4, "length": 128}
 WEIGHTS = "model.safetensors"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_resamples():
-    """Intervals are tested elsewhere."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("preference_findings", "tie_findings"):
-            whole = getattr(experiments.text_rewards.pair_evaluation, name)
-            patch.setattr(experiments.text_rewards.pair_evaluation, name, partial(whole, resamples=10))
-        yield
-
-
-def write(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return str(path)
 
 
 def gsm8k(count, first=0):
@@ -67,29 +54,13 @@ def gsm8k(count, first=0):
     return rows
 
 
-def comparisons(count):
-    """Every third one is a tie."""
-    votes = ([1, 1, 1], [2, 2, 1], [0, 0, 0])
-    return [
-        {
-            "idx": n,
-            "instruction": f"Name {n}",
-            "input": "",
-            "response1": f"one {n}",
-            "response2": f"the other {n * n}",
-            **{f"annotator{i + 1}": vote for i, vote in enumerate(votes[n % 3])},
-        }
-        for n in range(count)
-    ]
-
-
 @pytest.fixture(scope="module")
 def steps_config(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     answers = [{"text": "So 11*3 = 33.\nAnd 33+3 = 36.", "correct": True}, {"text": "So 12.", "correct": False}]
     long = {"text": f"So {'1 ' * 200}.", "correct": False}
     pool = write(folder / "pool.jsonl", [{"id": "0", "prompt": "Take 11 and 3.", "candidates": [*answers, long]}])
-    return ProcessModel(
+    return StepModel(
         title="Steps",
         data=PlantedErrors(
             train=write(folder / "train.jsonl", gsm8k(22)),
@@ -97,13 +68,8 @@ def steps_config(tmp_path_factory):
             drills=2,
             demonstrated_drills=2,
         ),
-        model=TextModel(decoder=TINY, context=128),
-        trunk=TRUNK,
-        calculations=CALCULATIONS,
-        ending=ENDING,
-        schedule=SHORT,
-        rows=4,
-        length=128,
+        judges=(FitProcess(**SIZES), CALCULATIONS),
+        ending=ENDS,
         candidates=(SolutionCandidates(file=pool),),
         seeds=(0, 1),
     )
@@ -117,12 +83,8 @@ def pairs_config(tmp_path_factory):
     return PreferenceModel(
         title="Pairs",
         data=PairFiles(train=(path,), validation=0.3, held_out=0.3),
-        model=TextModel(decoder=TINY, context=128),
-        trunk=TRUNK,
-        schedule=SHORT,
-        rows=4,
-        length=128,
         seeds=(0, 1),
+        **SIZES,
     )
 
 
@@ -136,12 +98,9 @@ def whole(tmp_path_factory, steps_config, pairs_config):
     }
 
 
-RUN = {ClaimModel: run_claim_model, ProcessModel: run_process_model, PreferenceModel: run_preference_model}
-
-
 def run(config, folder):
     folder.mkdir(exist_ok=True)
-    page = RUN[type(config)](config, folder, "traceward run mine")
+    page = config.run(folder, "traceward run mine")
     assert page == folder / "report.html" and page.stat().st_size > 0
     return folder
 
@@ -191,7 +150,9 @@ def test_a_score_of_calculations_is_read_too(whole, tmp_path):
         main([*map(str, arguments), "--output", str(tmp_path / "out.jsonl")])
     assert stop.value.code == 0
     (line,) = map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())
-    assert line["step_scores"][0] == line["score"] <= 0 == line["step_scores"][1]
+    assert line["score"] <= line["step_scores"][0] <= 0 == line["step_scores"][1]
+    card = (whole["steps"] / "calculations-seed-1" / "model_card.md").read_text()
+    assert "human solutions of train.jsonl, without any error" in card and "plus that of its end" in card
 
 
 def test_a_run_tells_what_it_found(kind, config, whole):
@@ -264,7 +225,10 @@ def test_pairs_of_test_prompts_are_removed_before_training(pairs_config, tmp_pat
 
 def test_answers_over_the_context_are_counted_and_told(kind, whole):
     log = (whole[kind] / "log.txt").read_text()
-    told = {"steps": r"pool: 1 of 3 answers left out: 0-2", "pairs": r": 1 of \d+ pairs are left out, the first: "}
+    told = {
+        "steps": r"pool: 1 of 3 traces are left out, the first: 0-2",
+        "pairs": r": 1 of \d+ pairs are left out, the first: ",
+    }
     assert re.search(told[kind] + r".* tokens are over the model's context of 128", log), log
 
 
@@ -298,23 +262,14 @@ def test_seeds_differ(kind, whole):
 
 @pytest.fixture
 def downloaded(tmp_path):
-    """A random language model with its tokenizer, without a chat template."""
-    tokenizer = prose_tokenizer(["Take 11 and 3.", "So 33."], 300)
-    vocabulary = tokenizer.get_vocab()
-    decoder = replace(TINY, vocab_size=tokenizer.get_vocab_size(), context_length=128)
-    save_hugging_face(
-        tmp_path / "hub",
-        network=decoder,
-        params=decoder.make().init(jax.random.key(0)),
-        pad_token=vocabulary[PAD],
-        eos_token=vocabulary[END],
-        files={"tokenizer.json": tokenizer.to_str()},
-    )
-    return tmp_path / "hub"
+    return save_base(tmp_path / "hub", replace(DECODER, tie_embeddings=True))
 
 
 def from_folder(config, folder):
-    return replace(config, model=TextModel(base=str(folder), context=256), trunk=None, seeds=(0,))
+    given = {"model": TextModel(base=str(folder), context=256), "trunk": None}
+    if isinstance(config, StepModel):
+        return replace(config, judges=(replace(config.judges[0], **given), CALCULATIONS), seeds=(0,))
+    return replace(config, seeds=(0,), **given)
 
 
 def test_from_a_downloaded_model(kind, config, downloaded, tmp_path):
@@ -329,6 +284,18 @@ def test_from_a_downloaded_model(kind, config, downloaded, tmp_path):
     assert not [row for row in headline if "log-probability" in row["name"]], "no language model was learned"
 
 
+def test_a_process_model_of_adapters(steps_config, downloaded, tmp_path):
+    config = from_folder(steps_config, downloaded)
+    judge = replace(config.judges[0], adapters=Adapters(rank=2))
+    folder = run(replace(config, judges=(judge,), candidates=()), tmp_path / "run")
+    assert layout_of(folder / "model") == "peft"
+    answer = steps_answer(["So 11*3 = 33.", "And 33+3 = 36."], "\n")
+    scores = open_scorer(folder / "model").answers([Question("0", "Take 11 and 3.", (), (answer,))])
+    assert len(scores.steps[0]) == 2 and scores.trace[0] <= min(scores.steps[0]) <= 0
+    names = [row["name"] for row in json.loads((folder / "report.json").read_text())["headline"]]
+    assert "held-out kinds: log-probability" in names, "that of the base"
+
+
 def test_a_downloaded_model_without_a_padding_token_is_refused(config, downloaded, tmp_path):
     file = downloaded / "config.json"
     written = json.loads(file.read_text())
@@ -337,15 +304,10 @@ def test_a_downloaded_model_without_a_padding_token_is_refused(config, downloade
         (tmp_path / "run").mkdir(exist_ok=True)
         wanted = f"config.json: {name}: expected a token id, got None: a reward model needs it; write the id into"
         with pytest.raises(InputError, match=wanted):
-            RUN[type(config)](from_folder(config, downloaded), tmp_path / "run", "")
+            from_folder(config, downloaded).run(tmp_path / "run", "")
 
 
 # ----------------------------------------------------------------------------------- the two configs
-
-
-def shrunk(config, **given):
-    model = replace(config.model, decoder=TINY, context=128)
-    return replace(config, model=model, trunk=TRUNK, schedule=SHORT, rows=4, length=128, seeds=(0,), **given)
 
 
 def test_gsm8k_errors_can_be_stepped(steps_config, tmp_path):
@@ -365,7 +327,10 @@ def test_gsm8k_errors_can_be_stepped(steps_config, tmp_path):
         load_config("gsm8k_errors"), [*options, "--candidates.0.file", pool, "--candidates.0.problems", "5"]
     )
     assert config.candidates[0] == SolutionCandidates(file=pool, problems=5)
-    config = shrunk(config, candidates=config.candidates[:1], calculations=CALCULATIONS, ending=ENDING)
+    process, calculations = config.judges
+    judges = replace(process, **SIZES), replace(calculations, **WINDOWS)
+    judges = *judges[:1], replace(judges[1], windows=Calculations(epoch=60))
+    config = replace(config, candidates=config.candidates[:1], judges=judges, ending=ENDS, seeds=(0,))
     folder = run(config, tmp_path / "run")
     assert load_hugging_face(folder / "model").spec.information == "demonstrations"
 
@@ -376,7 +341,7 @@ def test_hh_preferences_can_be_stepped(pairs_config, tmp_path):
         tmp_path / "others.jsonl", [{**row, "instruction": f"Other {row['idx']}"} for row in comparisons(12)]
     )
     config = override(config, ["--data.train", *pairs_config.data.train, "--data.test", others])
-    folder = run(shrunk(config), tmp_path / "run")
+    folder = run(replace(config, seeds=(0,), **SIZES), tmp_path / "run")
     assert load_hugging_face(folder / "model").spec.information == "preferences"
 
 
@@ -393,9 +358,12 @@ def dyck_file(tmp_path_factory):
 
 def test_bigbench_mistake_can_be_stepped(dyck_file, tmp_path):
     """And what it leaves is read by `traceward score`, which says when nothing is claimed."""
-    config = override(load_config("bigbench_mistake"), ["--data.files", dyck_file, "--data.generated", "4"])
-    tiny = FitClaims(decoder=TINY, schedule=SHORT, rows=4, length=64)
-    folder = run(replace(config, claims=tiny, ending=ENDING, seeds=(0, 1)), tmp_path / "run")
+    file = shutil.copy(dyck_file, tmp_path / "dyck_languages.jsonl")
+    config = override(load_config("bigbench_mistake"), ["--data.files", str(file), "--data.generated", "4"])
+    assert config.judges[0].windows == Claims()
+    tiny = replace(config.judges[0], length=64, **WINDOWS)
+    config = replace(config, judges=(tiny,), ending=ENDS, seeds=(0, 1))
+    folder = run(config, tmp_path / "run")
     report = json.loads((folder / "report.json").read_text())
     rows = {row["name"]: row for row in report["headline"]}
     found = rows["dyck_languages, claims: exact location, all traces"]
@@ -412,15 +380,26 @@ def test_bigbench_mistake_can_be_stepped(dyck_file, tmp_path):
     with pytest.raises(SystemExit) as stop:
         main([*scored, silent])
     assert stop.value.code == 2
+    file.write_text(file.read_text() + "\n")
+    with pytest.raises(InputError, match=r"dyck_languages\.jsonl: its content has changed since the run in"):
+        run(config, folder)
+    absent = replace(config.data, files=(str(tmp_path / "absent" / "dyck_languages.jsonl"),))
+    with pytest.raises(InputError, match=r"dyck_languages\.jsonl: no such file"):
+        run(replace(config, data=absent), tmp_path / "other")
 
 
 def test_bigbench_mistake_labels_can_be_stepped(dyck_file, tmp_path):
     config = override(load_config("bigbench_mistake_labels"), ["--data.files", dyck_file, "--data.generated", "4"])
-    config = replace(shrunk(config), model=TextModel(decoder=TINY, context=256), length=256)
+    given = SIZES | {"model": TextModel(decoder=TINY, context=256), "length": 256}
+
+    def with_trunk(length):
+        judge = replace(config.judges[0], **given | {"trunk": replace(TRUNK, length=length)})
+        return replace(config, judges=(judge,), ending=ENDS, seeds=(0,))
+
     (tmp_path / "short").mkdir()
     with pytest.raises(InputError, match=r"no text fits into a row of 4 tokens; raise trunk\.length"):
-        run(replace(config, trunk=replace(TRUNK, length=4)), tmp_path / "short")
-    config = replace(config, trunk=replace(TRUNK, length=256), ending=ENDING)
+        run(with_trunk(4), tmp_path / "short")
+    config = with_trunk(256)
     folder = run(config, tmp_path / "run")
     assert load_hugging_face(folder / "model").spec.information == "step labels"
     names = [row["name"] for row in json.loads((folder / "report.json").read_text())["headline"]]

@@ -15,7 +15,7 @@ from experiments.cli import main
 from experiments.commands.run import load_config, override
 from experiments.core.workspace import Workspace
 from experiments.traces.demonstrations import encode_traces
-from experiments.traces.experiment import Encoding, data_files, demonstration_overlaps, run_experiment
+from experiments.traces.experiment import Encoding
 from experiments.traces.fit_reward import FitReward
 from experiments.traces.negatives import Negatives
 from experiments.traces.own_traces import OwnTraces
@@ -110,12 +110,11 @@ class Catalogue(Countdown):
         return ("9 hands",)
 
 
-def test_a_users_domain_that_reads_files_is_treated_as_traces_from_files(tmp_path):
+def test_a_users_domain_that_reads_files_is_treated_as_traces_from_files():
     config = replace(smoke, domain=Catalogue(held_out=10), encoding=Encoding())
-    workspace = Workspace(tmp_path, 0, environment=config.domain, encoder=config.encoding.encoder(config.domain))
-    (overlap,) = demonstration_overlaps(config, workspace)
+    (overlap,) = config.overlaps()
     assert overlap.sentence.startswith("2 of 9 hands of the catalogue removed")
-    assert data_files(config) == ["catalogue.csv"]
+    assert config.files() == ["catalogue.csv"] and config.summary() == ["9 hands"]
 
 
 PARTS = {"train": slice(0, 14), "validation": slice(13, 16), "test": slice(16, 20)}
@@ -200,7 +199,7 @@ def test_accuracy_is_reported_with_answers_and_a_critic_takes_rounds(unanswered,
         batch_size=4,
     )
     config = replace(plain, domain=domain, reward=reward, search=None, improvement=None, seed=1)
-    run_experiment(config, tmp_path / "run", "command")
+    config.run(tmp_path / "run", "command")
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert {"pass@1", "rerank@4", "pass@4"} <= {row["name"] for row in report["headline"]}
 

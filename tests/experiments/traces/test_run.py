@@ -281,15 +281,13 @@ def test_proposed_variations_are_options(config_file):
 
 def test_parts_of_a_list_can_be_changed():
     config = load_config("gsm8k_errors")
-    changed = override(config, ["--candidates.0.problems", "5", "--trunk", "None"])
+    changed = override(config, ["--candidates.0.problems", "5"])
     first, *others = config.candidates
-    assert changed == replace(config, trunk=None, candidates=(replace(first, problems=5), *others))
+    assert changed == replace(config, candidates=(replace(first, problems=5), *others))
     with pytest.raises(
         InputError, match=r"unknown option --candidates\.9\.problems: did you mean --candidates\.[01]\.problems"
     ):
         override(config, ["--candidates.9.problems", "5"])
-    with pytest.raises(InputError, match=r"--trunk 3: expected None, or one of its fields: --trunk\.FIELD"):
-        override(config, ["--trunk", "3"])
 
 
 def test_stages_can_be_left_out():

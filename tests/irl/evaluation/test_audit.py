@@ -11,7 +11,7 @@ from irl.evaluation.audit import (
     Finding,
     audit,
     cut_after_each_step,
-    truncation_probe,
+    truncation_finding,
     truncation_warnings,
 )
 
@@ -84,11 +84,10 @@ def test_a_reward_that_prefers_early_ends_is_named_first_and_loudly():
 
 
 def test_the_truncation_probe_compares_within_prompts_and_counts_ties_half():
-    finding = truncation_probe(
-        whole_scores=np.array([0.0, 100.0]),
-        whole_prompt=np.array([0, 1]),
-        cut_scores=np.array([-1.0, 1.0, 100.0]),
-        cut_prompt=np.array([0, 0, 1]),
+    scores = {("x", 3): 0.0, ("y", 2): 100.0, ("x", 1): -1.0, ("x", 2): 1.0, ("y", 1): 100.0}
+    finding = truncation_finding(
+        lambda traces: np.array([scores[prompt, len(steps)] for prompt, steps in traces]),
+        [("x", ["a", "b", "c"]), ("y", ["a", "b"]), ("z", ["a"])],
     )
     assert finding.mean == 0.5 and finding.num_prompts == 2
     assert truncation_warnings(finding) and not truncation_warnings(finding._replace(mean=0.96))

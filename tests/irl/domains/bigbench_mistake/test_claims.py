@@ -5,7 +5,7 @@ import pytest
 
 from irl.data import read_records
 from irl.domains.bigbench_mistake import dyck, tracking, word_sorting
-from irl.domains.bigbench_mistake.claims import DYCK, MISTAKES, SORTING, TRACKING, claims, holds, task_of
+from irl.domains.bigbench_mistake.claims import DYCK, SORTING, TRACKING, Claims, claims, holds, task_of
 from irl.text.encode import Encoder
 from irl.text.tokenize import UNKNOWN, character_tokenizer
 from irl.text.windows import UNREAD, encode_windows
@@ -120,6 +120,6 @@ def test_characters_are_tokens():
 def test_the_rules_find_the_first_mistakes_of_the_data(file, least, shared_data):
     traces = list(read_records(shared_data / "bigbench_mistake" / f"{file}.jsonl.xz", "bigbench_mistake"))
     assert np.mean([first_false(t.prompt, t.steps) == t.first_error for t in traces]) >= least
-    encoder = Encoder(MISTAKES.tokenizer(), MISTAKES.longest, 1)
+    encoder = Encoder(Claims().tokenizer(), Claims.longest, 1)
     read = [claim for t in traces[:100] for step in claims(t.prompt, t.steps) for claim in step]
     assert all(encoder.fits(row) for row in encode_windows(encoder, read))
