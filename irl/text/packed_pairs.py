@@ -6,17 +6,16 @@ alone. Where prompts are shared, both sides of a pair stand in one row behind on
 """
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache, partial
 
 import numpy as np
 
 from irl.text.packing import EncodedTrace, Place, Room, Unit, check_fits, count_steps, fill_rows, measure, plan_batches
-from irl.text.pipeline import Json, PyTree, check_same_data, epoch_order
+from irl.text.pipeline import EpochSource, epoch_order
 from irl.types import InputError
 from reward_models.types import PackedPairBatch, TraceBatch
 
 
-class PackedPairs:
+class PackedPairs(EpochSource):
     """A `Source` of PackedPairBatches, all of one shape: `rows` rows of `length` tokens.
 
     A row holds at most `slots` sequences. `share_prompts` is for networks that understand a prefix (`sees_prefix`): a
@@ -43,34 +42,17 @@ class PackedPairs:
         count = len(chosen)
         self._weight = np.ones(count, np.float32) if weight is None else np.asarray(weight, np.float32)
         self._margin = np.zeros(count, np.float32) if margin is None else np.asarray(margin, np.float32)
-        self._identity = {"pairs": count, **self._room._asdict(), "seed": seed, "share_prompts": share_prompts}
         self._share_prompts = share_prompts
         self._shared = _shared_prompts(self._sides, self._room) if share_prompts else np.zeros(count, int)
         sizes, steps = measure(self._sides)
         together = self._shared > 0  # one part of three slots
         sizes = np.where(together, [sizes.sum(0) - self._shared, 0 * self._shared], sizes)
         steps = np.where(together, [[3], [0]], steps)
-        self._plan = lru_cache(maxsize=1)(partial(plan_epoch, sizes, steps, self._room, seed))
-        self._epoch, self._index = 0, 0
+        self._seed, self._measured = seed, (sizes, steps)
+        super().__init__({"pairs": count, **self._room._asdict(), "seed": seed, "share_prompts": share_prompts})
 
-    def next(self, state: PyTree = None) -> PackedPairBatch:
-        """The next batch; `state` is not looked at."""
-        if self._index >= len(self._plan(self._epoch)):
-            self._epoch, self._index = self._epoch + 1, 0
-        batch = self._plan(self._epoch)[self._index]
-        self._index += 1
-        return self._arrays(batch)
-
-    def batches_per_epoch(self) -> int:
-        """Of the first epoch; others differ by a few."""
-        return len(self._plan(0))
-
-    def get_state(self) -> Json:
-        return {"epoch": self._epoch, "index": self._index, "data": dict(self._identity)}
-
-    def set_state(self, state: Json) -> None:
-        check_same_data(state, self._identity)
-        self._epoch, self._index = state["epoch"], state["index"]
+    def _plan(self, epoch: int) -> list[list[Unit]]:
+        return plan_batches(epoch_order(len(self._weight), self._seed, epoch).tolist(), *self._measured, self._room)
 
     def _arrays(self, batch: list[Unit]) -> PackedPairBatch:
         rows, _, slots = self._room
@@ -113,11 +95,6 @@ class PackedPairs:
                 position[row, span] += shared
                 after[row, span] = unit.places[0].slot + 1 if shared else 0
         return traces._replace(position=position, after=after)
-
-
-def plan_epoch(sizes: np.ndarray, steps: np.ndarray, room: Room, seed: int, epoch: int) -> list[list[Unit]]:
-    """The batches of an epoch."""
-    return plan_batches(epoch_order(sizes.shape[1], seed, epoch).tolist(), sizes, steps, room)
 
 
 def _shared_prompts(sides: tuple[Sequence[EncodedTrace], Sequence[EncodedTrace]], room: Room) -> np.ndarray:

@@ -5,13 +5,12 @@ from seed and epoch alone. Outcomes are not known here (NaN).
 """
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 from irl.text.packing import EncodedTrace, Room, Unit, check_fits, count_steps, fill_rows, measure, plan_batches
-from irl.text.pipeline import Json, PyTree, check_same_data, epoch_order
+from irl.text.pipeline import EpochSource, PyTree, epoch_order
 from irl.types import InputError
 from reward_models.types import LabelledBatch, TraceBatch
 
@@ -23,7 +22,7 @@ class LabelledRows(NamedTuple):
     labels: Sequence[Sequence[float]]
 
 
-class PackedSteps:
+class PackedSteps(EpochSource):
     """A `Source` of LabelledBatches, all of one shape: `rows` rows of `length` tokens and at most `slots` steps.
 
     `draw(epoch)` gives the traces of an epoch; asked twice, it must give the same. InputError names what does not fit.
@@ -33,63 +32,36 @@ class PackedSteps:
         self, draw: Callable[[int], LabelledRows], *, rows: int, length: int, seed: int, slots: int = 64, name: str = ""
     ):
         self._draw, self._room, self._seed = draw, Room(rows, length, slots), seed
-        self._identity = {"name": name, **self._room._asdict(), "seed": seed}
-        self._plan = lru_cache(maxsize=1)(self._plan_epoch)
-        self._epoch, self._index = 0, 0
+        super().__init__({"name": name, **self._room._asdict(), "seed": seed})
 
-    def next(self, state: PyTree = None) -> LabelledBatch:
-        """The next batch; `state` is not looked at."""
-        if self._index >= len(self._plan(self._epoch)[1]):
-            self._epoch, self._index = self._epoch + 1, 0
-        data, batches = self._plan(self._epoch)
-        self._index += 1
-        return self._arrays(data, batches[self._index - 1])
-
-    def batches_per_epoch(self) -> int:
-        """Of the epoch that is on; others may differ by a few."""
-        return len(self._plan(self._epoch)[1])
-
-    def get_state(self) -> Json:
-        return {"epoch": self._epoch, "index": self._index, "data": dict(self._identity)}
-
-    def set_state(self, state: Json) -> None:
-        """Go on where `get_state` was taken; InputError when that was with other data or settings."""
-        check_same_data(state, self._identity)
-        self._epoch, self._index = state["epoch"], state["index"]
-
-    def _plan_epoch(self, epoch: int) -> tuple[LabelledRows, list[list[Unit]]]:
+    def _plan(self, epoch: int) -> list[tuple[LabelledRows, list[Unit]]]:
         data = self._draw(epoch)
         _check(data, self._room)
         order = epoch_order(len(data.traces), self._seed, epoch).tolist()
-        return data, plan_batches(order, *measure([data.traces]), self._room)
+        return [(data, batch) for batch in plan_batches(order, *measure([data.traces]), self._room)]
 
-    def _arrays(self, data: LabelledRows, batch: list[Unit]) -> LabelledBatch:
+    def _arrays(self, batch: tuple[LabelledRows, list[Unit]]) -> LabelledBatch:
+        data, units = batch
         labels = np.full((self._room.rows, self._room.slots), np.nan, np.float32)
-        for number, (place,) in batch:
+        for number, (place,) in units:
             of_trace = data.labels[number]
             labels[place.row, place.slot : place.slot + len(of_trace)] = of_trace
-        traces = fill_rows(((data.traces[number], place) for number, (place,) in batch), self._room)
+        traces = fill_rows(((data.traces[number], place) for number, (place,) in units), self._room)
         return LabelledBatch(traces, np.full(self._room.rows, np.nan, np.float32), labels)
 
 
-class PackedTexts:
-    """A `Source` of packed TraceBatches without labels: what a likelihood is learned from."""
+class PackedTexts(PackedSteps):
+    """A `Source` of packed TraceBatches without labels, for likelihoods."""
 
     def __init__(self, draw: Callable[[int], Sequence[EncodedTrace]], *, rows: int, length: int, seed: int, name: str):
         def labelled(epoch: int) -> LabelledRows:
             texts = draw(epoch)
             return LabelledRows(texts, [[1.0]] * len(texts))
 
-        self._packed = PackedSteps(labelled, rows=rows, length=length, seed=seed, name=name)
+        super().__init__(labelled, rows=rows, length=length, seed=seed, name=name)
 
     def next(self, state: PyTree = None) -> TraceBatch:
-        return self._packed.next().traces
-
-    def get_state(self) -> Json:
-        return self._packed.get_state()
-
-    def set_state(self, state: Json) -> None:
-        self._packed.set_state(state)
+        return super().next(state).traces
 
 
 def _check(data: LabelledRows, room: Room) -> None:

@@ -8,6 +8,8 @@ and epoch 1 of `shuffle(seed=0)` is epoch 0 of `shuffle(seed=1)`.
 
 import functools
 import sys
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -91,6 +93,41 @@ class ArraySource:
         start = step_in_epoch * self._batch_size
         rows = self._order(epoch)[start : start + self._batch_size][self._mine]
         return jax.tree.map(lambda array: array[rows], self._arrays)
+
+
+class EpochSource(ABC):
+    """A `Source` that plans the batches of every epoch anew. The plan is a function of the number of the epoch."""
+
+    def __init__(self, identity: Json):
+        self._identity, self._epoch, self._index = identity, 0, 0
+        self._planned = functools.lru_cache(maxsize=1)(self._plan)
+
+    @abstractmethod
+    def _plan(self, epoch: int) -> Sequence[Any]:
+        """The batches of an epoch, in a form that `_arrays` understands."""
+
+    @abstractmethod
+    def _arrays(self, batch: Any) -> PyTree:
+        """The arrays of a batch."""
+
+    def next(self, state: PyTree = None) -> PyTree:
+        """The next batch; `state` is ignored."""
+        if self._index >= len(self._planned(self._epoch)):
+            self._epoch, self._index = self._epoch + 1, 0
+        self._index += 1
+        return self._arrays(self._planned(self._epoch)[self._index - 1])
+
+    def batches_per_epoch(self) -> int:
+        """Of the current epoch; others may differ by a few."""
+        return len(self._planned(self._epoch))
+
+    def get_state(self) -> Json:
+        return {"epoch": self._epoch, "index": self._index, "data": dict(self._identity)}
+
+    def set_state(self, state: Json) -> None:
+        """Continue from a state. InputError: the state is of other data or settings."""
+        check_same_data(state, self._identity)
+        self._epoch, self._index = state["epoch"], state["index"]
 
 
 def check_same_data(state: Json, identity: Json) -> None:

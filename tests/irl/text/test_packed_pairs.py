@@ -8,8 +8,9 @@ from irl.algorithms.bradley_terry import BradleyTerry, pair_rewards
 from irl.algorithms.optimiser import AdamW
 from irl.domains.countdown.countdown import Countdown
 from irl.text.encode import Encoder
-from irl.text.packed_pairs import PackedPairs, plan_epoch
-from irl.text.packing import EncodedTrace, Room, measure
+from irl.text.packed_pairs import PackedPairs
+from irl.text.packing import EncodedTrace
+from irl.text.pipeline import epoch_order
 from irl.text.tokenize import number_tokenizer
 from irl.types import InputError
 from reward_models.networks.critic import CriticConfig
@@ -49,8 +50,7 @@ def test_loss_and_gradient_are_those_of_unpacked_pairs(share, same):
     packed = source.next()
     plain = PairBatch(ENCODER.batch(chosen, [0] * 10), ENCODER.batch(rejected, [0] * 10), np.arange(1.0, 11))
     params = NETWORK.init(jax.random.key(0))
-    (only,) = plan_epoch(*measure((chosen, rejected)), Room(8, 256, 32), 0, 0)
-    order = [unit.number for unit in only]
+    order = epoch_order(10, 0, 0)
 
     def weighted_gap(params, batch, weight):
         first, second, _ = pair_rewards(NETWORK, params, batch)
