@@ -32,6 +32,7 @@ from irl.domains.countdown.countdown import Countdown
 from irl.domains.files import TraceFiles
 from irl.domains.gsm8k.calculations import KINDS, Kind
 from irl.domains.tree import Tree
+from irl.policies.language_model import LanguageModel
 from irl.types import InputError
 from reward_models.aggregation import AGGREGATES
 from reward_models.networks.advantage import AdvantageConfig
@@ -95,6 +96,8 @@ def _instances() -> dict[type, Any]:
         StepFiles(files=("a",)),
         AdvantageConfig(decoder=decoder),
         CriticConfig(decoder=decoder),
+        AdvantageConfig(decoder=decoder),
+        LanguageModel(network=decoder),
         RopeScaling(factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_length=8192),
     )
     found |= {type(instance): instance for instance in required if type(instance) not in found}
