@@ -307,13 +307,15 @@ def _run_in(config: Path) -> dict[str, Any] | None:
 
 
 def _renamed(config: Any) -> Any:
-    """A config.json with the current names of fields that older runs wrote as `looks` and `environment`."""
+    """A config.json with the current names of fields that older runs wrote as `looks`, `environment` and `settings`."""
     if isinstance(config, dict) and config.get("class") == "Experiment" and "environment" in config:
         config["domain"] = config.pop("environment")
     stages = [stage for stage in config.values() if isinstance(stage, dict)] if isinstance(config, dict) else []
     for stage in stages:
         if stage.get("class") in ("FitReward", "ImprovePolicy") and "looks" in stage and "evaluations" not in stage:
             stage["evaluations"] = stage.pop("looks")
+        if stage.get("class") == "BeamSearch" and "settings" in stage:
+            stage["guide"] = {**stage.pop("settings"), "class": "StepBeamSearch"}
     return config
 
 
