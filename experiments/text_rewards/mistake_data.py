@@ -87,19 +87,18 @@ class MistakeTraces(StepData):
         return self.files
 
     def about(self) -> str:
-        names = ", ".join(_task_name(file) for file in self.files)
-        share = f"{1 - self.test - self.validation:.0%}"
         return (
-            f"labelled traces of {names} ({share} of the problems), and {self.generated} a task and epoch by program, "
+            f"labelled traces of {self._problems()}, and {self.generated} a task and epoch by program, "
             f"{self.flawed:.0%} with a planted mistake"
         )
 
     def about_right(self) -> str:
-        """What `demonstrations` are, for a model card."""
-        names = ", ".join(_task_name(file) for file in self.files)
-        share = f"{1 - self.test - self.validation:.0%}"
         written = f"{self.generated} a task and epoch by program"
-        return f"right traces of {names} ({share} of the problems', and {written}), never a wrong step"
+        return f"right traces of {self._problems()}, and {written}, never a wrong step"
+
+    def _problems(self) -> str:
+        names = ", ".join(_task_name(file) for file in self.files)
+        return f"{names} ({1 - self.test - self.validation:.0%} of the problems)"
 
     def demonstrations(self, seed: int) -> list[LabelledSteps]:
         """Fresh right traces, and the real right ones that are trained on."""

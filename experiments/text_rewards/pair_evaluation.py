@@ -78,21 +78,21 @@ def pair_rows(name: str, validation: Gaps, test: Gaps) -> list[Row]:
     mean = test.members.mean(axis=0)
     rows = [_seeds(f"{name}: accuracy", credit)]
     together = preference_findings(mean[decided] * sign, prompts)
-    rows.append(_found(f"{name}: accuracy, mean of seeds", together["accuracy"], "preferences"))
+    rows.append(_row(f"{name}: accuracy, mean of seeds", together["accuracy"], "preferences"))
     if len(test.members) > 1:
         rows += _ensemble_rows(name, standardised(validation, test)[..., decided], sign, prompts)
     for baseline, gap in test.baselines.items():
         found = preference_findings(gap[decided] * sign, prompts)
-        rows.append(_found(f"{name}: accuracy of {baseline}", found["accuracy"], "none"))
+        rows.append(_row(f"{name}: accuracy of {baseline}", found["accuracy"], "none"))
     calibrated = preference_findings(_temperature(validation)(mean[decided] * sign), prompts)
     for measure in ("log loss", "Brier", "ECE, equal mass"):
-        rows.append(_found(f"{name}: {measure}", together[measure], "preferences"))
-        rows.append(_found(f"{name}: {measure}, calibrated", calibrated[measure], "preferences"))
+        rows.append(_row(f"{name}: {measure}", together[measure], "preferences"))
+        rows.append(_row(f"{name}: {measure}, calibrated", calibrated[measure], "preferences"))
     if (test.outcome == 0).any() and (validation.outcome == 0).any():
         width = fit_tie_width(validation.members.mean(axis=0), validation.outcome)
         ties = tie_findings(mean, test.outcome, test.prompt, width)
         known = {measure: found for measure, found in ties.items() if not np.isnan(found.mean)}  # no tie: no precision
-        rows += [_found(f"{name}: {measure}", found, "preferences") for measure, found in known.items()]
+        rows += [_row(f"{name}: {measure}", found, "preferences") for measure, found in known.items()]
     return rows
 
 
@@ -101,7 +101,7 @@ def _ensemble_rows(name: str, scores: np.ndarray, sign: np.ndarray, prompts: Seq
     rows = []
     for how, gap in combinations(scores).items():
         found = preference_findings(gap * sign, prompts)
-        rows.append(_found(f"{name}: accuracy, {how}", found["accuracy"], "preferences"))
+        rows.append(_row(f"{name}: accuracy, {how}", found["accuracy"], "preferences"))
     gaps = scores[:, 0] - scores[:, 1]
     spread = ensemble_spread(gaps, 1 - pair_credit(gaps.mean(axis=0) * sign))
     deviation = gaps.std(axis=0)
@@ -131,10 +131,6 @@ def _temperature(validation: Gaps):
 def _seeds(name: str, credit: np.ndarray) -> Row:
     mean, low, high = bootstrap_interval(credit)
     return _row(name, Finding(mean, low, high, credit.shape[-1]), note="mean of seeds' accuracies; ties count half")
-
-
-def _found(name: str, finding: Finding, information: str) -> Row:
-    return _row(name, finding, information)
 
 
 def _row(name: str, finding: Finding, information: str = "preferences", note: str | None = None) -> Row:

@@ -50,22 +50,6 @@ class HasStates(Protocol):
     def goal_claim(self, prompt: str, steps: Sequence[str], index: int) -> tuple[str, str] | None: ...
 
 
-class WholeTrace:
-    """The windows of a domain that names no states: every step is judged by the prompt and all steps before it."""
-
-    def state_before(self, prompt: str, steps: Sequence[str], index: int) -> str | None:
-        return None
-
-    def without_goal(self, prompt: str) -> str:
-        return prompt
-
-    def goal_claim(self, prompt: str, steps: Sequence[str], index: int) -> tuple[str, str] | None:
-        return None
-
-
-WHOLE_TRACE = WholeTrace()
-
-
 def smaller_contexts(prompt: str, steps: Sequence[str]) -> Iterator[StepWindow]:
     """The steps of a whole demonstration with nothing before them, and with the previous step (the prompt) alone.
 
@@ -78,21 +62,24 @@ def smaller_contexts(prompt: str, steps: Sequence[str]) -> Iterator[StepWindow]:
 
 
 def step_windows(
-    environment: HasStates, prompt: str, steps: Sequence[str], *, ended: bool = True
+    states: HasStates | None, prompt: str, steps: Sequence[str], *, ended: bool = True
 ) -> list[tuple[StepWindow, ...]]:
     """The windows of each step of a trace; the score of a step is the sum over its windows.
 
-    The first window of a step is its own, further ones are the claims it makes about the goal. `ended` says whether
-    the trace ends with its last step.
+    The first window of a step is its own, further ones are the claims it makes about the goal. Without `states` the
+    window of a step has the prompt and all steps before it. `ended` says whether the trace ends with its last step.
     """
+    closes = [ended and index == len(steps) - 1 for index in range(len(steps))]
+    if states is None:
+        return [(StepWindow(prompt, tuple(steps[:i]), step, closes[i]),) for i, step in enumerate(steps)]
     windows: list[tuple[StepWindow, ...]] = []
     for index, step in enumerate(steps):
-        state, closes = environment.state_before(prompt, steps, index), ended and index == len(steps) - 1
+        state = states.state_before(prompt, steps, index)
         if state is not None:
-            windows.append((StepWindow(state, (), step, closes),))
+            windows.append((StepWindow(state, (), step, closes[index]),))
             continue
-        whole = StepWindow(environment.without_goal(prompt), tuple(steps[:index]), step, closes)
-        claim = environment.goal_claim(prompt, steps, index)
+        whole = StepWindow(states.without_goal(prompt), tuple(steps[:index]), step, closes[index])
+        claim = states.goal_claim(prompt, steps, index)
         windows.append((whole,) if claim is None else (whole, StepWindow(claim[0], (), claim[1], True)))
     return windows
 

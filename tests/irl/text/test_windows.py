@@ -7,7 +7,7 @@ from irl.domains.countdown.countdown import Countdown
 from irl.domains.modchain import ModChain
 from irl.text.encode import Encoder
 from irl.text.tokenize import BEGIN, END, number_tokenizer
-from irl.text.windows import WHOLE_TRACE, StepWindow, encode_windows, step_windows
+from irl.text.windows import StepWindow, encode_windows, step_windows
 
 COUNTDOWN, MODCHAIN = Countdown(), ModChain()
 ENCODER = Encoder(number_tokenizer(), 100, 8)
@@ -64,7 +64,7 @@ def test_a_wrong_claim_is_the_state_of_the_step_after_it():
 def test_where_no_state_can_be_named_the_window_is_the_trace_so_far():
     unreadable = step_windows(MODCHAIN, CHAIN, ("let me see", "8 + 5 = 0"))[1]
     assert unreadable == (StepWindow(CHAIN, ("let me see",), "8 + 5 = 0", True),)
-    assert step_windows(WHOLE_TRACE, "tree 0", ("a1", "b0")) == [
+    assert step_windows(None, "tree 0", ("a1", "b0")) == [
         (StepWindow("tree 0", (), "a1", False),),
         (StepWindow("tree 0", ("a1",), "b0", True),),
     ]
