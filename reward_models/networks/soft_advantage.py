@@ -9,20 +9,26 @@ log pi_E (Fu et al. 2018). A step's score is the sum over its tokens, a trace's 
 What makes it a judge rather than a second policy is what the decoder is shown: see irl/text/windows.py.
 """
 
+from abc import abstractmethod
+
+from jaxtyping import Array, Float
+
 from reward_models.aggregation import aggregate_steps, sum_by_step
 from reward_models.networks.base import Functional, Network, Params
-from reward_models.networks.decoder import DecoderConfig, DecoderNetwork, token_log_prob
+from reward_models.networks.decoder import Decoder, DecoderConfig, DecoderNetwork, token_log_prob
 from reward_models.records import record
 from reward_models.types import Aggregate, Information, Scores, ScoreSpec, TraceBatch
 
 
-@record
-class SoftAdvantageConfig(DecoderNetwork):
-    """Parameters are those of the decoder."""
+class TokenReward(DecoderNetwork):
+    """The config class of a network whose parameters are those of the decoder, and whose tokens have scores."""
 
-    decoder: DecoderConfig
-    aggregate: Aggregate = "sum"
-    information: Information = "demonstrations"
+    aggregate: Aggregate
+    information: Information
+
+    @abstractmethod
+    def token_scores(self, decoder: Decoder, traces: TraceBatch) -> Float[Array, "batch time"]:
+        """The scores of response tokens, 0 elsewhere."""
 
     def module(self) -> Functional:
         return self.decoder.make()
@@ -31,14 +37,25 @@ class SoftAdvantageConfig(DecoderNetwork):
         module = self.module()
 
         def apply(params: Params, traces: TraceBatch) -> Scores:
-            token = token_log_prob(module.bind(params), traces)
+            token = self.token_scores(module.bind(params), traces)
             step = sum_by_step(token, traces.step_id, traces.step_mask.shape[1])
             return Scores(aggregate_steps(step, traces.step_mask, self.aggregate), step, token)
 
-        return Network(
-            module.init, apply, ScoreSpec("advantage", self.aggregate, self.information), self.decoder.sees_prefix
-        )
+        spec = ScoreSpec("advantage", self.aggregate, self.information)
+        return Network(module.init, apply, spec, self.decoder.sees_prefix)
 
     def with_trunk(self, params: Params, trunk: Params) -> Params:
         """The parameters are the trunk."""
         return trunk
+
+
+@record
+class SoftAdvantageConfig(TokenReward):
+    """The log-probability of each token."""
+
+    decoder: DecoderConfig
+    aggregate: Aggregate = "sum"
+    information: Information = "demonstrations"
+
+    def token_scores(self, decoder: Decoder, traces: TraceBatch) -> Float[Array, "batch time"]:
+        return token_log_prob(decoder, traces)
