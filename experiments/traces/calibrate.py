@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from irl.algorithms.base import Algorithm
-from irl.policies.base import FittedPolicy
+from irl.policies.base import FittedPolicy, Sampling
 from irl.text.encoder import TextEncoder
 from reward_models.types import TraceBatch
 
@@ -58,16 +58,8 @@ def _sample(policy: FittedPolicy, encoder: TextEncoder, rows: int) -> tuple[floa
     stop = tuple(range(policy.model.network.vocab_size))
 
     def draw(columns: int) -> Any:
-        return policy.model.sample(
-            policy.params,
-            jax.random.key(0),
-            ids,
-            lengths,
-            n=columns * slots,
-            slots=slots,
-            max_new=encoder.most_response,
-            stop=stop,
-        )
+        sampling = Sampling(columns * slots, slots, encoder.most_response, stop)
+        return policy.model.sample(policy.params, jax.random.key(0), ids, lengths, sampling)
 
     first, _ = _timed(lambda: draw(COLUMNS))
     seconds, _ = _timed(lambda: draw(COLUMNS))

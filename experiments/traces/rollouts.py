@@ -14,7 +14,7 @@ from irl.algorithms.grpo import GrpoBatch
 from irl.algorithms.pairs import Contrasts
 from irl.algorithms.rounds import Round, RoundsState
 from irl.guidance.plausibility import plausibility
-from irl.policies.base import FittedPolicy, Policy
+from irl.policies.base import FittedPolicy, Policy, Sampling
 from irl.policies.rollouts import pad_prompts, token_mask, traces_of_samples
 from irl.rewards.questions import ScoresTexts
 from irl.text.pipeline import ArraySource, Json
@@ -80,18 +80,9 @@ class Sampler:
         problem, prompts, lengths = self._prompts.next()
         self.count += 1
         n, encoder = self._samples, self._encoder
-        drawn = self._policy.sample(
-            params,
-            jax.random.fold_in(self._key, self.count),
-            prompts,
-            lengths,
-            n=n,
-            slots=n,
-            max_new=encoder.max_length - prompts.shape[1],
-            stop=(encoder.end,),
-            vocabulary=encoder.vocab_size,
-        )
-        drawn = jax.device_get(drawn)
+        sampling = Sampling(n, n, encoder.max_length - prompts.shape[1], (encoder.end,), encoder.vocab_size)
+        key = jax.random.fold_in(self._key, self.count)
+        drawn = jax.device_get(self._policy.sample(params, key, prompts, lengths, sampling))
         texts = [text for each in texts_of_samples(encoder, drawn.tokens, drawn.length) for text in each]
         asked = [self._problems[i].prompt for i in problem for _ in range(n)]
         traces = traces_of_samples(prompts, lengths, drawn, self._newline, max_steps=encoder.max_steps)

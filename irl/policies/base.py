@@ -23,6 +23,21 @@ class Samples(NamedTuple):
     """log p(token) in nats at temperature 1."""
 
 
+class Sampling(NamedTuple):
+    """How much is sampled. Programs are compiled for each value."""
+
+    n: int
+    """Samples per prompt."""
+    slots: int
+    """Rows per prompt that are sampled together. The samples do not depend on it."""
+    max_new: int
+    """The most tokens of a sample."""
+    stop: tuple[int, ...]
+    """A sample ends with the first of these tokens."""
+    vocabulary: int | None = None
+    """Ids from it on are never drawn; None: all may be."""
+
+
 @runtime_checkable
 class Policy(Protocol):
     """A distribution over traces. It is hashable and holds no arrays, so compiled programs take it as static."""
@@ -37,26 +52,17 @@ class Policy(Protocol):
         key: jax.Array,
         prompts: Int[ArrayLike, "prompts prompt_time"],
         prompt_length: Int[ArrayLike, " prompts"],
-        *,
-        n: int,
-        slots: int,
-        max_new: int,
-        stop: tuple[int, ...],
-        vocabulary: int | None = None,
+        sampling: Sampling,
         temperature: float | Float[Array, ""] = 1.0,
     ) -> Samples:
-        """Draw `n` samples for each right-padded prompt.
+        """Draw samples for each right-padded prompt.
 
         Args:
             params: The parameters.
             key: Equal keys give equal samples.
             prompts: Token ids.
             prompt_length: Tokens of each prompt, at least 1.
-            n: Samples per prompt.
-            slots: Rows per prompt that are sampled together. The samples do not depend on it.
-            max_new: The most tokens of a sample.
-            stop: A sample ends with the first of these tokens.
-            vocabulary: Ids from it on are never drawn; None: all may be.
+            sampling: How much is sampled.
             temperature: Divides the logits.
         """
         ...

@@ -18,7 +18,7 @@ from flax import nnx
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
-from irl.policies.base import Policy, Samples
+from irl.policies.base import Policy, Samples, Sampling
 from irl.types import InputError
 from reward_models.networks.base import Params
 from reward_models.networks.decoder import Decoder, DecoderConfig, causal_mask, token_log_prob
@@ -43,27 +43,21 @@ class LanguageModel(Policy):
 
     network: DecoderConfig
 
-    @partial(jax.jit, static_argnames=("self", "n", "slots", "max_new", "stop", "vocabulary"))
+    @partial(jax.jit, static_argnames=("self", "sampling"))
     def sample(
         self,
         params: Params,
         key: jax.Array,
         prompts: Int[ArrayLike, "prompts prompt_time"],
         prompt_length: Int[ArrayLike, " prompts"],
-        *,
-        n: int,
-        slots: int,
-        max_new: int,
-        stop: tuple[int, ...],
-        vocabulary: int | None = None,
+        sampling: Sampling,
         temperature: float | Float[Array, ""] = 1.0,
     ) -> Samples:
-        """Draw `n` samples for each right-padded prompt; a sample ends with one of the `stop` tokens.
+        """Draw samples for each right-padded prompt, with a cache that all slots of a prompt share.
 
-        Of a decoder that has more token ids than its tokenizer, ids from `vocabulary` on are never drawn.
         Memory: layers * prompts * slots * max_new * 2 * kv_heads * head_dim floats of cache.
         """
-        config = self.network
+        config, (n, slots, max_new, stop, vocabulary) = self.network, sampling
         if config.sliding_window is not None:
             window = f"a sliding window ({config.sliding_window} tokens)"
             raise InputError(f"sample: cannot sample with {window}; take a decoder without one")

@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Int
 
-from irl.policies.base import FittedPolicy, Samples
+from irl.policies.base import FittedPolicy, Samples, Sampling
 from irl.text.encoder import TextEncoder
 from irl.text.packing import EncodedTrace
 from irl.types import Problem
@@ -31,6 +31,8 @@ def draw_samples(
     """`n` samples of each problem as NumPy arrays, some problems at a time, in one shape."""
     prompts, lengths = pad_prompts([encoder.prompt(problem.prompt) for problem in problems])
     together = max(min(ROWS_AT_ONCE // min(n, 50), len(problems)), 1)
+    slots = min(n, ROWS_AT_ONCE // together)
+    sampling = Sampling(n, slots, encoder.most_response, (encoder.end,), encoder.vocab_size)
     for start in range(0, len(problems), together):
         rows = np.arange(start, start + together) % len(problems)  # the last batch wraps: one shape
         drawn = policy.model.sample(
@@ -38,12 +40,8 @@ def draw_samples(
             jax.random.fold_in(key, start),
             prompts[rows],
             lengths[rows],
-            n=n,
-            slots=min(n, ROWS_AT_ONCE // together),
-            max_new=encoder.most_response,
-            stop=(encoder.end,),
-            vocabulary=encoder.vocab_size,
-            temperature=temperature,
+            sampling,
+            temperature,
         )
         keep = min(together, len(problems) - start)
         yield jax.tree.map(lambda x, keep=keep: np.asarray(x)[:keep], drawn)
@@ -94,18 +92,8 @@ def sample_steps(
     for i, prefix in enumerate(prefixes):
         lengths[i] = len(prefix)
         tokens[i, : len(prefix)] = prefix
-    drawn = policy.model.sample(
-        policy.params,
-        key,
-        tokens,
-        lengths,
-        n=n,
-        slots=n,
-        max_new=max_new,
-        stop=encoder.stops,
-        vocabulary=encoder.vocab_size,
-        temperature=temperature,
-    )
+    sampling = Sampling(n, n, max_new, encoder.stops, encoder.vocab_size)
+    drawn = policy.model.sample(policy.params, key, tokens, lengths, sampling, temperature)
     return jax.tree.map(lambda leaf: leaf[: len(prefixes)], jax.device_get(drawn))
 
 

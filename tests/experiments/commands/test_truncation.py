@@ -67,12 +67,15 @@ def policy():
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, policy):
-    """name -> (workspace, scorer) of every reward, trained once."""
+    """name -> (workspace, scorer) of every reward, trained once; the advantage is the first member of the ensemble."""
     rewards = {}
-    for name, fit in (("advantage", ADVANTAGE), ("ensemble", ENSEMBLE), ("critic", CRITIC)):
+    for name, fit in (("ensemble", ENSEMBLE), ("critic", CRITIC)):
         folder, encoder = tmp_path_factory.mktemp(name), Encoder(TOKENIZER, 64, 8)
         workspace = Workspace(folder, 0, environment=CHAINS, encoder=encoder)
-        rewards[name] = workspace, fit.scorer(workspace, fit.run(workspace, policy))
+        params = fit.run(workspace, policy)
+        rewards[name] = workspace, fit.scorer(workspace, params)
+        if name == "ensemble":
+            rewards["advantage"] = workspace, ADVANTAGE.scorer(workspace, fit.finished.member_params(params)[0])
     return rewards
 
 

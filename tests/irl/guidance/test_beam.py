@@ -90,8 +90,8 @@ class Spy:
     def __init__(self, model):
         self.drawn, self.given, self.model = [], [], model
 
-    def sample(self, params, key, prompts, lengths, **options):
-        self.drawn.append(jax.device_get(self.model.sample(params, key, prompts, lengths, **options)))
+    def sample(self, params, key, prompts, lengths, *options):
+        self.drawn.append(jax.device_get(self.model.sample(params, key, prompts, lengths, *options)))
         self.given.append(int((lengths > 1).sum()))
         return self.drawn[-1]
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from irl.policies.base import Policy
+from irl.policies.base import Policy, Sampling
 from irl.policies.rollouts import token_mask, traces_of_samples
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.registry import classes, import_all
@@ -17,7 +17,8 @@ DECODER = DecoderConfig(vocab_size=7, num_layers=1, dim=8, num_heads=2, num_kv_h
 EXAMPLES = {DecoderConfig: DECODER}
 """Values of required fields, by their types."""
 PROMPTS, LENGTHS = np.array([[1, 3, 0], [1, 4, 4], [1, 0, 5]], np.int32), np.array([3, 1, 2], np.int32)
-END, SIZES = 2, {"n": 6, "slots": 4, "max_new": 5, "vocabulary": 6}
+END = 2
+SAMPLING = Sampling(n=6, slots=4, max_new=5, stop=(END,), vocabulary=6)
 
 
 def policies():
@@ -45,7 +46,7 @@ def test_a_policy_is_a_static_argument(policy):
 
 def test_samples(policy, params):
     def draw(key, params=params, prompts=PROMPTS):
-        return jax.device_get(policy.sample(params, jax.random.key(key), prompts, LENGTHS, stop=(END,), **SIZES))
+        return jax.device_get(policy.sample(params, jax.random.key(key), prompts, LENGTHS, SAMPLING))
 
     samples = draw(0)
     compiled = type(policy).sample._cache_size()
@@ -55,12 +56,12 @@ def test_samples(policy, params):
     assert (draw(1).tokens != samples.tokens).any()
     assert (draw(0, jax.tree.map(lambda leaf: -leaf, params)).tokens != samples.tokens).any()
     assert type(policy).sample._cache_size() == compiled, "one program for any key and parameters"
-    assert samples.tokens.max() < SIZES["vocabulary"] and samples.tokens.shape == (3, 6, 5)
+    assert samples.tokens.max() < SAMPLING.vocabulary and samples.tokens.shape == (3, 6, 5)
 
 
 def test_log_probabilities_of_samples(policy, params):
     """Those of the sampler, of teacher forcing and of the logits are the same; their gradients are finite."""
-    samples = jax.device_get(policy.sample(params, jax.random.key(0), PROMPTS, LENGTHS, stop=(END,), **SIZES))
+    samples = jax.device_get(policy.sample(params, jax.random.key(0), PROMPTS, LENGTHS, SAMPLING))
     traces = traces_of_samples(PROMPTS, LENGTHS, samples, token_mask(7, [4]), max_steps=4)
 
     @jax.jit

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from irl.domains.countdown.countdown import Countdown, demonstrations
-from irl.policies.base import Samples
+from irl.policies.base import Samples, Sampling
 from irl.policies.language_model import LanguageModel
 from irl.policies.rollouts import token_mask, traces_of_samples
 from irl.text.encode import Encoder
@@ -49,9 +49,8 @@ def params():
 
 def draw(seed=0, prompts=PROMPTS, lengths=LENGTHS, *, n=20, slots=20, max_new=6, temperature=1.0) -> Samples:
     """Each choice of `n`, `slots`, `max_new` and of shapes compiles anew (seconds): few are used here."""
-    key = jax.random.key(seed)
-    options = {"n": n, "slots": slots, "max_new": max_new, "stop": STOPS, "temperature": temperature}
-    return jax.device_get(POLICY.sample(params(), key, prompts, lengths, **options))
+    sampling = Sampling(n, slots, max_new, STOPS)
+    return jax.device_get(POLICY.sample(params(), jax.random.key(seed), prompts, lengths, sampling, temperature))
 
 
 def teacher_forced(prompt, responses) -> np.ndarray:
@@ -260,14 +259,14 @@ def test_a_sliding_window_is_refused():
     windowed = LanguageModel(network=replace(CONFIG, sliding_window=4))
     prompts, lengths = jnp.ones((1, 3), int), jnp.array([3])
     with pytest.raises(InputError, match=r"sliding window \(4 tokens\)"):
-        windowed.sample(None, jax.random.key(0), prompts, lengths, n=1, slots=1, max_new=2, stop=(0,))
+        windowed.sample(None, jax.random.key(0), prompts, lengths, Sampling(1, 1, 2, (0,)))
 
 
 def test_ids_beyond_the_vocabulary_are_never_drawn():
     """A decoder may have more token ids than its tokenizer; the log-probability is over all of them."""
-    size = {"n": 40, "slots": 40, "max_new": 6, "stop": (2,)}
-    every = POLICY.sample(params(), jax.random.key(1), PROMPTS, LENGTHS, **size)
-    some = POLICY.sample(params(), jax.random.key(1), PROMPTS, LENGTHS, vocabulary=3, **size)
+    size, key = Sampling(n=40, slots=40, max_new=6, stop=(2,)), jax.random.key(1)
+    every = POLICY.sample(params(), key, PROMPTS, LENGTHS, size)
+    some = POLICY.sample(params(), key, PROMPTS, LENGTHS, size._replace(vocabulary=3))
     assert every.tokens.max() == 4 and some.tokens.max() == 2
     same = np.asarray(every.tokens[..., 0] < 3)
     np.testing.assert_array_equal(every.tokens[..., 0][same], some.tokens[..., 0][same])
