@@ -16,7 +16,7 @@ def main(options: EvaluateOptions) -> int:
     if options.benchmark is not None:
         return evaluate_benchmark(options)
     if options.candidates is None:
-        raise InputError("evaluate: expected --candidates FILE, or --benchmark NAME FILE ...")
+        raise InputError("evaluate: expected the option --candidates FILE, or --benchmark NAME FILE ...")
     model, path = options.open(), options.candidates
     remark = model.remark(questions(path), path) if path.is_file() else ""
     skipped = Skipped(path, options.strict)

@@ -13,6 +13,7 @@ from unittest import mock
 import configs
 from experiments.cli import main as traceward
 from experiments.commands.run import load_config, override
+from experiments.core.data_folder import VARIABLE
 from experiments.core.kinds import kinds_of_run
 from irl.text.tokenize import number_tokenizer
 from reward_models.folders.manifest import Provenance
@@ -165,6 +166,7 @@ def _draw_command(rng: Random, prepared: Path, folder: Path) -> Case:
         "usage",
         "option",
         f"{prepared / 'rows.jsonl'}: none of its 1 candidates",  # of another domain than the model's
+        f"no such file; set {VARIABLE}",  # a config whose data are absent
         *map(repr, attacked),
         *(part if part.strip("-. ") else f"{part.strip() or '.'}: " for part in attacked),
     )
