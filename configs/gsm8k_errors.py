@@ -4,8 +4,8 @@
 
 Three seeds on one trunk. Kinds of errors in the test were never trained on; answers of other models are ordered too.
 Two scores of a step: a process model reads it in its solution, a soft Q-function reads its calculations alone.
-Expect: see LOG.md. Obvious variations: --data.train FILE --data.test FILE; --data.renumber 0;
---judges.0.trunk None; --judges.0.model.base HUGGING_FACE_FOLDER.
+Expect: see LOG.md. Obvious variations: --data.train FILE --data.test FILE --candidates.0 None --candidates.1 None;
+--judges.1 None (without calculations); --data.renumber 0; --judges.0.model.base HUGGING_FACE_FOLDER.
 """
 
 from experiments.core.data_folder import data_file

@@ -7,11 +7,11 @@ Obvious variations: --seed 1; --reward.rounds 2 (adversarial rounds); --rerank.s
 countdown_soft_advantage is the same trained to the end, beside an outcome model.
 """
 
-from experiments.traces.beam_search import BeamSearch
 from experiments.traces.demonstrations import Demonstrations
 from experiments.traces.experiment import Experiment
 from experiments.traces.fit_policy import FitPolicy
 from experiments.traces.fit_reward import FitReward
+from experiments.traces.guided_search import GuidedSearch
 from experiments.traces.improve_policy import ImprovePolicy
 from experiments.traces.policy_training import grpo_for
 from irl.algorithms.optimiser import Muon
@@ -44,6 +44,6 @@ config = Experiment(
         rounds=0,
     ),
     outcome_model=None,
-    search=BeamSearch(),
+    search=GuidedSearch(),
     improvement=ImprovePolicy(algorithm=grpo_for(40), schedule=Schedule(steps=40), evaluations=2),
 )

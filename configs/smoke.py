@@ -5,11 +5,11 @@
 Expect: a report with all its parts and meaningless numbers. Cost: half a minute.
 """
 
-from experiments.traces.beam_search import BeamSearch
 from experiments.traces.demonstrations import Demonstrations
 from experiments.traces.experiment import Experiment
 from experiments.traces.fit_policy import FitPolicy
 from experiments.traces.fit_reward import FitReward
+from experiments.traces.guided_search import GuidedSearch
 from experiments.traces.improve_policy import ImprovePolicy
 from experiments.traces.negatives import Negatives
 from experiments.traces.rerank_pool import RerankPool
@@ -51,7 +51,7 @@ config = Experiment(
     ),
     outcome_model=None,  # a policy this small is never right
     rerank=RerankPool(samples=16, problems=8, vote=16, shown=3),
-    search=BeamSearch(guide=StepBeamSearch(width=2, expansions=3, max_steps=3), problems=4),
+    search=GuidedSearch(guide=StepBeamSearch(width=2, expansions=3, max_steps=3), problems=4),
     improvement=ImprovePolicy(
         algorithm=Grpo(samples_per_prompt=4),
         demonstrations=Demonstrations(count=100),

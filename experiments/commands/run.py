@@ -307,7 +307,7 @@ def _run_in(config: Path) -> dict[str, Any] | None:
 
 
 def _renamed(config: Any) -> Any:
-    """A config.json with the current names of fields that older runs wrote as `looks`, `environment` and `settings`."""
+    """A config.json of an earlier version with the current names of its fields and classes."""
     if isinstance(config, dict) and config.get("class") == "Experiment" and "environment" in config:
         config["domain"] = config.pop("environment")
     stages = [stage for stage in config.values() if isinstance(stage, dict)] if isinstance(config, dict) else []
@@ -316,6 +316,7 @@ def _renamed(config: Any) -> Any:
             stage["evaluations"] = stage.pop("looks")
         if stage.get("class") == "BeamSearch" and "settings" in stage:
             stage["guide"] = {**stage.pop("settings"), "class": "StepBeamSearch"}
+            stage["class"] = "GuidedSearch"
     return config
 
 

@@ -4,6 +4,7 @@ A config names its files by `data_file`, with where they come from. An option su
 """
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ def require_data(config: Any) -> None:
         if path in _SOURCES and not Path(path).exists():
             name, source = _SOURCES[path]
             remedy = f"set {VARIABLE} to a folder with {name} ({source}), or name another file by --{option}"
+            part = re.match(r".*\.\d+(?=\.)", option)
+            remedy += f", or leave it out by --{part[0]} None" if part else ""
             raise InputError(f"{path}: no such file; {remedy}")
 
 

@@ -2,7 +2,9 @@
 
 A field takes every registered class that its type admits, and None where the type admits it. A class is named in
 kebab-case, without the ending `Config`. The new value is the default of its class; required fields are those of the
-value before it. The values of fields (`--reward.critic.learning-rate 1e-4`) are applied afterwards.
+value before it. The parts of a tuple have numbers (`--judges.0 fit-windows`), and None removes a part
+(`--judges.1 None`); all other options use the numbers of the parts that remain. The values of fields
+(`--reward.critic.learning-rate 1e-4`) are applied afterwards.
 """
 
 import copy
@@ -26,8 +28,8 @@ def exchange(config: Any, arguments: Sequence[str]) -> tuple[Any, list[str]]:
         InputError: A name of no class that the field takes, or a class with a required field that has no value.
     """
     options, rest = _split(arguments)
-    for name, value in sorted(options, key=lambda option: option[0].count(".")):
-        path = name.removeprefix("--").replace("-", "_").split(".")
+    for name, value in sorted(options, key=_order):
+        path = _path(name)
         slot = _slot(config, path)
         if slot is None:
             rest += [name] if value is None else [name, value]
@@ -54,7 +56,7 @@ def candidates(hint: Any) -> dict[str, type]:
 
 
 class _Slot(NamedTuple):
-    """A field that holds a record, or may hold one."""
+    """A field or a part of a tuple that holds a record, or may hold one."""
 
     hint: Any
     value: Any
@@ -78,16 +80,37 @@ def _split(arguments: Sequence[str]) -> tuple[list[tuple[str, str | None]], list
     return options, rest
 
 
+def _path(name: str) -> list[str]:
+    return name.removeprefix("--").replace("-", "_").split(".")
+
+
+def _order(option: tuple[str, str | None]) -> tuple[bool, int, int]:
+    """Removals come first, the last part before the others; then outer fields come before inner ones."""
+    *parents, last = _path(option[0])
+    removes = option[1] == "None" and last.isdecimal()
+    return not removes, len(parents), -int(last) if removes else 0
+
+
 def _slot(config: Any, path: Sequence[str]) -> _Slot | None:
-    """The field at a path, where its value or its type is a record; None for any other field and an unknown path."""
-    *parents, last = path
-    for name in parents:
-        config = _at(config, name)
-    if not dataclasses.is_dataclass(config) or last not in {field.name for field in dataclasses.fields(config)}:
+    """What a path leads to, where its value or its type is a record; None otherwise and for an unknown path."""
+    hint: Any = None
+    for name in path:
+        hint, config = _hint(config, hint, name), _at(config, name)
+        if hint is None:
+            return None
+    holds = dataclasses.is_dataclass(config) or (config is None and bool(candidates(hint)))
+    return _Slot(hint, config) if holds else None
+
+
+def _hint(holder: Any, hint: Any, name: str) -> Any:
+    """The type of a field of a record, or of a part of a tuple, which may also be None; None where there is no such."""
+    if isinstance(holder, tuple):
+        parts = next((get_args(each) for each in _members(hint) if get_origin(each) is tuple), ())
+        variadic = len(parts) == 2 and parts[1] is Ellipsis
+        return (parts[0] | None) if variadic and _at(holder, name) is not None else None
+    if not dataclasses.is_dataclass(holder) or name not in {field.name for field in dataclasses.fields(holder)}:
         return None
-    hint, value = get_type_hints(type(config), include_extras=True)[last], getattr(config, last)
-    holds = dataclasses.is_dataclass(value) or (value is None and bool(candidates(hint)))
-    return _Slot(hint, value) if holds else None
+    return get_type_hints(type(holder), include_extras=True)[name]
 
 
 def _at(value: Any, name: str) -> Any:
@@ -127,11 +150,14 @@ def _default(kind: type, before: Any, option: str) -> Any:
 
 
 def _with(config: Any, path: Sequence[str], value: Any) -> Any:
-    """A copy with another value at a path. Nothing is checked: the fields that remain to be set may be needed."""
+    """A copy with another value at a path, or without the part of a tuple whose new value is None.
+
+    Nothing is checked: the fields that remain to be set may be needed.
+    """
     first, *others = path
     part = _with(_at(config, first), others, value) if others else value
     if isinstance(config, tuple):
-        return (*config[: int(first)], part, *config[int(first) + 1 :])
+        return (*config[: int(first)], *(() if part is None else (part,)), *config[int(first) + 1 :])
     changed = copy.copy(config)
     object.__setattr__(changed, first, part)
     return changed

@@ -1,4 +1,4 @@
-"""The frame of a run: its folder, the data that it compares, its stages, model cards and the report."""
+"""The frame of a run: run folder, checks of the data, stages, model cards and report."""
 
 import math
 import time
@@ -51,18 +51,18 @@ class StagedRun(Run, Generic[Folder]):
 
     @abstractmethod
     def open(self, folder: Path) -> Folder:
-        """The folder of the run. Messages about the data as a whole come from here."""
+        """Open the run folder and print the account of the data."""
 
     @abstractmethod
     def stages(self, run: Folder) -> Results:
         """Run, or resume, every stage."""
 
     def overlaps(self) -> list[Overlap]:
-        """How many prompts of the training data are held out."""
+        """How many training prompts also occur in held-out data, and were removed."""
         return []
 
     def files(self) -> Iterable[str]:
-        """The data files, which keep their content over the whole run."""
+        """The data files. A run is not resumed after their content has changed."""
         return ()
 
     def run(self, folder: Path, command: str) -> Path:
@@ -94,10 +94,7 @@ class StagedRun(Run, Generic[Folder]):
 
 
 def _refuse_changed_files(run: RunFolder, files: Iterable[str]) -> None:
-    """Write down the digests of a run's data. InputError where the content of a file has changed since the run began.
-
-    A digest is of the bytes of a file, as it is on the disk.
-    """
+    """Store the sha256 of every data file. Raises InputError if a file has changed since the run began."""
     kept = run.read_stage(DATA, DataFiles, otherwise="changes of the data are not noticed")
     known = {} if kept is None else kept["sha256"]
     now = {file: digest for file in files if (digest := _digest(file)) is not None}
@@ -110,7 +107,7 @@ def _refuse_changed_files(run: RunFolder, files: Iterable[str]) -> None:
 
 
 def _digest(file: str) -> str | None:
-    """None for a file that cannot be read: whoever reads the data says why."""
+    """The sha256 of a file; None if it cannot be read, which the reader of the data reports."""
     try:
         return digest_of_file(Path(file))
     except OSError:

@@ -1,4 +1,4 @@
-"""A reward model of text: a head for each seed on one trunk, all weights of which are trained, or adapters alone."""
+"""A reward model of text: one head per seed on a shared initial trunk, with all weights or only adapters trained."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import field
@@ -41,7 +41,7 @@ class HeadedModel:
     trunk: FitTrunk | None = field(default_factory=FitTrunk)
     """None: no language model first, and beside the scores no log-probability but that of the base of adapters."""
     adapters: Adapters | None = None
-    """What is trained of a downloaded language model, `model.base`, without a trunk of one's own. None: all of it."""
+    """Low-rank adapters on the frozen language model `model.base`; requires `trunk` None. None: train all weights."""
     schedule: Schedule = Schedule(steps=500)
     rows: Size = 8
     length: Tokens = 512

@@ -1,4 +1,4 @@
-"""What learned scores of steps are worth on held-out traces and on candidates."""
+"""Evaluation of learned step scores on held-out traces and on candidates."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ TRUNCATED = 300
 
 @dataclass(frozen=True)
 class HeldOutSteps:
-    """The scores of one or more judges, and what they are held to. With several, the lowest of all is a score too."""
+    """Evaluates the scores of one or more judges. With several judges, the lowest score is evaluated too."""
 
     run: RunFolder
     data: StepData

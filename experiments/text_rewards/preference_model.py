@@ -1,4 +1,4 @@
-"""`traceward run` of a reward model from preferences: Bradley-Terry on pairs, and what held-out pairs say of it.
+"""`traceward run` of a reward model from preferences: Bradley-Terry on pairs, evaluated on held-out pairs.
 
 A language model on the preferred answers gives the trunk and the log-probability baseline; one scalar head per seed is
 trained on it; with `adapters`, a head and low-rank adapters on a downloaded language model that stays as it is. On

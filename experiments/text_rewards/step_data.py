@@ -21,7 +21,7 @@ from reward_models.types import Information
 
 VALIDATION = "validation"
 PART = 10
-"""One training solution in so many sets the threshold."""
+"""One in every `PART` training solutions is held out to tune the threshold."""
 ANSWERS = (
     *["#### {}"] * 5,
     "A: {}",
@@ -47,7 +47,7 @@ class HeldOut(NamedTuple):
 
 
 class StepData(ABC):
-    """The config class of labelled steps, a record: what judges learn from, and what they are held to.
+    """The config class of labelled steps, a record: training data of judges, and held-out data.
 
     A soft Q-function of windows needs `demonstrations` and `complete`, a process model needs `epoch` as well.
     """
@@ -78,14 +78,14 @@ class StepData(ABC):
 
     @abstractmethod
     def held_out(self) -> HeldOut:
-        """What is reported, and what sets its thresholds."""
+        """The test sets, and the validation sets that set their thresholds."""
 
     @abstractmethod
     def prompts(self) -> list[str]:
-        """The problems that are trained on, as they are in the files."""
+        """The training problems as in the files."""
 
     def complete(self, seed: int) -> list[Written]:
-        """Right training traces as far as their authors wrote them, answer included: where traces end."""
+        """Complete correct training traces, final answer included; the score of ends learns from them."""
         return [(trace.prompt, trace.steps) for trace in self.demonstrations(seed)]
 
     def complete_held_out(self) -> list[Written]:

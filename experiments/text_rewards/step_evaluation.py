@@ -22,7 +22,7 @@ from reward_models.types import Aggregate
 Steps = list[np.ndarray]
 Row = dict[str, Any]
 Together = Callable[[Mapping[str, list[Steps]]], dict[str, list[Steps]]]
-"""Adds to the learned scores those that follow from several of them."""
+"""Adds combinations of the learned scores."""
 AGGREGATES: tuple[Aggregate, ...] = ("min", "mean", "sum")
 
 
@@ -52,7 +52,7 @@ def calibration(steps: Steps, label: np.ndarray) -> Calibration:
 
 
 def lowest_of_all(name: str, validation: Sequence[Scored]) -> Together:
-    """Adds, under `name`, the lowest of the learned scores: a step is right where every score finds it so.
+    """Adds, under `name`, the lowest of the learned scores: a step counts as correct if every score accepts it.
 
     Scores are compared as log-odds, calibrated on the validation sets.
     """
@@ -149,8 +149,8 @@ def order_rows(
 def _check_both_kinds(name: str, label: np.ndarray) -> None:
     wrong = int((label != NO_ERROR).sum())
     if wrong in (0, len(label)):
-        told = f"of the {len(label)} traces that set its threshold {wrong} have a wrong step"
-        raise InputError(f"{name}: {told}, and it takes both kinds; raise data.validation, or give more traces")
+        counts = f"of the {len(label)} traces that set its threshold {wrong} have a wrong step"
+        raise InputError(f"{name}: {counts}; expected both kinds; raise data.validation, or give more traces")
 
 
 def _hits(validation: Steps, test: Steps, validation_label: np.ndarray, label: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""`traceward run` of scores of steps: judges learn what a right step is; held-out traces say how well.
+"""`traceward run` of step scores: judges learn from correct or labelled traces and are evaluated on held-out traces.
 
-On held-out problems: where is the first wrong step (each test set has its threshold from the validation problems that
-it names), and, where candidates are given, does a score order right above wrong answers of a problem.
+The report says how often each score locates the first wrong step, with thresholds from validation problems, and how
+well it ranks the candidates of a problem where candidates are given.
 """
 
 from pathlib import Path

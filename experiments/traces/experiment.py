@@ -14,11 +14,11 @@ from experiments.core.overlap import Overlap
 from experiments.core.workspace import Workspace
 from experiments.reporting.report_records import Throughput
 from experiments.traces.adversarial_rounds import AdversarialRounds
-from experiments.traces.beam_search import BeamSearch
 from experiments.traces.demonstrations import check_writable, of_file
 from experiments.traces.fit_outcome_model import FitOutcomeModel, PairModel
 from experiments.traces.fit_policy import FitPolicy
 from experiments.traces.fit_reward import FitReward
+from experiments.traces.guided_search import GuidedSearch
 from experiments.traces.improve_policy import ImprovePolicy
 from experiments.traces.judged_pairs import pair_rows
 from experiments.traces.rerank_pool import RerankPool
@@ -67,7 +67,7 @@ class Experiment(StagedRun[Workspace]):
     domain: Environment = field(default_factory=lambda: Countdown(held_out=100))
     encoding: Encoding = Encoding()
     rerank: RerankPool = field(default_factory=RerankPool)
-    search: BeamSearch | None = field(default_factory=BeamSearch)
+    search: GuidedSearch | None = field(default_factory=GuidedSearch)
     improvement: ImprovePolicy | None = field(default_factory=ImprovePolicy)
     rounds: AdversarialRounds | None = None
     seed: Seed = 0

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from experiments.core.workspace import Workspace
-from experiments.traces.beam_search import log_prob_of_rows
+from experiments.traces.guided_search import log_prob_of_rows
 from irl.domains.base import HasLabels
 from irl.evaluation.estimators import bootstrap_interval
 from irl.policies.base import FittedPolicy

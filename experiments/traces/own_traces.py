@@ -15,7 +15,6 @@ from annotated_types import Gt, Le
 
 from experiments.core.kinds import Run
 from experiments.core.run_folder import RunFolder
-from experiments.traces.beam_search import BeamSearch
 from experiments.traces.budget import BEGINNINGS, EXPANSIONS, GROUP, PROMPTS, WIDTH, Counts, Task, scaled
 from experiments.traces.calibrate import measure_speed
 from experiments.traces.demonstrations import Demonstrations
@@ -23,6 +22,7 @@ from experiments.traces.experiment import Encoding, Experiment, training_texts
 from experiments.traces.fit_outcome_model import FileLabels
 from experiments.traces.fit_policy import FitPolicy
 from experiments.traces.fit_reward import FitReward
+from experiments.traces.guided_search import GuidedSearch
 from experiments.traces.improve_policy import ImprovePolicy
 from experiments.traces.policy_training import grpo_for
 from experiments.traces.rerank_pool import RerankPool
@@ -161,7 +161,7 @@ class OwnTraces(Run):
             rerank=RerankPool(
                 samples=counts.samples, problems=counts.problems, vote=counts.samples, beginnings=BEGINNINGS
             ),
-            search=BeamSearch(guide=beam, problems=counts.search_problems) if counts.search_problems else None,
+            search=GuidedSearch(guide=beam, problems=counts.search_problems) if counts.search_problems else None,
             improvement=self._improvement(counts) if counts.improvement_steps else None,
             seed=self.seed,
         )

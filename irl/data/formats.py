@@ -30,7 +30,7 @@ def read_candidates(path: FilePath) -> Iterator[Candidates]:
             _only_known(candidate, f"candidates[{index}]", "correct")
         first = line_of.setdefault(candidates.id, number)
         if first != number:
-            raise InputError(f"field id: {candidates.id!r} stands on line {first} already; give each problem its own")
+            raise InputError(f"field id: {candidates.id!r} is already used on line {first}; give each problem its own")
         return candidates
 
     return _records(path, build)

@@ -77,7 +77,7 @@ def readings() -> dict[str, Reading]:
 
 @record
 class Endings(Reading):
-    """A window of the last step that has a word, at the place of the last step: does the trace end after it?"""
+    """One window per trace: the last step that has a word, which ends the trace or does not."""
 
     earlier: RowsOrZero = 3
     """Steps before the last that an epoch takes from each trace."""
@@ -118,9 +118,10 @@ class Endings(Reading):
 
 
 def _spliced(other: str, step: str, rng: np.random.Generator) -> str:
-    """Half of the time, the last characters of a step behind another step.
+    """Half of the time, the last characters of a step appended to another step.
 
-    The decision then depends on how a step ends and not on what the step is about: answers behind unusual steps count.
+    The decision then depends on how a step ends and not on what the step is about: answers after unusual steps are
+    accepted.
     """
     words = step.rstrip(SILENT)
     return words if rng.random() < 0.5 else other + words[-int(rng.integers(SHORTEST, ENDING)) :]

@@ -91,7 +91,7 @@ class Calculations(Reading):
         """Raises InputError where no demonstration has a right calculation."""
         pool = exercises(step for trace in traces.demonstrations(seed) for step in trace.steps)
         if not pool:
-            raise InputError("calculations: no right <<calculation>> in the demonstrations; leave this score out")
+            raise InputError("calculations: no right <<calculation>> in the demonstrations; remove this judge")
 
         def windows(seed: int, epoch: int) -> list[StepWindow]:
             rng = np.random.default_rng([seed, 7, epoch])

@@ -480,7 +480,7 @@ def test_a_bad_row_among_good_ones(traceward, model, tmp_path, strict):
 
 
 def test_an_id_for_each_problem(traceward, model, tmp_path):
-    message = ", line 2, field id: 'first' stands on line 1 already; give each problem its own"
+    message = ", line 2, field id: 'first' is already used on line 1; give each problem its own"
     assert_file_is_refused(traceward, "rerank", model, tmp_path, f"{GOOD}\n{GOOD}\n", message)
 
 

@@ -156,14 +156,15 @@ def test_something_in_the_way_inside_a_run(traceward, tmp_path, name):
 
 
 def test_a_run_with_the_former_name_of_a_field_is_resumed(traceward, trained, tmp_path):
-    """`evaluations` was `looks`, and a search had `settings` instead of a guide."""
+    """`looks` was renamed to `evaluations`, `BeamSearch` to `GuidedSearch`, and its `settings` to `guide`."""
     folder = tmp_path / "run"
     assert traceward("run", "smoke", "--output", folder)[0] == 0
     written = folder / "config.json"
     config = json.loads(written.read_text())
     for stage in ("reward", "improvement"):
         config[stage]["looks"] = config[stage].pop("evaluations")
-    config["search"]["settings"] = config["search"].pop("guide") | {"class": "BeamSettings"}
+    guide = config["search"].pop("guide")
+    config["search"] |= {"class": "BeamSearch", "settings": guide | {"class": "BeamSettings"}}
     written.write_text(json.dumps(config))
     assert "going on with the run" in traceward("run", "smoke", "--output", folder)[1]
     assert "going on with the run" in traceward("run", written, "--output", folder)[1]

@@ -40,7 +40,7 @@ def test_files_of_the_folder(folder):
     require_data(Config(train=(there,), parts=(Part(there),)))
     with pytest.raises(InputError, match=r"TRACEWARD_DATA to a folder with absent.jsonl \(example.org\).*by --train$"):
         require_data(Config(train=(there, absent)))
-    with pytest.raises(InputError, match=r"by --parts.1.file$"):
+    with pytest.raises(InputError, match=r"by --parts.1.file, or leave it out by --parts.1 None$"):
         require_data(Config(train=(there,), parts=(Part(there), Part(absent))))
     require_data(replace(Config(train=(absent,)), train=("my own.jsonl",)))  # its reader reports a missing file
 

@@ -13,7 +13,8 @@ from experiments.cli import main
 from experiments.commands.run import load_config, override
 from experiments.core.exchange import candidates, class_name
 from experiments.core.kinds import OFFERED, import_offered, is_offered, kinds_of_run
-from experiments.traces.beam_search import BeamSearch
+from experiments.text_rewards.fit_process import FitProcess
+from experiments.traces.guided_search import GuidedSearch
 from irl.algorithms.airl import Airl
 from irl.algorithms.bradley_terry import BradleyTerry
 from irl.algorithms.optimiser import AdamW, Muon, Optimiser
@@ -70,7 +71,7 @@ def test_domains_networks_stages_and_parts_of_control():
     decoder = config.reward.network.decoder
     assert network == CriticConfig(decoder=replace(decoder, num_layers=2)), "required fields are those before"
     without = override(config, ["--search", "None"])
-    assert override(without, ["--search", "beam-search"]).search == BeamSearch()
+    assert override(without, ["--search", "guided-search"]).search == GuidedSearch()
     changed = override(load_config("cartpole_airl"), ["--imitator", "gail", "--learner", "sac"])
     assert (changed.imitator, changed.learner) == (Gail(), Sac())
 
@@ -86,6 +87,22 @@ def test_parts_of_a_tuple_are_exchanged():
         override(config, ["--judges.0.trunk", "fit"])
     with pytest.raises(InputError, match=r"unknown option --judges\.2\.trunk: did you mean --judges"):
         override(config, ["--judges.2.trunk", "None"])
+
+
+def test_parts_of_a_tuple_are_removed_and_exchanged_whole():
+    """Options number the parts that remain."""
+    config = load_config("gsm8k_errors")
+    process, calculations = config.judges
+    changed = override(config, ["--candidates.0", "None", "--candidates.1", "None", "--judges.1", "None"])
+    assert changed == replace(config, candidates=(), judges=(process,))
+    changed = override(config, ["--judges.0.rows", "8", "--judges.0", "None"])
+    assert changed.judges == (replace(calculations, rows=8),)
+    changed = override(load_config("bigbench_mistake"), ["--judges.0", "fit-process", "--judges.0.trunk", "None"])
+    assert changed.judges == (FitProcess(trunk=None),)
+    with pytest.raises(InputError, match=r"StepModel\.judges: expected at least 1"):
+        override(config, ["--judges.0", "None", "--judges.1", "None"])
+    with pytest.raises(InputError, match=r"--judges\.0 airl: expected None, or .* class: fit-process, fit-windows$"):
+        override(config, ["--judges.0", "airl"])
 
 
 def test_fields_that_are_only_valid_together_can_be_set_together():
@@ -111,7 +128,7 @@ def test_fields_that_are_only_valid_together_can_be_set_together():
         ),
         (["--reward.critic", "None"], r"--reward\.critic None: expected one of its fields: --reward\.critic\.FIELD"),
         (["--reward.critic="], r"--reward\.critic : expected one of its fields"),
-        (["--search", "beam"], r"--search beam: expected None, or one of its fields: .* class: beam-search$"),
+        (["--search", "beam"], r"--search beam: expected None, or one of its fields: .* class: guided-search$"),
         (["--domain", "chess"], r"--domain chess: expected .* class: countdown, .*mod-chain"),
         (["--reward.network", "headed-decoder"], "HeadedDecoderConfig has no default for head, read; write the config"),
         (["--reward.critic", "airl", "--reward.critic.mle", "0"], r"unknown option --reward\.critic\.mle"),

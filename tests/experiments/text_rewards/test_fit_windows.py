@@ -119,7 +119,7 @@ def test_a_finished_stage_is_read_back(run, sums):
 
 
 def test_demonstrations_without_calculations_are_refused(tmp_path):
-    with pytest.raises(InputError, match="no right <<calculation>> in the demonstrations; leave this score out"):
+    with pytest.raises(InputError, match="no right <<calculation>> in the demonstrations; remove this judge"):
         STAGE.learn(RunFolder(tmp_path, 3), Traces(["1+1 = <<1+1=3>>3"]), NAMES, "nothing")
 
 

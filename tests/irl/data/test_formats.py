@@ -144,7 +144,7 @@ def test_ids_of_candidates(tmp_path):
 def test_duplicate_ids_name_both_lines(tmp_path):
     rows = [CANDIDATES | {"id": 7}, CANDIDATES, CANDIDATES | {"id": "7"}]
     path = file_of(tmp_path, *map(json.dumps, rows))
-    expected = "data.jsonl, line 3, field id: '7' stands on line 1 already; give each problem its own"
+    expected = "data.jsonl, line 3, field id: '7' is already used on line 1; give each problem its own"
     assert message_of(read_candidates, path) == expected
 
 

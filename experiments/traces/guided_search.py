@@ -21,7 +21,7 @@ from reward_models.records import record
 
 
 @record
-class BeamSearch:
+class GuidedSearch:
     """A guide on the test problems; Tree of Thoughts keeps 5 states and expands each about a dozen times."""
 
     guide: Guide = StepBeamSearch()
