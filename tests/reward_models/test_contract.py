@@ -139,7 +139,7 @@ def test_scores_of_steps_are_aggregated_and_tokens_add_up_to_steps(model):
     scores, how = model(traces), model.network.spec.aggregate
     by_hand = {"sum": np.sum, "min": np.min, "mean": np.mean, "prod": np.prod, "last": lambda steps: steps[-1]}[how]
     for i, count in enumerate((3, 2)):
-        np.testing.assert_allclose(scores.trace[i], by_hand(scores.step[i, :count]), rtol=1e-4, atol=TOLERANCE)
+        np.testing.assert_allclose(scores.trace[i], by_hand(scores.step[i, :count]), rtol=1e-5, atol=TOLERANCE)
     for step in range(STEPS):
         own = np.where(traces.step_id == step, scores.token, 0).sum(axis=1)
         np.testing.assert_allclose(own, scores.step[:, step], atol=TOLERANCE)

@@ -21,6 +21,7 @@ def test_several_hosts():
 
 @pytest.mark.parametrize("size", ["", "0", "1", " 1 "])
 def test_one_process(size):
+    """A size of one, or none, is not refused: no exception."""
     require_one_process({name: size for name in WORLD_SIZES} | {"TPU_WORKER_HOSTNAMES": "localhost"})
 
 

@@ -117,7 +117,8 @@ def test_the_threshold_is_that_of_the_validation_set_given():
 def test_a_threshold_takes_right_and_wrong_traces(label, count):
     one_kind = VALIDATION._replace(label=np.array(label))
     with pytest.raises(
-        InputError, match=rf"^set: of the 2 traces that set its threshold {count} have a wrong step; expected both kinds"
+        InputError,
+        match=rf"^set: of the 2 traces that set its threshold {count} have a wrong step; expected both kinds",
     ):
         location_rows("set", one_kind, TEST, LABELS)
 
