@@ -119,7 +119,8 @@ class FitReward(RewardStage):
         for _ in range(self.members):
             trained.append(self._member(workspace, policy, trained, traces, rows, observe))
         network, params = self._together(trained)
-        about = f"steps of {len(traces)} expert traces, against the policy's; no answers, no verifier"
+        against = ", ranked above steps of the policy" if self.rounds else ""
+        about = f"steps of {len(traces)} expert traces{against}; no answers, no verifier"
         workspace.save_model(name, network, params, network.make().spec, trained_on=about, windows=workspace.windows)
         return params
 
