@@ -11,13 +11,13 @@ Obvious variations: --adapters.rank 32; --model.dtype bfloat16; --adapters None 
 """
 
 from experiments.core.data_folder import data_file
-from experiments.text_rewards.adapters import Adapters
 from experiments.text_rewards.pair_data import PairFiles
 from experiments.text_rewards.preference_model import PreferenceModel
 from experiments.text_rewards.text_model import TextModel
 from irl.algorithms.bradley_terry import BradleyTerry
 from irl.algorithms.optimiser import AdamW
 from irl.train import Schedule
+from reward_models.networks.adapters import LowRank
 
 HH = data_file("hh_harmless/pairs_first_1800.jsonl.xz", "1,800 pairs of harmless-base, github.com/anthropics/hh-rlhf")
 PANDALM = data_file("pandalm_test/testset-v1.json.xz", "github.com/WeOpenML/PandaLM")
@@ -35,7 +35,7 @@ config = PreferenceModel(
     ),
     model=TextModel(context=1024),
     trunk=None,
-    adapters=Adapters(rank=8, alpha=16.0),
+    adapters=LowRank(rank=8, alpha=16.0),
     algorithm=BradleyTerry(optimiser=AdamW(learning_rate=2e-4, total_steps=STEPS), centering=0.01),
     schedule=Schedule(steps=STEPS),
     rows=4,

@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from irl.types import InputError
+from reward_models.frozen import join, split
 from reward_models.partition import BATCH_AXES, partition_specs
 from reward_models.types import PackedPairBatch
 
@@ -82,13 +83,14 @@ def shardings(mesh: Mesh, state: Any) -> Any:
 def place(mesh: Mesh, state: Any) -> Any:
     """A copy of a state on a mesh: large matrices divided over fsdp and tensor, all else on every device.
 
-    Every process must give the same values.
+    Frozen parts that are on their devices already are not copied. Every process must give the same values.
     """
 
     def copy(leaf: Any, sharding: NamedSharding) -> jax.Array:
         return jax.device_put(jax.device_put(leaf, may_alias=False), sharding)
 
-    return jax.tree.map(copy, state, shardings(mesh, state))
+    (own, frozen), (of_own, of_frozen) = split(state), split(shardings(mesh, state))
+    return join(jax.tree.map(copy, own, of_own), jax.device_put(frozen, of_frozen))
 
 
 def make_in_place(mesh: Mesh, init: Callable[[jax.Array], Any], key: jax.Array) -> Any:

@@ -28,6 +28,7 @@ from irl.checkpoint import Checkpoints
 from irl.sharding import keep_in_place, make_in_place, make_mesh, place, shard_batch
 from irl.text.pipeline import Source
 from irl.types import InputError
+from reward_models.frozen import join, split
 from reward_models.ranges import Count
 from reward_models.records import record
 
@@ -114,10 +115,12 @@ def train(
     """
     mesh = make_mesh() if mesh is None else mesh
     state = _begin(mesh, algorithm.init, jax.random.fold_in(key, 0)) if start is None else place(mesh, start)
+    trained, frozen = split(state)
     evaluation = _Evaluation(evaluators, set(evaluation_steps(schedule.steps, evaluate_every)), record)
     done = 0
     if checkpoints.latest() is not None:
-        state, extra, done = checkpoints.restore(None, state)
+        trained, extra, done = checkpoints.restore(None, trained)
+        state = join(trained, frozen)
         source.set_state(extra["source"])
         advance(done)
         evaluation.resume(checkpoints, done, state)
@@ -125,7 +128,8 @@ def train(
     waiting: tuple[int, Any] | None = None
     for number in range(done + 1, schedule.steps + 1):
         batch = shard_batch(mesh, source.next(state))
-        state, info = step(state, batch, jax.random.fold_in(key, number))
+        trained, info = step(split(state).trained, frozen, batch, jax.random.fold_in(key, number))
+        state = join(trained, frozen)
         if waiting is not None:
             _report(waiting, record)
         advance(1)
@@ -138,7 +142,7 @@ def train(
                 _report(waiting, record)
                 waiting = None
         if saving:
-            checkpoints.save(number, state, {"source": source.get_state()})
+            checkpoints.save(number, trained, {"source": source.get_state()})
         if evaluating:
             evaluation.run(number, state)
     return state
@@ -152,12 +156,15 @@ def _begin(mesh: jax.sharding.Mesh, init: Callable[[jax.Array], State], key: jax
 
 @lru_cache(maxsize=16)
 def compile_step(step: Callable, mesh: jax.sharding.Mesh) -> jax.stages.Wrapped:
-    """The jitted step, which donates its state: an algorithm that is trained in several parts is compiled once."""
+    """The jitted step (trained, frozen, batch, key) -> (trained, info) on the parts of a state.
 
-    def placed(state: State, batch: Any, key: jax.Array) -> tuple[State, Any]:
+    The trained part is donated. An algorithm that is trained in several parts is compiled once.
+    """
+
+    def placed(trained: State, frozen: State, batch: Any, key: jax.Array) -> tuple[State, Any]:
         with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-            state, info = step(state, batch, key)
-        return keep_in_place(mesh, state), info
+            state, info = step(join(trained, frozen), batch, key)
+        return keep_in_place(mesh, split(state).trained), info
 
     return jax.jit(placed, donate_argnums=0)
 
@@ -182,7 +189,7 @@ class _Evaluation(NamedTuple):
         for step in filter(self.due, reversed(checkpoints.steps())):
             if step < done:
                 try:
-                    earlier = checkpoints.restore(step, state).state
+                    earlier = join(checkpoints.restore(step, split(state).trained).state, split(state).frozen)
                 except InputError:  # damaged: `restore` has warned, and the training resumes from `done`
                     continue
                 self.run(step, earlier)
@@ -200,7 +207,7 @@ def _finite(number: int, info: Mapping[str, Any], state: State = None) -> None:
     loss = float(info["loss"])
     fault = "" if np.isfinite(loss) else f"the loss is {loss}"
     if not fault and state is not None:
-        bad = sum(not jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
+        bad = sum(not jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(split(state.params).trained))
         fault = f"{bad} of the parameters' arrays are NaN or infinite after it" if bad else ""
     if fault:
         raise InputError(

@@ -31,6 +31,7 @@ from irl.algorithms.bradley_terry import BradleyTerry
 from irl.sharding import make_in_place, make_mesh, shard_batch
 from irl.train import compile_step
 from irl.types import InputError
+from reward_models.frozen import split
 from reward_models.networks.base import parameter_count
 from reward_models.networks.decoder import DecoderConfig, RopeScaling
 from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead
@@ -162,15 +163,16 @@ def measure(options: Options, mesh: Mesh) -> list[Measured]:
 
 def _measure(name: str, step: Callable, mesh: Mesh, state: Any, batch: Any, steps: int, flops: float) -> Measured:
     key, begun = jax.random.key(0), time.perf_counter()
-    compiled = compile_step(step, mesh).lower(state, batch, key).compile()
+    trained, frozen = split(state)
+    compiled = compile_step(step, mesh).lower(trained, frozen, batch, key).compile()
     compile_seconds = time.perf_counter() - begun
     for _ in range(2):
-        state, out = compiled(state, batch, key)
+        trained, out = compiled(trained, frozen, batch, key)
     jax.block_until_ready(out)
     begun = time.perf_counter()
     for _ in range(steps):
-        state, out = compiled(state, batch, key)
-    jax.block_until_ready((state, out))
+        trained, out = compiled(trained, frozen, batch, key)
+    jax.block_until_ready((trained, out))
     seconds = (time.perf_counter() - begun) / steps
     return Measured(name, seconds, flops, compile_seconds, _peak_bytes(mesh, compiled))
 

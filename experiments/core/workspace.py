@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import jax
+
 from experiments.core.run_folder import RunFolder
 from irl.domains.base import Environment
 from irl.domains.files import TraceText
@@ -14,6 +16,7 @@ from irl.types import Problem
 from reward_models.folders.manifest import MANIFEST, Provenance, TextRules, Windows, is_older
 from reward_models.folders.native import save_folder
 from reward_models.folders.opening import Model, open_model
+from reward_models.frozen import without_frozen
 from reward_models.networks.base import Params
 from reward_models.records import InputError
 from reward_models.types import ScoreSpec
@@ -25,6 +28,8 @@ class Workspace(RunFolder):
 
     environment: Environment = field(kw_only=True)
     encoder: TextEncoder = field(kw_only=True)
+    base: str | None = None
+    """The language model under the adapters of the run."""
     _problems: dict[str, Sequence[Problem]] = field(default_factory=dict, init=False)
 
     @property
@@ -63,10 +68,12 @@ class Workspace(RunFolder):
         trained_on: str | None = None,
         windows: Windows = "whole trace",
     ) -> None:
-        """Write the model folder of a stage."""
+        """Write the model folder of a stage. The frozen weights under adapters are not written, but named."""
+        own = without_frozen(params)
+        on_base = len(jax.tree.leaves(own)) < len(jax.tree.leaves(params))
         save_folder(
             self.folder / name,
-            params=params,
+            params=own,
             network=network,
             spec=spec,
             tokenizer_json=self.encoder.tokenizer.to_str(),
@@ -77,6 +84,7 @@ class Workspace(RunFolder):
                 text=self._text_rules(),
                 tokens=self.encoder.rules if isinstance(self.encoder, HuggingFaceEncoder) else None,
                 windows=windows,
+                base=self.base if on_base else None,
             ),
         )
 

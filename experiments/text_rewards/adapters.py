@@ -6,38 +6,21 @@ both is ever rounded.
 """
 
 from collections.abc import Callable
-from typing import Annotated
+from dataclasses import fields
 
 import jax
-from annotated_types import MinLen
 
 from irl.algorithms.base import Algorithm
 from irl.algorithms.frozen_base import FrozenBaseState, with_frozen_base
+from reward_models.networks.adapters import LowRank
 from reward_models.networks.base import Network, Params
 from reward_models.networks.heads import HeadedDecoderConfig
-from reward_models.networks.low_rank import TARGETS, LowRankConfig, Target
-from reward_models.ranges import Distinct, Positive, Size
-from reward_models.records import record
+from reward_models.networks.low_rank import LowRankConfig
 
 
-@record
-class Adapters:
-    """Adapters on the `targets` of every layer, and a head that is trained whole (networks/low_rank.py)."""
-
-    rank: Size = 8
-    alpha: Positive = 16.0
-    targets: Annotated[tuple[Target, ...], MinLen(1), Distinct] = TARGETS
-    rank_stabilised: bool = False
-
-    def on(self, network: HeadedDecoderConfig) -> LowRankConfig:
-        """The network of base, adapters and head."""
-        return LowRankConfig(
-            network=network,
-            rank=self.rank,
-            alpha=self.alpha,
-            targets=self.targets,
-            rank_stabilised=self.rank_stabilised,
-        )
+def adapted(network: HeadedDecoderConfig, adapters: LowRank) -> LowRankConfig:
+    """The network of base, adapters and a head that is trained whole."""
+    return LowRankConfig(network=network, **{f.name: getattr(adapters, f.name) for f in fields(adapters)})
 
 
 def begin_adapters(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 
 from experiments.core.run_folder import RunFolder
-from experiments.text_rewards.adapters import Adapters, begin_adapters
+from experiments.text_rewards.adapters import adapted, begin_adapters
 from experiments.text_rewards.fit_trunk import FitTrunk
 from experiments.text_rewards.text_model import Base, TextModel
 from irl.algorithms.base import Algorithm, State
@@ -18,6 +18,7 @@ from irl.text.packing import EncodedTrace
 from irl.text.pipeline import Source
 from irl.train import Schedule
 from irl.types import InputError
+from reward_models.networks.adapters import LowRank
 from reward_models.networks.base import Network, Params
 from reward_models.networks.heads import HeadedDecoderConfig
 from reward_models.networks.low_rank import LowRankConfig
@@ -40,7 +41,7 @@ class HeadedModel:
     model: TextModel = TextModel()
     trunk: FitTrunk | None = field(default_factory=FitTrunk)
     """None: no language model first, and beside the scores no log-probability but that of the base of adapters."""
-    adapters: Adapters | None = None
+    adapters: LowRank | None = None
     """Low-rank adapters on the frozen language model `model.base`; requires `trunk` None. None: train all weights."""
     schedule: Schedule = Schedule(steps=500)
     rows: Size = 8
@@ -82,7 +83,7 @@ class HeadedModel:
         trained: HeadedDecoderConfig | LowRankConfig = network
         begin, frozen = _on_trunk(make, network, trunk), {}
         if self.adapters is not None and trunk is not None:
-            trained = self.adapters.on(network)
+            trained = adapted(network, self.adapters)
             begin, frozen = partial(begin_adapters, make, trained, trunk), {"base": {"trunk": trunk}}
         made, scorers, models = trained.make(), [], []  # made once: what is compiled for one member serves all
         for seed in seeds:

@@ -23,6 +23,7 @@ from irl.policies.base import FittedPolicy
 from irl.rewards.scoring import TextScorer
 from irl.train import evaluation_steps
 from irl.types import InputError
+from reward_models.frozen import on_host
 from reward_models.networks.base import Params
 from reward_models.records import record
 
@@ -70,7 +71,7 @@ class AdversarialRounds(PolicyTraining):
             evaluate_every=every,
         )
         about = f"maximum likelihood on expert traces, then {self.schedule.steps} adversarial rounds"
-        last: RoundsState = jax.device_get(state)
+        last: RoundsState = on_host(state)
         workspace.save_model(POLICY, policy.model.network, last.policy.params, network.spec, trained_on=about)
         workspace.save_model(
             REWARD, first.finished, last.reward.params, network.spec, trained_on=about, windows=workspace.windows
@@ -100,7 +101,7 @@ class AdversarialRounds(PolicyTraining):
             return first.scorer(workspace, params)
 
         def reward_of(state: RoundsState, prompts, texts, ended) -> np.ndarray:
-            scores = scorer(jax.device_get(state.reward.params))(prompts, texts).trace
+            scores = scorer(on_host(state.reward.params))(prompts, texts).trace
             finite = np.isfinite(scores)
             return np.where(ended & finite, scores, np.min(scores, where=finite, initial=0.0))
 

@@ -30,7 +30,7 @@ from irl.domains.base import Environment, ReadsFiles
 from irl.domains.countdown.countdown import Countdown
 from irl.evaluation.audit import Finding
 from irl.text.encoder import TextEncoder
-from irl.text.tokenizer_configs import NumberTokens, TokenizerConfig
+from irl.text.tokenizer_configs import HuggingFaceTokenizer, NumberTokens, TokenizerConfig
 from irl.types import InputError
 from reward_models.ranges import Few, Seed, Tokens
 from reward_models.records import record
@@ -73,7 +73,8 @@ class Experiment(StagedRun[Workspace]):
     seed: Seed = 0
 
     def __post_init__(self):
-        size = 0 if self.encoding.tokenizer.fixed else self.encoding.tokenizer.most
+        own = self.policy.base is None and not self.encoding.tokenizer.fixed
+        size = self.encoding.tokenizer.most if own else 0
         for vocabulary in (self.policy.network.vocab_size, self.reward.vocabulary):
             if vocabulary is not None and vocabulary < size:
                 expected = f"at least {size}, the tokenizer's vocabulary"
@@ -82,21 +83,29 @@ class Experiment(StagedRun[Workspace]):
             if self.rounds is not None:
                 kept = f"{type(self.reward).__name__} is not trained"
                 raise InputError(f"rounds: they train the reward, and {kept}; set --rounds None")
+        elif self.policy.base is not None:
+            return  # `resolved` gives the reward the decoder of the base
+        elif self.reward.start == "base":
+            raise InputError("reward.start: base, but the policy has none; give a language model by policy.base")
         elif self.reward.start == "policy" and self.reward.network.decoder != self.policy.network:
             advice = "make reward.network.decoder that of policy.network, or set reward.start to random"
             raise InputError(f"reward.start: the policy's weights need equal decoders; {advice}")
 
-    def with_vocabulary(self) -> "Experiment":
-        """This experiment, its decoders with the vocabulary of the tokenizer where that is fixed."""
-        if not self.encoding.tokenizer.fixed:
+    def resolved(self) -> "Experiment":
+        """This experiment with the tokenizer and the decoder of its base, or the vocabulary of a fixed tokenizer."""
+        policy, tokenizer = self.policy.resolved(), self.encoding.tokenizer
+        if policy.base is not None:
+            tokenizer = HuggingFaceTokenizer(folder=policy.base)
+        elif tokenizer.fixed:
+            policy = replace(policy, network=replace(policy.network, vocab_size=tokenizer.most))
+        else:
             return self
-        size = self.encoding.tokenizer.most
-        policy = replace(self.policy, network=replace(self.policy.network, vocab_size=size))
-        return replace(self, policy=policy, reward=self.reward.with_vocabulary(size))
+        encoding = replace(self.encoding, tokenizer=tokenizer)
+        return replace(self, policy=policy, encoding=encoding, reward=self.reward.on_policy(policy.network))
 
     def open(self, folder: Path) -> Workspace:
-        encoder = self.encoding.encoder(self.domain)
-        workspace = Workspace(folder, self.seed, environment=self.domain, encoder=encoder)
+        encoder = self.resolved().encoding.encoder(self.domain)
+        workspace = Workspace(folder, self.seed, environment=self.domain, encoder=encoder, base=self.policy.base)
         for sentence in self.summary():
             workspace.say(sentence)
         return workspace
@@ -116,7 +125,7 @@ class Experiment(StagedRun[Workspace]):
         return list(self.domain.summary()) if isinstance(self.domain, ReadsFiles) else []
 
     def stages(self, run: Workspace) -> Results:
-        return run_stages(self.with_vocabulary(), run)
+        return run_stages(self.resolved(), run)
 
     def _demonstrations(self) -> list[str]:
         """The files of demonstrations beside the domain's."""

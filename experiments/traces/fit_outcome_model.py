@@ -10,7 +10,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import field
 
-import jax
 import numpy as np
 
 from experiments.core.workspace import Workspace
@@ -26,6 +25,7 @@ from irl.rewards.scoring import TextScorer
 from irl.text.pipeline import ArraySource
 from irl.train import Schedule
 from irl.types import InputError
+from reward_models.frozen import on_host
 from reward_models.networks.critic import CriticConfig
 from reward_models.ranges import Rows, Size
 from reward_models.records import record
@@ -87,7 +87,7 @@ class PairModel(ABC):
             start=fresh._replace(params=network.with_trunk(fresh.params, policy.params)),
             label="outcome model",
         )
-        return jax.device_get(state.params)
+        return on_host(state.params)
 
     def _batch(self, workspace: Workspace, pairs: Sequence[JudgedPair]) -> PairBatch:
         """The pairs that fit as arrays."""

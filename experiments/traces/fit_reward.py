@@ -25,7 +25,7 @@ from experiments.traces.demonstrations import Demonstrations, encode_steps, enou
 from experiments.traces.negatives import Negatives, Pair
 from experiments.traces.reward_stage import RewardStage
 from experiments.traces.validation import validation
-from irl.algorithms.base import Batch, State
+from irl.algorithms.base import Batch, State, init_at
 from irl.algorithms.pairs import Contrasts, PairAlgorithm
 from irl.algorithms.pairwise_critic import PairwiseCritic
 from irl.algorithms.rounds import RoundsState, Turn, rounds
@@ -37,8 +37,10 @@ from irl.text.packing import EncodedTrace
 from irl.text.pipeline import ArraySource, Source, Together
 from irl.train import Row, Schedule, check_evaluations
 from irl.types import InputError
+from reward_models.folders.opening import open_base
+from reward_models.frozen import on_host
 from reward_models.networks.base import Network, NetworkConfig, Params
-from reward_models.networks.decoder import DecoderNetwork
+from reward_models.networks.decoder import DecoderConfig, DecoderNetwork
 from reward_models.networks.ensemble import EnsembleConfig, stack_members
 from reward_models.ranges import Few, FewOrZero, Size, Tokens, Weight
 from reward_models.records import record
@@ -61,7 +63,7 @@ class RewardEvaluator:
 
     def run(self, step: int, state: State) -> Iterable[Row]:
         begun = time.perf_counter()
-        row = self.observe(self.before + step, self.scorer(jax.device_get(self.params(state))))
+        row = self.observe(self.before + step, self.scorer(on_host(self.params(state))))
         self.seconds += time.perf_counter() - begun
         return [row] if row else []
 
@@ -76,9 +78,10 @@ class FitReward(RewardStage):
     warm_up_schedule: Schedule = Schedule(steps=1500)
     warm_up_rows: Size = 48
     row_length: Tokens = 96
-    start: Literal["random", "policy"] = "random"
-    """The initial weights of the trunk: random ones, or those of the policy, whose decoder has the same shape. The
-    policy has learned the same steps in whole traces, so half the steps of the warm-up suffice."""
+    start: Literal["random", "policy", "base"] = "random"
+    """The initial weights of the trunk: random ones, those of the policy, whose decoder has the same shape, or those of
+    the language model that the policy started from. The policy has learned the same steps in whole traces, so half the
+    steps of the warm-up suffice. Adapters of policy and rewards lie on the same frozen weights in memory."""
     whole_share: Weight = 0.3
     """Windows that are a whole trace (answers) per other window."""
     critic: PairAlgorithm = field(default_factory=PairwiseCritic)
@@ -103,9 +106,10 @@ class FitReward(RewardStage):
     def vocabulary(self) -> int:
         return self.network.vocabulary
 
-    def with_vocabulary(self, size: int) -> "FitReward":
+    def on_policy(self, decoder: DecoderConfig) -> "FitReward":
         network: Any = self.network  # a dataclass, as every record
-        return replace(self, network=replace(network, decoder=replace(network.decoder, vocab_size=size)))
+        own = replace(network.decoder, vocab_size=decoder.vocab_size)
+        return replace(self, network=replace(network, decoder=own if self.start == "random" else decoder))
 
     def run(
         self, workspace: Workspace, policy: FittedPolicy, name: str = "model", observe: Observe = lambda *_: None
@@ -130,13 +134,21 @@ class FitReward(RewardStage):
     @property
     def finished(self) -> NetworkConfig:
         """The network of the finished reward."""
-        return self.network if self.members == 1 else EnsembleConfig(member=self.network, members=self.members)
+        return self.network if self.members == 1 else self._ensemble(self.members)
+
+    def _ensemble(self, members: int) -> EnsembleConfig:
+        """Members of this network; adapters have their base in common."""
+        return EnsembleConfig(member=self.network, members=members, shared=self._shared)
+
+    @property
+    def _shared(self) -> Literal["base"] | None:
+        return None if self.network.decoder.adapters is None else "base"
 
     def _together(self, trained: list[Params]) -> tuple[NetworkConfig, Params]:
         """The mean of the members that are trained so far."""
         if len(trained) == 1:
             return self.network, trained[0]
-        return EnsembleConfig(member=self.network, members=len(trained)), stack_members(trained)
+        return self._ensemble(len(trained)), stack_members(trained, self._shared)
 
     def _member(
         self, workspace: Workspace, policy: FittedPolicy, before: list[Params], traces, rows, observe: Observe
@@ -195,7 +207,7 @@ class FitReward(RewardStage):
         filling = enough_rows(workspace, rows, self.warm_up_rows, self.row_length)
         packed = workspace.encoder.pack(filling, self.row_length, option="reward.row_length")
         steps, name = self.warm_up_schedule.steps, f"{stage}-likelihood"
-        fresh = self.network.make().init(workspace.key(f"{stage} critic"))
+        fresh = self.network.make().init(workspace.key(f"{stage} critic")) if self.network.has_head else None
         scorer = evaluator.scorer
         evaluator = replace(evaluator, scorer=lambda trunk: scorer(self.network.with_trunk(fresh, trunk)))
         source = ArraySource(
@@ -207,8 +219,8 @@ class FitReward(RewardStage):
         )
         algorithm, key = self.warm_up.make(self.network.decoder), f"{stage} likelihood"
         start = None
-        if self.start == "policy":
-            start = algorithm.init(workspace.key(key))._replace(params=jax.device_get(policy.params))
+        if self.start != "random":
+            start = init_at(algorithm, workspace.key(key), self._initial(workspace, policy, stage))
         whole, begun = workspace.checkpoints(name).latest() is None, time.perf_counter()
         state = workspace.fit(
             name,
@@ -226,7 +238,18 @@ class FitReward(RewardStage):
         note = "useful tokens, compilation and checkpoints included; bounded by matrix products of the feed-forward"
         if whole:  # a part of the steps is not a measurement
             workspace.measured("training, reward", tokens, seconds, note)
-        return self.network.with_trunk(fresh, jax.device_get(state.params))
+        return self.network.with_trunk(fresh, on_host(state.params))
+
+    def _initial(self, workspace: Workspace, policy: FittedPolicy, stage: str) -> Params:
+        """The weights that the trunk starts from: those of the policy, or of the language model under it."""
+        adapters = self.network.decoder.adapters
+        if self.start == "policy":
+            return on_host(policy.params)
+        if adapters is not None:
+            return adapters.fresh(workspace.key(f"{stage} adapters"), policy.params["base"].tree)
+        if workspace.base is None:
+            raise InputError("reward.start: base, but the policy has none; give a language model by policy.base")
+        return open_base(workspace.base, self.network.decoder.dtype).params
 
     def _round(
         self,
@@ -254,7 +277,7 @@ class FitReward(RewardStage):
         )
         seconds = time.perf_counter() - begun - evaluator.seconds
         workspace.say(f"{stage}: {len(pairs)} negatives, {seconds:.0f} s")
-        return jax.device_get(state.reward.params)
+        return on_host(state.reward.params)
 
     def _source(self, workspace: Workspace, pairs: list[Pair], number: int) -> Source:
         """Batches of pairs as the algorithm wants them."""

@@ -3,8 +3,6 @@
 import time
 from typing import Any
 
-import jax
-
 from experiments.core.workspace import Workspace
 from experiments.reporting.stage_records import Improvement
 from experiments.traces.policy_training import PolicyEvaluator, PolicyTraining, policy_result
@@ -13,6 +11,7 @@ from irl.algorithms.rounds import Turn, rounds
 from irl.policies.base import FittedPolicy
 from irl.rewards.questions import ScoresTexts
 from irl.train import evaluation_steps
+from reward_models.frozen import on_host
 from reward_models.ranges import PositiveShare
 from reward_models.records import record
 from reward_models.types import ScoreSpec
@@ -61,7 +60,7 @@ class ImprovePolicy(PolicyTraining):
         workspace.say(f"policy training: {seconds:.0f} s with {len(evaluations)} evaluations")
         spec = ScoreSpec("reward", "sum", scorer.spec.information)
         about = "maximum likelihood on expert traces, then GRPO on the learned reward"
-        workspace.save_model(STAGE, policy.model.network, jax.device_get(state.policy.params), spec, trained_on=about)
+        workspace.save_model(STAGE, policy.model.network, on_host(state.policy.params), spec, trained_on=about)
         what = "after training on the learned reward"
         result = policy_result(evaluations, scorer.spec.information, what, "GRPO step")
         workspace.write_json("improvement.json", result)

@@ -13,6 +13,7 @@ from irl.rewards import open_scorer
 from irl.rewards.questions import AnswersAsTexts, ScoresTexts
 from irl.rewards.scoring import TextScorer
 from reward_models.networks.base import Params
+from reward_models.networks.decoder import DecoderConfig
 from reward_models.ranges import Name, Tokens
 from reward_models.records import record
 
@@ -29,8 +30,8 @@ class RewardStage(ABC):
         """The number of token ids that its network reads, where it reads those of the run's tokenizer."""
         return None
 
-    def with_vocabulary(self, size: int) -> Self:
-        """The same stage for a tokenizer of this size."""
+    def on_policy(self, decoder: DecoderConfig) -> Self:
+        """The same stage beside a policy with this decoder: for its tokenizer, or with its weights."""
         return self
 
     @abstractmethod

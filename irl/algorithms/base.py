@@ -1,4 +1,7 @@
-"""The contract of every learning algorithm: two pure functions on pytrees."""
+"""The contract of every learning algorithm: two pure functions on pytrees.
+
+Parameters may have frozen parts (reward_models/frozen.py): they have no gradient and no optimiser moments.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -7,6 +10,7 @@ import jax
 import optax
 from jaxtyping import Array, Float
 
+from reward_models.frozen import join, split
 from reward_models.networks.base import Params
 
 Batch = Any
@@ -50,27 +54,34 @@ def gradient_algorithm(
 
     def start(key: jax.Array) -> GradientState:
         params = init(key)
-        return GradientState(params, optimiser.init(params))
+        return GradientState(params, optimiser.init(split(params).trained))
 
     def step(state: GradientState, batch: Batch, key: jax.Array) -> tuple[GradientState, Info]:
         del key
-        (value, info), grads = jax.value_and_grad(loss, has_aux=True)(state.params, batch)
+        trained, frozen = split(state.params)
+        (value, info), grads = jax.value_and_grad(lambda own: loss(join(own, frozen), batch), has_aux=True)(trained)
         return apply_gradient(optimiser, state, grads), {**info, "loss": value, "grad_norm": optax.tree.norm(grads)}
 
     return Algorithm(start, step)
 
 
+def init_at(algorithm: Algorithm, key: jax.Array, params: Params) -> State:
+    """The initial state at given parameters. The random ones of `algorithm.init` are never computed."""
+    return jax.jit(lambda key: algorithm.init(key)._replace(params=None))(key)._replace(params=params)
+
+
 def apply_gradient(optimiser: optax.GradientTransformation, state: State, grads: Params) -> State:
-    """The state, which has `params` and `opt_state`, after one update."""
-    updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
-    return state._replace(params=optax.apply_updates(state.params, updates), opt_state=opt_state)
+    """The state, which has `params` and `opt_state`, after one update. `grads` are those of the trained part."""
+    trained, frozen = split(state.params)
+    updates, opt_state = optimiser.update(grads, state.opt_state, trained)
+    return state._replace(params=join(optax.apply_updates(trained, updates), frozen), opt_state=opt_state)
 
 
 def with_l2(loss: Loss, weight: float) -> Loss:
-    """The loss plus weight/2 * |params|^2."""
+    """The loss plus weight/2 * |trained params|^2."""
 
     def penalised(params: Params, batch: Batch) -> tuple[Float[Array, ""], Info]:
         value, info = loss(params, batch)
-        return value + 0.5 * weight * optax.tree.norm(params, squared=True), info
+        return value + 0.5 * weight * optax.tree.norm(split(params).trained, squared=True), info
 
     return penalised

@@ -27,6 +27,7 @@ from irl.algorithms.base import Algorithm, Info, apply_gradient
 from irl.algorithms.optimiser import AdamW, Optimiser
 from irl.algorithms.sft import next_token_loss
 from irl.policies.base import Policy
+from reward_models.frozen import join, split
 from reward_models.networks.base import Params
 from reward_models.ranges import CountOrZero, Size, Weight
 from reward_models.records import record
@@ -70,12 +71,14 @@ class Grpo:
         optimiser = self.optimiser.make()
 
         def init(key: jax.Array) -> GrpoState:
-            params, reference = (jax.tree.map(jnp.array, start) for _ in range(2))
-            return GrpoState(params, optimiser.init(params), jnp.zeros((), jnp.int32), reference)
+            own, frozen = split(start)
+            params, reference = (join(jax.tree.map(jnp.array, own), frozen) for _ in range(2))
+            return GrpoState(params, optimiser.init(own), jnp.zeros((), jnp.int32), reference)
 
-        def part_loss(params: Params, reference: Params, traces: TraceBatch, advantage, count):
+        def part_loss(own: Params, frozen: Params, reference: Params, traces: TraceBatch, advantage, count):
             """The terms of some rows; `count` are the response tokens of all rows."""
-            log_prob, log_ref = (jax.nn.log_softmax(policy.logits(p, traces)[:, :-1]) for p in (params, reference))
+            both = join(own, frozen), reference
+            log_prob, log_ref = (jax.nn.log_softmax(policy.logits(params, traces)[:, :-1]) for params in both)
             where = traces.response[:, 1:]
             taken = jnp.take_along_axis(log_prob, traces.tokens[:, 1:, None], axis=-1)[..., 0]
             gain = jnp.sum(taken * advantage[:, None], where=where) / count
@@ -83,8 +86,8 @@ class Grpo:
             loss = -gain + self.kl * kl / count
             return loss, {"loss": loss, "kl": kl}
 
-        def likelihood(params: Params, demonstrations: TraceBatch, weight):
-            nll, _ = next_token_loss(policy.logits(params, demonstrations), demonstrations)
+        def likelihood(own: Params, frozen: Params, demonstrations: TraceBatch, weight):
+            nll, _ = next_token_loss(policy.logits(join(own, frozen), demonstrations), demonstrations)
             return weight * nll, {"loss": weight * nll, "nll": nll}
 
         def step(state: GrpoState, batch: GrpoBatch, key: jax.Array) -> tuple[GrpoState, Info]:
@@ -92,13 +95,14 @@ class Grpo:
             advantage = group_centred(batch.reward, rows // self.samples_per_prompt)
             count = jnp.maximum(batch.traces.response[:, 1:].sum(), 1)
             weight = self.mle * jnp.maximum(self.mle_steps - state.step, 0) / max(self.mle_steps, 1)
-            grads, info = jax.grad(likelihood, has_aux=True)(state.params, batch.demonstrations, weight)
+            own, frozen = split(state.params)
+            grads, info = jax.grad(likelihood, has_aux=True)(own, frozen, batch.demonstrations, weight)
 
             def add(total, part):
-                gradients = jax.grad(part_loss, has_aux=True)(state.params, state.reference, *part, count)
+                gradients = jax.grad(part_loss, has_aux=True)(own, frozen, state.reference, *part, count)
                 return jax.tree.map(jnp.add, total, gradients), None
 
-            zero = jax.tree.map(jnp.zeros_like, state.params), {"loss": jnp.zeros(()), "kl": jnp.zeros(())}
+            zero = jax.tree.map(jnp.zeros_like, own), {"loss": jnp.zeros(()), "kl": jnp.zeros(())}
             parts = in_parts((batch.traces, advantage), self.rows_at_once)
             (of_samples, sums), _ = jax.lax.scan(add, zero, parts)
             grads = jax.tree.map(jnp.add, grads, of_samples)

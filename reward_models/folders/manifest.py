@@ -76,6 +76,8 @@ class Provenance:
     tokens: TokenRules | None = None
     """For a tokenizer that is not one of our own."""
     windows: Windows = "whole trace"
+    base: str | None = None
+    """The model whose weights are under low-rank adapters. The folder holds the adapters alone."""
 
 
 @record

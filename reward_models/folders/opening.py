@@ -7,6 +7,8 @@ peft           low-rank adapters on a base in the layout of Hugging Face (peft.p
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -15,11 +17,14 @@ import jax
 from reward_models.folders import peft
 from reward_models.folders.hugging_face import load_hugging_face
 from reward_models.folders.hugging_face_tensors import CONFIG, json_object
-from reward_models.folders.manifest import Manifest
+from reward_models.folders.manifest import MANIFEST, Manifest
 from reward_models.folders.native import TOKENIZER, WEIGHTS, ModelFolderError, folder_errors, load_folder
 from reward_models.folders.tensor_file import check_params
+from reward_models.frozen import without_frozen
+from reward_models.networks.adapters import LowRank
 from reward_models.networks.base import NetworkConfig, Params
 from reward_models.networks.decoder import DecoderConfig
+from reward_models.networks.ensemble import EnsembleConfig
 from reward_models.records import InputError, read_json
 from reward_models.types import Information, ScoreSpec
 
@@ -60,6 +65,15 @@ def folders_of(path: str | os.PathLike[str], base: str | os.PathLike[str] | None
     return [folder, _base_of(folder, base)] if layout_of(folder) == "peft" else [folder]
 
 
+@lru_cache(maxsize=1)
+def open_base(path: str, dtype: str) -> Model:
+    """The language model that training starts from. All that is trained on it in a process shares its weights."""
+    base = open_model(path, dtype=dtype)
+    if not isinstance(base.network, DecoderConfig) or base.network.adapters is not None:
+        raise ModelFolderError(f"{path}: expected a causal language model, got one with a head or with adapters")
+    return base
+
+
 def open_model(
     path: str | os.PathLike[str],
     *,
@@ -82,11 +96,11 @@ def open_model(
     """
     folder = Path(path)
     layout = layout_of(folder)
-    if layout != "peft" and base is not None:
-        raise ModelFolderError(f"{folder}: --base is for PEFT folders ({peft.CONFIG}); leave it out")
+    if layout == "hugging_face" and base is not None:
+        raise ModelFolderError(f"{folder}: --base is for adapters; leave it out")
     match layout:
         case "native":
-            return _native(folder)
+            return _native(folder, base)
         case "hugging_face":
             read = load_hugging_face(folder, dtype=dtype, label=label, information=information)
             return Model(read.network, read.params, read.spec, folder, _tokenizer(folder), config=read.config)
@@ -99,15 +113,36 @@ def open_model(
     return Model(adapted.network, adapted.params, spec, texts, _tokenizer(texts), config=plain.config)
 
 
-def _native(folder: Path) -> Model:
+def _native(folder: Path, base: str | os.PathLike[str] | None) -> Model:
     read = load_folder(folder)
+    params, under = read.params, read.manifest.base
+    if base is not None:
+        if under is None:
+            raise ModelFolderError(f"{folder}: --base is for adapters; leave it out")
+        under = str(base)
     if isinstance(read.network, NetworkConfig | DecoderConfig):
         shapes = jax.eval_shape(read.network.make().init, jax.random.key(0))
         try:
-            check_params(read.params, shapes)
+            check_params(params, without_frozen(shapes))
         except ValueError as error:
             raise ModelFolderError(f"{folder / WEIGHTS}: {error}") from error
-    return Model(read.network, read.params, read.spec, folder, read.tokenizer_json, read.manifest)
+        if under is not None:
+            params = _on_base(folder, read.network, params, under)
+    return Model(read.network, params, read.spec, folder, read.tokenizer_json, read.manifest)
+
+
+def _on_base(folder: Path, network: Any, own: Params, under: str) -> Params:
+    """The params of a native folder of adapters, with the weights of their base."""
+    while isinstance(network, EnsembleConfig):
+        network = network.member
+    decoder = network if isinstance(network, DecoderConfig) else network.decoder
+    where = f"{folder / MANIFEST}: base: {under!r}"
+    if not Path(under).exists():
+        raise ModelFolderError(f"{where} does not exist here; give the base of the training by --base")
+    base = open_base(under, decoder.dtype)
+    if replace(base.network, adapters=decoder.adapters, remat=decoder.remat) != decoder:
+        raise ModelFolderError(f"{where} has another shape than the adapters; give the base of the training by --base")
+    return LowRank.complete(own, base.params)
 
 
 def _base_of(folder: Path, given: str | os.PathLike[str] | None) -> Path:

@@ -12,10 +12,11 @@ from typing import Annotated, Any, Literal
 from annotated_types import Gt, Le
 
 from reward_models.folders.hugging_face_tensors import BLOCK
+from reward_models.networks.adapters import TARGETS, Rank
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderNetwork
 from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead, MLPHead, StepEnds, VocabularyHead
-from reward_models.networks.low_rank import TARGETS, LowRankConfig, Rank
+from reward_models.networks.low_rank import LowRankConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
 from reward_models.records import InputError, as_part, record
 

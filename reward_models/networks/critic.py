@@ -43,7 +43,7 @@ class CriticConfig(DecoderNetwork):
 
     def module(self) -> Functional:
         """The nnx module as pure functions, for algorithms that need more than scores."""
-        return functional(lambda rngs: StepCritic(self.decoder, rngs=rngs))
+        return self.with_adapters(functional(lambda rngs: StepCritic(self.decoder, rngs=rngs)))
 
     def make(self) -> Network:
         module = self.module()

@@ -17,6 +17,7 @@ from annotated_types import Ge, Gt, Le
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
+from reward_models.networks.adapters import LowRank
 from reward_models.networks.attention import LONG, attend, attend_after, attend_long
 from reward_models.networks.base import (
     Functional,
@@ -85,6 +86,8 @@ class DecoderConfig:
     remat: bool = False
     """Keep nothing of a block but its input, and compute the rest again for gradients: less memory, a third more work
     in training. Scores and gradients are the same."""
+    adapters: LowRank | None = None
+    """Low-rank adapters, which are trained in the place of the decoder's own weights (networks/adapters.py)."""
 
     def __post_init__(self):
         if self.num_heads % self.num_kv_heads:
@@ -94,7 +97,8 @@ class DecoderConfig:
             raise ValueError(f"head_dim: expected an even number, got {self.head_dim}")
 
     def make(self) -> Functional:
-        return functional(lambda rngs: Decoder(self, rngs=rngs))
+        plain = functional(lambda rngs: Decoder(self, rngs=rngs))
+        return plain if self.adapters is None else self.adapters.on(plain)
 
     @property
     def sees_prefix(self) -> bool:
@@ -115,6 +119,10 @@ class DecoderNetwork(NetworkConfig):
     def has_head(self) -> bool:
         """Whether the params hold a head apart from the trunk, under "head"."""
         return False
+
+    def with_adapters(self, plain: Functional) -> Functional:
+        """A module with the part "trunk", with the adapters of the decoder where it has some."""
+        return plain if self.decoder.adapters is None else self.decoder.adapters.on_trunk(plain)
 
     def with_trunk(self, params: Params, trunk: Params) -> Params:
         """Params whose trunk is that of a trained decoder of the same config."""

@@ -21,11 +21,12 @@ from annotated_types import Ge, Le
 from jaxtyping import Array, Float
 
 from reward_models.aggregation import aggregate_steps
-from reward_models.networks.base import Network, NetworkConfig, Params, flatten
+from reward_models.networks.base import Network, NetworkConfig, Params
 from reward_models.networks.critic import CriticConfig, step_ends
 from reward_models.networks.decoder import DecoderNetwork
 from reward_models.networks.heads import HeadedDecoderConfig
 from reward_models.networks.low_rank import LowRankConfig
+from reward_models.networks.soft_advantage import TokenReward
 from reward_models.records import record
 from reward_models.types import Scores, TraceBatch
 
@@ -50,6 +51,8 @@ class EnsembleConfig(NetworkConfig):
 
     def __post_init__(self):
         if self.shared is None:
+            return
+        if self.shared == "base" and isinstance(self.member, TokenReward) and self.member.decoder.adapters is not None:
             return
         if not isinstance(self.member, SHARED[self.shared]):
             names = " or ".join(kind.__name__ for kind in SHARED[self.shared])
@@ -144,8 +147,9 @@ def without(params: Params, name: str) -> Params:
 
 
 def _check_shared(members: Sequence[Params], shared: str) -> None:
-    first = flatten(members[0][shared], shared)
+    first = jax.tree_util.tree_leaves_with_path(members[0][shared])
     for number, params in enumerate(members[1:], start=1):
-        for name, leaf in flatten(params[shared], shared).items():
-            if leaf is not first[name] and not np.array_equal(leaf, first[name]):
+        for (path, leaf), other in zip(first, jax.tree.leaves(params[shared]), strict=True):
+            if leaf is not other and not np.array_equal(leaf, other):
+                name = ".".join((shared, *(jax.tree_util.keystr((key,), simple=True) for key in path)))
                 raise ValueError(f"member {number}: tensor {name!r} is not that of member 0; stack whole networks")

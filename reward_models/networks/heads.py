@@ -195,7 +195,7 @@ class HeadedDecoderConfig(DecoderNetwork):
 
     def module(self) -> Functional:
         """The nnx module as pure functions, for losses on logits."""
-        return functional(lambda rngs: HeadedDecoder(self, rngs=rngs))
+        return self.with_adapters(functional(lambda rngs: HeadedDecoder(self, rngs=rngs)))
 
     def make(self) -> Network:
         module = self.module()

@@ -1,13 +1,4 @@
-"""Low-rank adapters (LoRA) on the matrices of a network that stays as it is.
-
-    W' = W + scale A B,    A [inputs, rank] random, B [rank, outputs] zero at first,    scale = alpha / rank
-
-Hu et al. 2021 (arXiv 2106.09685), eq. 3; `rank_stabilised`: scale = alpha / sqrt(rank), Kalajdzievski 2023 (arXiv
-2312.03732). Adapters are a nested dict like the params they belong to, with {"a", "b"} for a kernel; stacked layers
-have stacked adapters. Differences from the paper:
-
-1. Feed-forward matrices and the head may be adapted too; a head made for the task is better trained whole.
-2. No dropout.
+"""Low-rank adapters (networks/adapters.py) on a network with a head, and what becomes of the head.
 
 The params of a `LowRankConfig` are {"base", "adapters", "head"}: one tree to save and to score with. To train, take
 `config.on(base)`, whose params are {"adapters", "head"} alone: no gradient, moment or decay of a base weight exists.
@@ -15,25 +6,20 @@ The base must be an argument of the compiled step, or jax writes it into the pro
 irl/algorithms/frozen_base.py. No network knows of adapters: they enter as a kernel that multiplies like the sum.
 """
 
-import dataclasses
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args
+from collections.abc import Callable
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
-from annotated_types import Ge, Gt, Le
-from jaxtyping import Float
+from annotated_types import Gt, Le
 
+from reward_models.networks.adapters import TARGETS, Rank, Target, attach, fresh_adapters, merge
 from reward_models.networks.base import Network, NetworkConfig, Params, flatten
 from reward_models.networks.decoder import DecoderNetwork
 from reward_models.records import record
-from reward_models.types import Array, Scores, TraceBatch
+from reward_models.types import Scores, TraceBatch
 
-Target = Literal["query", "key", "value", "output", "gate", "up", "down"]
-"""A matrix of a layer."""
-Rank = Annotated[int, Ge(1), Le(2**16)]
-TARGETS: tuple[Target, ...] = get_args(Target)
+Join = Callable[[Params, Params, float], Params]
 
 
 @record
@@ -110,64 +96,6 @@ class LowRankConfig(NetworkConfig):
             return names[-2] in self.targets
         return self.head == "low_rank" and path.startswith("head.")
 
-    def _joined(self, base: Params, own: Params, join: "Join") -> Params:
+    def _joined(self, base: Params, own: Params, join: Join) -> Params:
         params = join(base, own.get("adapters", {}), self.scale)
         return {**params, "head": own["head"]} if "head" in own else params
-
-
-def fresh_adapters(key: jax.Array, kernels: Mapping[str, tuple[int, ...]], rank: int) -> Params:
-    """Adapters for kernels of these shapes by path ("trunk.blocks.up.kernel"); A B = 0 until they are trained."""
-    adapters: Params = {}
-    for own_key, (path, shape) in zip(jax.random.split(key, len(kernels)), kernels.items(), strict=True):
-        *layers, inputs, outputs = shape
-        node = adapters
-        for name in path.split(".")[:-1]:
-            node = node.setdefault(name, {})
-        node["a"] = inputs**-0.5 * jax.random.normal(own_key, (*layers, inputs, rank))
-        node["b"] = jnp.zeros((*layers, rank, outputs))
-    return adapters
-
-
-Join = Callable[[Params, Params, float], Params]
-
-
-def merge(params: Params, adapters: Params, scale: float) -> Params:
-    """Params with W + scale A B for every adapted kernel, in the kernels' types."""
-
-    def add(kernel: Array, a: Array, b: Array) -> Array:
-        return (kernel.astype(jnp.float32) + scale * (a @ b)).astype(kernel.dtype)
-
-    return _at_kernels(params, adapters, add)
-
-
-def attach(params: Params, adapters: Params, scale: float) -> Params:
-    """As `merge` for a forward and backward pass, without ever forming a sum or the gradient of one."""
-    return _at_kernels(params, adapters, lambda kernel, a, b: SummedKernel(kernel, a, b, scale))
-
-
-def _at_kernels(params: Params, adapters: Params, join: Callable[[Array, Array, Array], Any]) -> Params:
-    if "a" in adapters:
-        return {**params, "kernel": join(params["kernel"], adapters["a"], adapters["b"])}
-    return {**params, **{name: _at_kernels(params[name], below, join) for name, below in adapters.items()}}
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class SummedKernel:
-    """W + scale A B where a linear layer expects its kernel: x @ it = x W + scale (x A) B."""
-
-    kernel: Any  # arrays, or what a transformation of jax puts into their places
-    a: Any
-    b: Any
-    scale: float = dataclasses.field(metadata={"static": True})
-
-    def __getitem__(self, everything: Any) -> "SummedKernel":
-        if everything is not ...:
-            raise TypeError(f"a kernel with an adapter is read whole, [...], not [{everything}]; use merge")
-        return self
-
-    def astype(self, dtype: Any) -> "SummedKernel":
-        return SummedKernel(self.kernel.astype(dtype), self.a.astype(dtype), self.b.astype(dtype), self.scale)
-
-    def __rmatmul__(self, x: Float[Array, "rows inputs"]) -> Float[Array, "rows outputs"]:
-        return x @ self.kernel + self.scale * ((x @ self.a) @ self.b)

@@ -10,10 +10,11 @@ import pytest
 from reward_models.folders.manifest import Provenance
 from reward_models.folders.native import load_folder, save_folder
 from reward_models.folders.tensor_file import flatten
+from reward_models.networks.adapters import TARGETS, SummedKernel, merge
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead, MLPHead, StepEnds, VocabularyHead
-from reward_models.networks.low_rank import TARGETS, LowRankConfig, SummedKernel, merge
+from reward_models.networks.low_rank import LowRankConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
 from reward_models.records import InputError
 from reward_models.types import TraceBatch

@@ -17,7 +17,6 @@ from experiments.control.backends import OfGymnasium
 from experiments.control.expert import DemonstrationFile
 from experiments.core.exchange import candidates
 from experiments.core.kinds import kinds_of_run
-from experiments.text_rewards.adapters import Target
 from experiments.text_rewards.fit_process import FitProcess
 from experiments.text_rewards.mistake_data import MistakeTraces
 from experiments.text_rewards.pair_data import PairFiles
@@ -35,11 +34,11 @@ from irl.domains.tree import Tree
 from irl.policies.language_model import LanguageModel
 from irl.types import InputError
 from reward_models.aggregation import AGGREGATES
+from reward_models.networks.adapters import TARGETS, Target
 from reward_models.networks.advantage import AdvantageConfig
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderConfig, RopeScaling
 from reward_models.networks.heads import HeadedDecoderConfig, LastToken, VocabularyHead
-from reward_models.networks.low_rank import TARGETS
 from reward_models.networks.regret import RegretConfig
 from reward_models.reward_maps import REWARD_MAPS
 

@@ -11,7 +11,6 @@ import pytest
 import experiments.text_rewards.headed_model
 from configs.hh_adapters import config as hh_adapters
 from experiments.cli import main
-from experiments.text_rewards.adapters import Adapters
 from experiments.text_rewards.fit_trunk import FitTrunk
 from experiments.text_rewards.pair_data import PairFiles
 from experiments.text_rewards.text_model import TextModel
@@ -23,6 +22,7 @@ from irl.types import InputError
 from reward_models.folders.hugging_face import load_hugging_face
 from reward_models.folders.opening import folders_of, layout_of
 from reward_models.folders.peft import load_peft, save_peft
+from reward_models.networks.adapters import LowRank
 from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead
 from reward_models.networks.low_rank import LowRankConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
@@ -144,14 +144,14 @@ def test_peft_loads_the_folder(trained, downloaded):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"rank": 0}, r"Adapters\.rank: expected at least 1, got 0"),
-        ({"targets": ("query", "head")}, r"Adapters\.targets\.1: expected 'query', .*, got 'head'"),
-        ({"targets": ()}, r"Adapters\.targets: expected at least 1 values, got \(\)"),
+        ({"rank": 0}, r"LowRank\.rank: expected at least 1, got 0"),
+        ({"targets": ("query", "head")}, r"LowRank\.targets\.1: expected 'query', .*, got 'head'"),
+        ({"targets": ()}, r"LowRank\.targets: expected at least 1 values, got \(\)"),
     ],
 )
 def test_adapters_that_are_none(given, message):
     with pytest.raises(InputError, match=message):
-        Adapters(**given)
+        LowRank(**given)
 
 
 def test_a_run_without_a_language_model_under_it(config, tmp_path):

@@ -11,7 +11,6 @@ import pytest
 from experiments.cli import main
 from experiments.commands.run import load_config, override
 from experiments.core.run_folder import RunFolder
-from experiments.text_rewards.adapters import Adapters
 from experiments.text_rewards.fit_process import FitProcess
 from experiments.text_rewards.fit_trunk import FitTrunk
 from experiments.text_rewards.fit_windows import ENDING, FitWindows
@@ -32,6 +31,7 @@ from irl.train import Schedule
 from irl.types import InputError
 from reward_models.folders.hugging_face import load_hugging_face
 from reward_models.folders.opening import layout_of
+from reward_models.networks.adapters import LowRank
 from tests.experiments.text_rewards.cases import DECODER, TINY, comparisons, save_base, write
 
 pytestmark = pytest.mark.usefixtures("few_resamples", "careless_compilation")
@@ -286,7 +286,7 @@ def test_from_a_downloaded_model(kind, config, downloaded, tmp_path):
 
 def test_a_process_model_of_adapters(steps_config, downloaded, tmp_path):
     config = from_folder(steps_config, downloaded)
-    judge = replace(config.judges[0], adapters=Adapters(rank=2))
+    judge = replace(config.judges[0], adapters=LowRank(rank=2))
     folder = run(replace(config, judges=(judge,), candidates=()), tmp_path / "run")
     assert layout_of(folder / "model") == "peft"
     answer = steps_answer(["So 11*3 = 33.", "And 33+3 = 36."], "\n")

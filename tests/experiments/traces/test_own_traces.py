@@ -300,5 +300,5 @@ def test_a_tokenizer_and_a_reward_are_exchanged_on_the_command_line(tmp_path):
     options += ["--reward", "reward-folder", "--reward.folder", "hub"]
     changed = override(load_config("own_traces"), options)
     assert changed.tokenizer == tokenizer and changed.reward == RewardFolder(folder="hub")
-    network = replace(load_config("smoke"), encoding=Encoding(tokenizer=tokenizer)).with_vocabulary()
+    network = replace(load_config("smoke"), encoding=Encoding(tokenizer=tokenizer)).resolved()
     assert network.policy.network.vocab_size == tokenizer.most == network.reward.vocabulary

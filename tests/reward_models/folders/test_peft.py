@@ -18,6 +18,7 @@ from reward_models.folders.hugging_face import load_hugging_face, save_hugging_f
 from reward_models.folders.native import ModelFolderError
 from reward_models.folders.peft import load_peft, save_peft
 from reward_models.folders.tensor_file import flatten
+from reward_models.networks.adapters import TARGETS
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.heads import (
@@ -30,7 +31,7 @@ from reward_models.networks.heads import (
     VocabularyHead,
     from_critic,
 )
-from reward_models.networks.low_rank import TARGETS, LowRankConfig
+from reward_models.networks.low_rank import LowRankConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
 from reward_models.types import TraceBatch
 
