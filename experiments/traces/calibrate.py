@@ -6,9 +6,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from irl.algorithms.base import Algorithm
+from irl.algorithms.base import Algorithm, init_at
 from irl.policies.base import FittedPolicy, Sampling
+from irl.sharding import make_mesh, place, shard_batch
 from irl.text.encoder import TextEncoder
+from irl.train import compile_step
+from reward_models.frozen import split
 from reward_models.types import TraceBatch
 
 STEPS, COLUMNS = 3, 12
@@ -28,23 +31,26 @@ class Speed(NamedTuple):
 
 def measure_speed(algorithm: Algorithm, policy: FittedPolicy, encoder: TextEncoder, shape: tuple[int, int], rows: int):
     """The `Speed` of training on batches of a shape, and of sampling so many rows at once."""
-    train, first = _train(algorithm, encoder, shape)
+    train, first = _train(algorithm, policy, encoder, shape)
     column, second = _sample(policy, encoder, rows)
     return Speed(train / (shape[0] * shape[1]), column, rows, (first + second) / 2)
 
 
-def _train(algorithm: Algorithm, encoder: TextEncoder, shape: tuple[int, int]) -> tuple[float, float]:
-    """Seconds of a step, and of its compilation."""
+def _train(
+    algorithm: Algorithm, policy: FittedPolicy, encoder: TextEncoder, shape: tuple[int, int]
+) -> tuple[float, float]:
+    """Seconds of a step from the parameters of the policy, and of its compilation."""
     ones = np.ones(shape, np.int32)
     position = np.broadcast_to(np.arange(shape[1], dtype=np.int32), shape)
     mask = np.ones((shape[0], encoder.max_steps), bool)
     batch = TraceBatch(ones, ones, position, 0 * ones, mask, np.zeros(shape[0], np.int32))
-    key = jax.random.key(0)
-    state, step = algorithm.init(key), jax.jit(algorithm.step, donate_argnums=0)
-    first, state = _timed(lambda: step(state, batch, key)[0])
+    key, mesh = jax.random.key(0), make_mesh()
+    state, frozen = split(place(mesh, init_at(algorithm, key, policy.params)))
+    step, batch = compile_step(algorithm.step, mesh), shard_batch(mesh, batch)
+    first, state = _timed(lambda: step(state, frozen, batch, key)[0])
     seconds = []
     for _ in range(STEPS):
-        each, state = _timed(lambda now=state: step(now, batch, key)[0])
+        each, state = _timed(lambda now=state: step(now, frozen, batch, key)[0])
         seconds.append(each)
     return float(np.median(seconds)), max(first - float(np.median(seconds)), 0.0)
 

@@ -62,9 +62,10 @@ class FitPolicy:
         network = open_base(self.base, self.dtype).network
         return replace(self, network=replace(network, adapters=self.adapters, remat=self.network.remat))
 
-    def _start(self, key: jax.Array) -> Params:
-        """The weights of the base, with fresh adapters where there are any."""
-        assert self.base is not None
+    def initial(self, key: jax.Array) -> Params:
+        """Random weights, or those of the base, with fresh adapters where there are any."""
+        if self.base is None:
+            return self.network.make().init(key)
         params = open_base(self.base, self.dtype).params
         return params if self.adapters is None else self.adapters.fresh(key, params)
 
@@ -72,7 +73,7 @@ class FitPolicy:
         done = workspace.load_model(name)
         if done is not None:
             return FittedPolicy(LanguageModel(network=done.network), done.params)
-        start = None if self.base is None else self._start(workspace.key(f"{name} adapters"))
+        start = None if self.base is None else self.initial(workspace.key(f"{name} adapters"))
         schedule = self.schedule
         if schedule is None:
             return self._finished(workspace, name, start, f"{self.base}, as it is")

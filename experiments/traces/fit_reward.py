@@ -263,7 +263,7 @@ class FitReward(RewardStage):
         """Train the critic on the pool for one round, from its parameters."""
         critic = self.critic.make(self.network.make())
         stage = f"{member}-round-{number + 1}"
-        fresh = critic.init(workspace.key(stage))
+        start = init_at(critic, workspace.key(stage), params)
         source = self._source(workspace, pairs, number)
         begun = time.perf_counter()
         state = workspace.fit(
@@ -271,7 +271,7 @@ class FitReward(RewardStage):
             rounds(reward=Turn(critic)),
             source,
             self.round_schedule,
-            RoundsState(reward=fresh._replace(params=params)),
+            RoundsState(reward=start),
             label=f"{stage}: {len(pairs)} negatives",
             evaluators=[replace(evaluator, params=lambda state: state.reward.params)],
         )

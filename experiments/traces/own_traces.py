@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import jax
 from annotated_types import Gt, Le
@@ -35,14 +35,14 @@ from irl.domains.files import TraceFiles
 from irl.guidance.beam import StepBeamSearch
 from irl.policies.base import FittedPolicy
 from irl.policies.language_model import LanguageModel
-from irl.policies.rollouts import ROWS_AT_ONCE
-from irl.text.tokenizer_configs import LEAST_PAIRS, BytePairs, TokenizerConfig
+from irl.policies.rollouts import rows_at_once
+from irl.text.tokenizer_configs import LEAST_PAIRS, BytePairs, HuggingFaceTokenizer, TokenizerConfig
 from irl.train import Schedule
 from irl.types import InputError
 from reward_models.config_json import decode, encode
+from reward_models.networks.adapters import LowRank
 from reward_models.networks.advantage import AdvantageConfig
-from reward_models.networks.decoder import DecoderConfig
-from reward_models.ranges import Few, Seed
+from reward_models.ranges import Few, Name, Seed
 from reward_models.records import read_json, record
 from reward_models.registry import REGISTERED
 from reward_models.types import Aggregate
@@ -51,20 +51,30 @@ PLAN, ESTIMATE = "experiment.json", "estimate.json"
 ALL = Demonstrations(count=10_000_000)
 BATCH, FILLING = 4608, 8
 """Tokens of a training batch, and the batches that the training traces fill at least."""
+BATCH_OF_BASE = 1024
+"""Tokens of a training batch of a language model, which learns from few."""
+RATE_OF_BASE, RATE_OF_ADAPTERS = 2e-5, 5e-4
+"""Learning rates of a language model and of its adapters."""
 PAIRS = 16
 """Of a batch of the outcome model."""
 
 
 @record
 class OwnTraces(Run):
-    """A policy and a reward from files of traces, from scratch."""
+    """A policy and a reward from files of traces, from scratch or from a language model."""
 
     title: str = "A reward from your own traces"
     domain: TraceFiles
     minutes: Annotated[float, Gt(0), Le(100_000)] = 10.0
     """The time of the whole run on this machine: training, samples and search are scaled to it."""
     tokenizer: TokenizerConfig | None = None
-    """None: byte pairs, learned from the training traces."""
+    """None: byte pairs, learned from the training traces; with a base, the tokenizer is the base's."""
+    base: Name | None = None
+    """A causal language model to start from: a Hugging Face folder or a GGUF file."""
+    adapters: LowRank | None = LowRank()
+    """Of the policy and of the reward on the frozen weights of `base`; None: train all weights."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """The type of the weights of `base`."""
     reward: RewardFolder | None = None
     """A reward of a model folder of any kind; None: one that is trained on the traces."""
     members: Few = 1
@@ -99,9 +109,9 @@ class OwnTraces(Run):
 
     def plan(self) -> tuple[Experiment, dict[str, float]]:
         """The experiment, and the seconds that each of its stages is expected to take."""
-        config = self.tokenizer or BytePairs(vocabulary=vocabulary(self.domain))
+        config = self._tokenizer()
         encoder = config.encoder(training_texts(self.domain), 2, 1, self.domain.split_steps)
-        if self.tokenizer is None:  # few texts do not have so many different pairs
+        if isinstance(config, BytePairs) and self.tokenizer is None:  # few texts do not have so many different pairs
             config = BytePairs(vocabulary=max(encoder.vocab_size, LEAST_PAIRS))
         measured = lengths(encoder, self.domain.demonstrations("train"))
         limit = limits(measured, self.sizes)
@@ -112,21 +122,45 @@ class OwnTraces(Run):
             tokenizer=config,
         )
         encoder = encoding.limited(encoder)
-        network = self.sizes.network or decoder(measured.tokens, max(encoder.vocab_size, config.most))
-        rows = batch_rows(measured.tokens, limit.max_length)
-        fresh = FittedPolicy(LanguageModel(network=network), network.make().init(jax.random.key(0)))
-        algorithm = Sft(optimiser=Muon()).make(network)
-        speed = measure_speed(algorithm, fresh, encoder, (rows, limit.max_length), ROWS_AT_ONCE)
+        policy = self._policy(measured.tokens, max(encoder.vocab_size, config.most))
+        network = policy.network
+        rows = batch_rows(measured.tokens, limit.max_length, BATCH if self.base is None else BATCH_OF_BASE)
+        fresh = FittedPolicy(LanguageModel(network=network), policy.initial(jax.random.key(0)))
+        algorithm, together = self._likelihood(1, 0.0).make(network), rows_at_once(network, limit.max_response)
+        speed = measure_speed(algorithm, fresh, encoder, (rows, limit.max_length), together)
         task = Task(
             measured, limit, rows * limit.max_length, len(self.domain.problems("test")), self.members, self._pairs()
         )
         counts, estimate = scaled(task, speed, 60 * self.minutes, self.sizes)
         if self.reward is not None:
             estimate["reward"] = 0.0
-        return self._experiment(encoding, limit, network, rows, counts), estimate
+        return self._experiment(encoding, limit, policy, rows, counts), estimate
+
+    def _tokenizer(self) -> TokenizerConfig:
+        """The tokenizer of the base, the one given, or byte pairs."""
+        if self.base is not None:
+            return HuggingFaceTokenizer(folder=self.base)
+        return self.tokenizer or BytePairs(vocabulary=vocabulary(self.domain))
+
+    def _policy(self, tokens: int, vocabulary_size: int) -> FitPolicy:
+        """The stage of the policy with its decoder, before its training is known."""
+        network = self.sizes.network or decoder(tokens, vocabulary_size)
+        if self.base is None:
+            return FitPolicy(network=network, demonstrations=ALL)
+        network = replace(network, remat=True)
+        given: dict[str, Any] = {"base": self.base, "adapters": self.adapters, "dtype": self.dtype}
+        return FitPolicy(network=network, demonstrations=ALL, **given).resolved()
+
+    def _likelihood(self, steps: int, learning_rate: float) -> Sft:
+        """Maximum likelihood whose learning rate falls over so many steps; that of a base has its own."""
+        warm_up = min(50, steps // 5)
+        if self.base is None:
+            return Sft(optimiser=Muon(learning_rate=learning_rate, warmup_steps=warm_up, total_steps=steps))
+        rate = RATE_OF_BASE if self.adapters is None else RATE_OF_ADAPTERS
+        return Sft(optimiser=AdamW(learning_rate=rate, warmup_steps=warm_up, total_steps=steps, weight_decay=0.0))
 
     def _experiment(
-        self, encoding: Encoding, limit: Limits, network: DecoderConfig, rows: int, counts: Counts
+        self, encoding: Encoding, limit: Limits, policy: FitPolicy, rows: int, counts: Counts
     ) -> Experiment:
         """The experiment of these sizes."""
         beam = StepBeamSearch(
@@ -136,20 +170,19 @@ class OwnTraces(Run):
             title=self.title,
             domain=self.domain,
             encoding=encoding,
-            policy=FitPolicy(
-                network=network,
-                demonstrations=ALL,
-                algorithm=likelihood(2e-3, counts.policy_steps),
+            policy=replace(
+                policy,
+                algorithm=self._likelihood(counts.policy_steps, 2e-3),
                 schedule=Schedule(steps=counts.policy_steps),
                 batch_size=rows,
                 row_length=limit.max_length,
             ),
             reward=self.reward
             or FitReward(
-                network=AdvantageConfig(decoder=network, aggregate=self.aggregate),
+                network=AdvantageConfig(decoder=policy.network, aggregate=self.aggregate),
                 demonstrations=ALL,
                 start="policy",
-                warm_up=likelihood(2.5e-3, counts.reward_steps),
+                warm_up=self._likelihood(counts.reward_steps, 2.5e-3),
                 warm_up_schedule=Schedule(steps=counts.reward_steps),
                 warm_up_rows=rows,
                 row_length=limit.max_length,
@@ -195,15 +228,10 @@ class OwnTraces(Run):
         )
 
 
-def likelihood(learning_rate: float, steps: int) -> Sft:
-    """Maximum likelihood whose learning rate falls over so many steps."""
-    return Sft(optimiser=Muon(learning_rate=learning_rate, warmup_steps=min(50, steps // 5), total_steps=steps))
-
-
-def batch_rows(tokens: int, length: int) -> int:
-    """Rows of a training batch, for every device the same: `BATCH` tokens, less for a small file."""
+def batch_rows(tokens: int, length: int, batch: int) -> int:
+    """Rows of a training batch, for every device the same: so many tokens, less for a small file."""
     devices = jax.device_count()
-    rows = min(BATCH, tokens // FILLING) / length
+    rows = min(batch, tokens // FILLING) / length
     return max(round(rows / devices), 1) * devices
 
 
@@ -215,8 +243,9 @@ def described(experiment: Experiment, estimate: Mapping[str, float]) -> Iterator
         f"{encoding.tokenizer.most} tokens of vocabulary; {network.num_layers} layers of {network.dim} units "
         "(--sizes.FIELD sets others)"
     )
+    schedule = experiment.policy.schedule
     counts = {
-        "policy": f"{experiment.policy.schedule.steps} steps",
+        "policy": "as it is" if schedule is None else f"{schedule.steps} steps",
         "samples": f"{rerank.samples} of each of {rerank.problems} problems",
     }
     if isinstance(experiment.reward, FitReward):

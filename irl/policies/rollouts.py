@@ -13,10 +13,20 @@ from irl.policies.base import FittedPolicy, Samples, Sampling
 from irl.text.encoder import TextEncoder
 from irl.text.packing import EncodedTrace
 from irl.types import Problem
+from reward_models.networks.decoder import DecoderConfig
 from reward_models.types import TraceBatch
 
 ROWS_AT_ONCE = 512
-"""Sampled rows in flight: their caches should fit the processor's own cache."""
+"""Sampled rows in flight, at most: the caches of a small decoder should fit the processor's own cache."""
+CACHE_BYTES = 2**31
+"""Memory for the caches of all rows in flight."""
+
+
+def rows_at_once(config: DecoderConfig, columns: int) -> int:
+    """The number of rows that a decoder samples together, each with so many tokens in its cache."""
+    size = 4 if config.dtype == "float32" else 2
+    row = 2 * size * config.num_layers * config.num_kv_heads * config.head_dim * columns
+    return max(min(ROWS_AT_ONCE, CACHE_BYTES // row), 1)
 
 
 def draw_samples(
@@ -30,8 +40,9 @@ def draw_samples(
 ) -> Iterator[Samples]:
     """`n` samples of each problem as NumPy arrays, some problems at a time, in one shape."""
     prompts, lengths = pad_prompts([encoder.prompt(problem.prompt) for problem in problems])
-    together = max(min(ROWS_AT_ONCE // min(n, 50), len(problems)), 1)
-    slots = min(n, ROWS_AT_ONCE // together)
+    rows_together = rows_at_once(policy.model.network, encoder.most_response)
+    together = max(min(rows_together // min(n, 50), len(problems)), 1)
+    slots = min(n, rows_together // together)
     sampling = Sampling(n, slots, encoder.most_response, (encoder.end,), encoder.vocab_size)
     for start in range(0, len(problems), together):
         rows = np.arange(start, start + together) % len(problems)  # the last batch wraps: one shape

@@ -11,10 +11,15 @@ from configs.smoke import config as smoke
 from experiments.core.workspace import Workspace
 from experiments.traces.demonstrations import Demonstrations
 from experiments.traces.experiment import Encoding, Experiment
+from experiments.traces.own_traces import OwnTraces
 from experiments.traces.rerank_pool import RerankPool
+from experiments.traces.sizes import Sizes
 from irl.domains.files import TraceFiles
+from irl.policies.rollouts import rows_at_once
 from irl.rewards import open_scorer
+from irl.text.tokenizer_configs import HuggingFaceTokenizer
 from irl.types import InputError
+from reward_models.config_json import decode, encode
 from reward_models.folders.hugging_face import save_hugging_face
 from reward_models.folders.native import WEIGHTS
 from reward_models.folders.opening import open_base, open_model
@@ -24,6 +29,7 @@ from reward_models.networks.advantage import AdvantageConfig
 from reward_models.networks.base import flatten, parameter_count
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.ensemble import EnsembleConfig
+from reward_models.registry import REGISTERED
 from tests.experiments.traces.test_own_traces import hugging_face_folder, rows, write
 
 DECODER = DecoderConfig(vocab_size=320, num_layers=2, dim=16, num_heads=2, num_kv_heads=1, head_dim=8, hidden_dim=32)
@@ -164,6 +170,23 @@ def test_a_frozen_policy_is_the_base_as_it_is(config, tmp_path, base):
     frozen = replace(config, policy=replace(config.policy, adapters=None, schedule=None)).resolved()
     policy = frozen.policy.run(frozen.open(tmp_path))
     assert policy.params is open_base(str(base), "float32").params
+
+
+def test_own_traces_start_from_a_language_model(config, base):
+    """The plan has the tokenizer, the decoder and the adapters of the base; it is that of a run folder."""
+    own = OwnTraces(domain=config.domain, base=str(base), adapters=LowRank(rank=3), sizes=Sizes(policy_steps=2))
+    plan, estimate = own.plan()
+    assert plan.policy.network == replace(DECODER, adapters=LowRank(rank=3), remat=True, norm_eps=1e-6)
+    assert plan.reward.network.decoder == plan.policy.network and plan.reward.start == "policy"
+    assert plan.encoding.tokenizer == HuggingFaceTokenizer(folder=str(base))
+    assert estimate["policy"] > 0
+    assert decode(encode(plan, "plan"), REGISTERED, "plan") == plan
+
+
+def test_rows_in_flight_fit_a_cache():
+    large = replace(DECODER, num_layers=30, num_kv_heads=3, num_heads=9, head_dim=64)
+    assert rows_at_once(DECODER, 64) == 512 and rows_at_once(large, 256) == 182
+    assert rows_at_once(replace(large, dtype="bfloat16"), 256) == 364
 
 
 def test_adapters_need_a_base(config):
