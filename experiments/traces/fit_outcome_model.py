@@ -109,6 +109,8 @@ class FitOutcomeModel(PairModel):
     """Right over wrong samples of the policy, labelled by the verifier."""
 
     samples_per_problem: Rows = 32
+    problems: Rows | None = None
+    """Of the training split; all of them by default."""
 
     @property
     def advice(self) -> str:
@@ -119,7 +121,7 @@ class FitOutcomeModel(PairModel):
         if not workspace.environment.verifies():
             domain = type(workspace.environment).__name__
             raise InputError(f"outcome_model: {domain} has no verifier to label samples with; set --outcome-model None")
-        problems, rng = workspace.problems("train"), workspace.rng("outcome pairs")
+        problems, rng = workspace.problems("train")[: self.problems], workspace.rng("outcome pairs")
         pool = sample_texts(workspace, policy, problems, self.samples_per_problem, "outcomes")
         labels, split = verify_pool(workspace, problems, pool), workspace.environment.split_steps
         pairs: list[JudgedPair] = []

