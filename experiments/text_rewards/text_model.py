@@ -1,7 +1,7 @@
 """The decoder under a reward model of text: where it comes from, how it reads, how it is saved.
 
-It starts from a Hugging Face folder (its tokenizer, chat template and weights), or fresh with a byte-level BPE
-tokenizer learned from the training texts and a chat template of its own. What is saved is a Hugging Face folder in
+It starts from a Hugging Face folder or a GGUF file (tokenizer, chat template and weights), or fresh with a byte-level
+BPE tokenizer learned from the training texts and a chat template of its own. What is saved is a Hugging Face folder in
 either case: `traceward score` reads it, and so does transformers. Adapters are saved as a folder of PEFT's.
 """
 
@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from irl.rewards.conversations import ConversationEncoder
-from irl.rewards.opening import template_of, tokenizer_of
 from irl.rewards.questions import Question, answer_names
-from irl.text.chat import ChatTemplate
+from irl.text.chat import ChatTemplate, chat_template_of
+from irl.text.hugging_face import tokenizer_of
 from irl.text.packing import EncodedTrace
 from irl.text.tokenize import END, PAD, prose_tokenizer
 from irl.types import InputError
@@ -33,7 +33,6 @@ from reward_models.records import record
 ROLES = ("system", "user", "assistant")
 _MARKS = tuple(f"<|{role}|>" for role in ROLES)
 CHAT_TEMPLATE = "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}" + END + "{% endfor %}"
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json")
 
 
 Row = EncodedTrace | str
@@ -78,13 +77,13 @@ class TextModel:
     """The decoder of a reward model of text."""
 
     base: Name | None = None
-    """A Hugging Face folder to start from; None: a fresh decoder and tokenizer."""
+    """A Hugging Face folder or a GGUF file to start from; None: a fresh decoder and tokenizer."""
     decoder: DecoderConfig = DecoderConfig(
         vocab_size=2048, num_layers=4, dim=128, num_heads=4, num_kv_heads=2, head_dim=32, hidden_dim=352
     )
     """Shape of a fresh decoder; its vocabulary is learned from the training texts."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """What a decoder from a folder computes in."""
+    """What a decoder from a folder or file computes in."""
     context: Tokens = 512
     """Tokens of the longest text; longer ones are left out, and counted."""
 
@@ -107,21 +106,21 @@ class TextModel:
         return Base(encoder, replace(self.decoder, context_length=self.context), None, pad, eos, files)
 
     def _from_folder(self, folder: Path, by_step: bool) -> Base:
-        if layout_of(folder) != "hugging_face":
-            raise InputError(f"base: {folder} is no Hugging Face folder; expected a config.json of transformers in it")
+        if layout_of(folder) not in ("hugging_face", "gguf"):
+            expected = "a folder with a config.json of transformers, or a GGUF file"
+            raise InputError(f"base: {folder} is no Hugging Face folder; expected {expected}")
         model = open_model(folder, dtype=self.dtype)
         causal = isinstance(model.network, DecoderConfig)
         decoder = model.network if causal else model.network.decoder
         encoder = ConversationEncoder(
-            tokenizer=tokenizer_of(model, decoder.vocab_size),
-            template=template_of(model),
+            tokenizer=tokenizer_of(model.files, decoder.vocab_size),
+            template=chat_template_of(model.files),
             by_step=by_step,
             context=min(self.context, decoder.context_length or self.context),
         )
         pad, eos = (_token(model.config, name, folder) for name in ("pad_token_id", "eos_token_id"))
-        files = {name: (folder / name).read_text("utf-8") for name in _TOKENIZER_FILES if (folder / name).is_file()}
         trunk = model.params if causal else model.params["trunk"]
-        return Base(encoder, decoder, trunk, pad, eos, files, folder if causal else None)
+        return Base(encoder, decoder, trunk, pad, eos, model.files.texts, folder if causal else None)
 
 
 def _token(config: Mapping, name: str, folder: Path) -> int:

@@ -2,6 +2,7 @@
 
 native         traces of a domain (scoring.py), or what their steps claim (claims.py)
 hugging_face   conversations (conversations.py); a language model judges steps in words (judged_steps.py)
+gguf           as the language model of a Hugging Face folder
 peft           as the base with its adapters
 """
 
@@ -9,8 +10,6 @@ import dataclasses
 import datetime
 import os
 from pathlib import Path
-
-from tokenizers import Tokenizer
 
 from irl.domains.base import Environment, ReadsTexts
 from irl.domains.files import TraceText
@@ -21,19 +20,17 @@ from irl.rewards.ending import EndedAnswers
 from irl.rewards.judged_steps import TaggedStepEncoder, TurnEncoder, token_of
 from irl.rewards.questions import END_FOLDER, AnswerScorer
 from irl.rewards.scoring import TextScorer
-from irl.text.chat import ChatTemplate, has_chat_template, load_chat_template
+from irl.text.chat import chat_template_of
 from irl.text.encode import Encoder
 from irl.text.encoder import TextEncoder
-from irl.text.hugging_face import HuggingFaceEncoder
+from irl.text.hugging_face import HuggingFaceEncoder, tokenizer_of
 from irl.text.readings import readings
-from irl.text.tokenize import parse_tokenizer
 from irl.text.windows import HasStates
 from irl.types import InputError
 from reward_models.folders.hugging_face_config import architecture_of
 from reward_models.folders.hugging_face_tensors import CONFIG, json_object
 from reward_models.folders.manifest import MANIFEST, Manifest
-from reward_models.folders.native import TOKENIZER
-from reward_models.folders.opening import Model, layout_of, open_model
+from reward_models.folders.opening import Layout, Model, layout_of, open_model
 from reward_models.networks.base import NetworkConfig
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.heads import HeadedDecoderConfig, MLPHead, StepEnds, VocabularyHead
@@ -60,10 +57,10 @@ def open_scorer(
     """The scorer of a model folder.
 
     Args:
-        path: A folder that a run saved, a Hugging Face folder, or a PEFT folder of adapters.
+        path: A folder that a run saved, a Hugging Face folder, a GGUF file, or a PEFT folder of adapters.
         max_tokens: Most tokens that the model reads for one answer, prompt included.
-        base: The folder of the base of adapters, where it is not the one that adapter_config.json names.
-        dtype: float32 or bfloat16: what a Hugging Face network computes in.
+        base: The folder or file of the base of adapters, where it is not the one that adapter_config.json names.
+        dtype: float32 or bfloat16: what a network of a Hugging Face folder or a GGUF file computes in.
         label: Which label of a Hugging Face head is the score, where it has several.
         date: The date for a chat template that asks for one.
         step_tokens: Language models that judge steps: the token for a right and the one for a wrong step, such as
@@ -76,8 +73,8 @@ def open_scorer(
     folder, layout = Path(path), layout_of(Path(path))
     if layout == "native" and (dtype, label, date, step_tokens, step_marker) != ("float32", *[None] * 4):
         names = "--date, --label, --dtype, --step-tokens and --step-marker"
-        raise InputError(f"{folder}: {names} are for Hugging Face folders; leave them out")
-    _check_words(folder, layout == "hugging_face", label, step_tokens, step_marker)
+        raise InputError(f"{folder}: {names} are for Hugging Face folders and GGUF files; leave them out")
+    _check_words(folder, layout, label, step_tokens, step_marker)
     model = open_model(folder, base=base, dtype=dtype, label=label)
     scorer: AnswerScorer
     if model.manifest is not None:
@@ -110,11 +107,13 @@ def open_likelihood(path: str | os.PathLike[str], max_tokens: int = MAX_TOKENS) 
 
 
 def _check_words(
-    folder: Path, foreign: bool, label: int | None, step_tokens: str | None, step_marker: str | None
+    folder: Path, layout: Layout, label: int | None, step_tokens: str | None, step_marker: str | None
 ) -> None:
     """InputError, before any weights are read, for a language model without step tokens and the other way round."""
-    architecture = architecture_of(json_object(folder / CONFIG), str(folder / CONFIG)) if foreign else "this model"
-    if not architecture.endswith("ForCausalLM"):
+    architecture = "this model"
+    if layout == "hugging_face":
+        architecture = architecture_of(json_object(folder / CONFIG), str(folder / CONFIG))
+    if layout != "gguf" and not architecture.endswith("ForCausalLM"):
         if (step_tokens, step_marker) != (None, None):
             needless = f"{architecture} has a head and does not judge in words"
             raise InputError(f"{folder}: --step-tokens and --step-marker: {needless}; leave them out")
@@ -132,13 +131,13 @@ def _check_words(
 
 def _reader(model: Model, manifest: Manifest, max_tokens: int) -> AnswerScorer:
     """The scorer of a folder that a run saved."""
-    folder, network = model.texts, model.network
+    folder, network = model.files.source, model.network
     if isinstance(network, DecoderConfig):
         raise InputError(f"{folder}: holds a policy, not a reward model; the reward is the folder 'model' of a run")
     if not isinstance(network, NetworkConfig):
         got = type(network).__name__
         raise InputError(f"{folder}/config.json: network: expected a network that scores traces, got {got}")
-    tokenizer = tokenizer_of(model, network.vocabulary)
+    tokenizer = tokenizer_of(model.files, network.vocabulary)
     reading = readings().get(manifest.windows)
     if reading is not None:
         return ClaimScorer(network.make(), model.params, reading, Encoder(tokenizer, reading.longest, 1), max_tokens)
@@ -191,7 +190,7 @@ def _conversations(model: Model, folder: Path, date: datetime.date | None, max_t
         bare = "task_type is CAUSAL_LM, which has no score head; expected SEQ_CLS or TOKEN_CLS"
         raise InputError(f"{folder}/adapter_config.json: {bare}")
     read, config = network.read, model.network
-    tokenizer = tokenizer_of(model, network.decoder.vocab_size)
+    tokenizer = tokenizer_of(model.files, network.decoder.vocab_size)
     if isinstance(read, StepEnds) and read.marker is None and isinstance(network.head, MLPHead):
         if config is not network:
             raise InputError(f"{folder}: its base marks steps with a token of its own; merge the adapters into it")
@@ -201,7 +200,7 @@ def _conversations(model: Model, folder: Path, date: datetime.date | None, max_t
     by_step = isinstance(read, StepEnds)
     encoder = ConversationEncoder(
         tokenizer=tokenizer,
-        template=template_of(model, date),
+        template=chat_template_of(model.files, date),
         by_step=by_step,
         marker=tokenizer.id_to_token(read.marker) if isinstance(read, StepEnds) and read.marker is not None else None,
         context=network.decoder.context_length,
@@ -217,11 +216,12 @@ def _judge_in_words(
     words = step_tokens.split(",")
     if len(words) != 2 or not all(words) or words[0] == words[1]:
         raise InputError(f"--step-tokens {step_tokens!r}: expected two tokens with a comma between, such as '+,-'")
-    template = template_of(model, date)
+    template = chat_template_of(model.files, date)
     if template is None and step_marker is None:
-        raise InputError(f"{model.texts}: there is no chat template to judge in turns with; name the --step-marker")
+        missing = "there is no chat template to judge in turns with"
+        raise InputError(f"{model.files.source}: {missing}; name the --step-marker")
     decoder: DecoderConfig = model.network
-    tokenizer = tokenizer_of(model, decoder.vocab_size)
+    tokenizer = tokenizer_of(model.files, decoder.vocab_size)
     head = VocabularyHead(tokens=(token_of(tokenizer, words[0]), token_of(tokenizer, words[1])))
     encoder: ConversationEncoder
     if step_marker is None:
@@ -248,16 +248,3 @@ def _judge_in_words(
         read = StepEnds(label=0, scale="probability", aggregate="min", marker=tag)
     network = HeadedDecoderConfig(decoder=decoder, head=head, read=read, information="step labels")
     return ConversationScorer(network.make(), {"trunk": model.params}, encoder)
-
-
-def tokenizer_of(model: Model, vocab_size: int | None) -> Tokenizer:
-    """The tokenizer of a model folder. InputError where it is missing, damaged or another model's."""
-    file = model.texts / TOKENIZER
-    if model.tokenizer_json is None:
-        raise InputError(f"{file}: missing; download the tokenizer of this model too")
-    return parse_tokenizer(model.tokenizer_json, str(file), vocab_size)
-
-
-def template_of(model: Model, date: datetime.date | None = None) -> ChatTemplate | None:
-    """The chat template of a model folder, where it has one."""
-    return load_chat_template(model.texts, date=date) if has_chat_template(model.texts) else None

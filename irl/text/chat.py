@@ -17,15 +17,14 @@ import datetime
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from irl.limits import limit
 from irl.text.chat_process import renderer
 from irl.types import InputError
-from reward_models.records import as_part, read_json, record
+from reward_models.folders.tokenizer_files import CHAT_TEMPLATE, TOKENIZER_CONFIG, TokenizerFiles
+from reward_models.records import as_part, parse_json, record
 
-TOKENIZER_CONFIG = "tokenizer_config.json"
 SPECIAL_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token")
 PREPARED = 100_000
 """Characters of the longest conversation that `prepared` renders."""
@@ -118,7 +117,7 @@ class ChatTemplate:
 
 @record
 class NamedTemplate:
-    """One of several chat templates of a folder."""
+    """One of several chat templates of a model."""
 
     name: str
     template: str
@@ -138,36 +137,32 @@ class TokenizerConfig:
     mask_token: str | dict[str, Any] | None = None
 
 
-def read_tokenizer_config(folder: Path) -> TokenizerConfig:
-    """The record of a folder's tokenizer_config.json, which may be missing. Raises InputError."""
-    file = folder / TOKENIZER_CONFIG
-    return as_part(TokenizerConfig, read_json(file), str(file)) if file.is_file() else TokenizerConfig()
+def special_tokens(files: TokenizerFiles) -> dict[str, str]:
+    """The special tokens that tokenizer_config.json names. Raises InputError."""
+    config = _tokenizer_config(files)
+    given = {name: getattr(config, name) for name in SPECIAL_TOKENS}
+    where = files.where(TOKENIZER_CONFIG)
+    return {name: _token_text(value, f"{where}: {name}") for name, value in given.items() if value is not None}
 
 
-def load_chat_template(folder: Path, *, name: str = "default", date: datetime.date | None = None) -> ChatTemplate:
-    """The chat template of a model folder: chat_template.jinja, or `chat_template` of tokenizer_config.json.
+def chat_template_of(files: TokenizerFiles, date: datetime.date | None = None) -> ChatTemplate | None:
+    """The chat template of a model: chat_template.jinja, or `chat_template` of tokenizer_config.json. None without one.
 
-    `name` chooses where a folder has several. InputError when there is none.
+    `date` is what `strftime_now` gives. Raises InputError.
     """
-    file = folder / TOKENIZER_CONFIG
-    config = read_tokenizer_config(folder)
-    given = {key: getattr(config, key) for key in SPECIAL_TOKENS}
-    tokens = {key: token_text(value, f"{file}: {key}") for key, value in given.items() if value is not None}
-    separate = (
-        folder / "chat_template.jinja" if name == "default" else folder / f"additional_chat_templates/{name}.jinja"
-    )
-    if separate.is_file():
-        source = _text(separate)
-        return ChatTemplate(source=source, special_tokens=tokens, date=date, name=str(separate))
-    source = _choose(config.chat_template, name, file)
-    return ChatTemplate(source=source, special_tokens=tokens, date=date, name=f"{file}: chat_template")
+    config, tokens = _tokenizer_config(files), special_tokens(files)
+    where = files.where(CHAT_TEMPLATE)
+    source = files.texts.get(CHAT_TEMPLATE)
+    if source is None:
+        where = f"{files.where(TOKENIZER_CONFIG)}: chat_template"
+        source = _default(config.chat_template, where)
+    return None if source is None else ChatTemplate(source=source, special_tokens=tokens, date=date, name=where)
 
 
-def has_chat_template(folder: Path) -> bool:
-    """Whether `load_chat_template` would find one."""
-    if (folder / "chat_template.jinja").is_file():
-        return True
-    return read_tokenizer_config(folder).chat_template is not None
+def _tokenizer_config(files: TokenizerFiles) -> TokenizerConfig:
+    """The record of tokenizer_config.json, which may be missing."""
+    text, where = files.texts.get(TOKENIZER_CONFIG), files.where(TOKENIZER_CONFIG)
+    return TokenizerConfig() if text is None else as_part(TokenizerConfig, parse_json(text, where), where)
 
 
 def _check_messages(messages: Sequence[Any]) -> None:
@@ -203,31 +198,19 @@ def _error(name: str, status: str, reason: str) -> InputError:
     return TemplateError(f"{name}: {needs}; {_TRUSTED}, or raise the limit {variable}")
 
 
-def _choose(template: str | list[NamedTemplate] | dict[str, str] | None, name: str, file: Path) -> str:
-    """One template, or the one called `name` of a list of named ones."""
-    if isinstance(template, list):
-        template = {entry.name: entry.template for entry in template}
-    elif isinstance(template, str):
-        template = {"default": template}
-    if template is None or name not in template:
-        known = "it has none" if template is None else f"it has {', '.join(template)}"
-        advice = "base models have none: give the prompt as text, or pass a ChatTemplate"
-        raise InputError(f"{file}: no chat template {name!r}: {known}; {advice}")
-    return template[name]
+def _default(template: str | list[NamedTemplate] | dict[str, str] | None, where: str) -> str | None:
+    """The template, or the one called `default` of several."""
+    if template is None or isinstance(template, str):
+        return template
+    named = {entry.name: entry.template for entry in template} if isinstance(template, list) else template
+    if "default" not in named:
+        raise InputError(f"{where}: none is called 'default': it has {', '.join(named)}; pass a ChatTemplate")
+    return named["default"]
 
 
-def token_text(value: Any, where: str) -> str:
+def _token_text(value: Any, where: str) -> str:
     """A special token, plain or as the object that carries its tokenizer flags."""
     content = value.get("content") if isinstance(value, dict) else value
     if not isinstance(content, str):
         raise InputError(f"{where}: expected a token, got {reprlib.repr(value)}")
     return content
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror}); check its permissions") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}, byte {error.start + 1}: not UTF-8 text; download it again") from None

@@ -1,4 +1,4 @@
-"""The encoder of the tokenizers of Hugging Face folders: byte-level BPE, SentencePiece, WordPiece, Unigram.
+"""The encoder of tokenizers of Hugging Face and GGUF: byte-level BPE, SentencePiece, WordPiece, Unigram.
 
     with a chat template      template(user: prompt, generation prompt) step_0 \\n step_1 \\n ... step_last <end>
     without                   <bos> prompt \\n step_0 \\n step_1 \\n ... step_last <end>
@@ -8,33 +8,27 @@ step in which the token starts, so a token such as ".\\n" belongs to the step th
 other tokens than the beginning of the whole text, prompt and steps are encoded apart: a row always begins with what a
 policy is given to continue.
 
-A folder holds tokenizer.json, tokenizer_config.json, and chat_template.jinja where the template has its own file. The
-end token is the one that the template writes behind a message of the assistant, else the folder's eos_token.
+A model has tokenizer.json, tokenizer_config.json, and chat_template.jinja where the template has its own file. The end
+token is the one that the template writes behind a message of the assistant, else eos_token.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
 
-from irl.text.chat import (
-    SPECIAL_TOKENS,
-    ChatTemplate,
-    has_chat_template,
-    load_chat_template,
-    read_tokenizer_config,
-    token_text,
-)
+from irl.text.chat import ChatTemplate, chat_template_of, special_tokens
 from irl.text.encoder import TextEncoder, lines_of
 from irl.text.packing import EncodedTrace
 from irl.text.tokenize import parse_tokenizer, tokenizer_errors
 from irl.types import InputError
 from reward_models.folders.manifest import TokenRules
+from reward_models.folders.native import TOKENIZER
+from reward_models.folders.tokenizer_files import TOKENIZER_CONFIG, TokenizerFiles
 
 _MARK = "WHAT-THE-ASSISTANT-SAYS"
 
@@ -124,18 +118,11 @@ def extents(encoding: Any) -> tuple[np.ndarray, np.ndarray]:
     return np.where(ends > starts, starts, reached), ends
 
 
-def read_tokenizer_folder(folder: Path) -> tuple[Tokenizer, TokenRules]:
-    """The tokenizer of a Hugging Face folder and how it writes texts. InputError: a file is missing or malformed."""
-    file = folder / "tokenizer.json"
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: cannot be read ({error}); give a folder with tokenizer.json") from error
-    tokenizer, config = parse_tokenizer(text, str(file), None), read_tokenizer_config(folder)
-    given = {name: getattr(config, name) for name in SPECIAL_TOKENS}
-    named = {key: token_text(value, f"{folder}: {key}") for key, value in given.items() if value is not None}
-    template = load_chat_template(folder) if has_chat_template(folder) else None
-    end = _end(tokenizer, named, template, folder)
+def read_tokenizer(files: TokenizerFiles, vocab_size: int | None = None) -> tuple[Tokenizer, TokenRules]:
+    """The tokenizer of a model of `vocab_size` tokens (None: any), and how it writes texts. Raises InputError."""
+    tokenizer = tokenizer_of(files, vocab_size)
+    named, template = special_tokens(files), chat_template_of(files)
+    end = _end(tokenizer, named, template, files.where(TOKENIZER_CONFIG))
     pad = tokenizer.token_to_id(named.get("pad_token", ""))
     rules = TokenRules(
         begin=_begin(tokenizer),
@@ -147,6 +134,14 @@ def read_tokenizer_folder(folder: Path) -> tuple[Tokenizer, TokenRules]:
     return tokenizer, rules
 
 
+def tokenizer_of(files: TokenizerFiles, vocab_size: int | None) -> Tokenizer:
+    """The tokenizer of a model of `vocab_size` tokens. InputError where it is missing, damaged or another model's."""
+    where = files.where(TOKENIZER)
+    if TOKENIZER not in files.texts:
+        raise InputError(f"{where}: missing; download the tokenizer of this model too")
+    return parse_tokenizer(files.texts[TOKENIZER], where, vocab_size)
+
+
 def _begin(tokenizer: Tokenizer) -> list[int]:
     """The special tokens that the tokenizer writes in front of every text."""
     encoding = tokenizer.encode("a", add_special_tokens=True)
@@ -154,7 +149,7 @@ def _begin(tokenizer: Tokenizer) -> list[int]:
     return encoding.ids[:count]
 
 
-def _end(tokenizer: Tokenizer, named: Mapping[str, str], template: ChatTemplate | None, folder: Path) -> int:
+def _end(tokenizer: Tokenizer, named: Mapping[str, str], template: ChatTemplate | None, where: str) -> int:
     """The special token that the template writes behind a message of the assistant, else eos_token."""
     if template is not None:
         turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": _MARK}]
@@ -166,5 +161,5 @@ def _end(tokenizer: Tokenizer, named: Mapping[str, str], template: ChatTemplate 
     end = tokenizer.token_to_id(named.get("eos_token", ""))
     if end is None:
         got = repr(named.get("eos_token"))
-        raise InputError(f"{folder}/tokenizer_config.json: eos_token: expected a token of tokenizer.json, got {got}")
+        raise InputError(f"{where}: eos_token: expected a token of tokenizer.json, got {got}")
     return end

@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 from annotated_types import Ge, Le
@@ -11,9 +10,10 @@ from tokenizers import Tokenizer
 
 from irl.text.encode import Encoder
 from irl.text.encoder import TextEncoder
-from irl.text.hugging_face import HuggingFaceEncoder, read_tokenizer_folder
+from irl.text.hugging_face import HuggingFaceEncoder, read_tokenizer, tokenizer_of
 from irl.text.steps import SplitSteps
 from irl.text.tokenize import character_tokenizer, number_tokenizer, prose_tokenizer
+from reward_models.folders.opening import tokenizer_files
 from reward_models.ranges import Name
 from reward_models.records import record
 
@@ -93,17 +93,17 @@ class BytePairs(_Own):
 
 @record
 class HuggingFaceTokenizer(TokenizerConfig):
-    """The tokenizer and the chat template of a Hugging Face folder."""
+    """The tokenizer and the chat template of a Hugging Face folder or a GGUF file."""
 
     folder: Name = "tokenizer"
-    """A folder with tokenizer.json and tokenizer_config.json."""
+    """A folder with tokenizer.json and tokenizer_config.json, or a GGUF file."""
     fixed = True
 
     @property
     def most(self) -> int:
-        return 1 + max(read_tokenizer_folder(Path(self.folder))[0].get_vocab().values())
+        return 1 + max(tokenizer_of(tokenizer_files(self.folder), None).get_vocab().values())
 
     def encoder(self, texts: Iterable[str], max_length: int, max_steps: int, split: SplitSteps) -> TextEncoder:
         """The encoder; `texts` are not read."""
-        tokenizer, rules = read_tokenizer_folder(Path(self.folder))
+        tokenizer, rules = read_tokenizer(tokenizer_files(self.folder))
         return HuggingFaceEncoder(tokenizer, max_length, max_steps, split, rules=rules)

@@ -5,10 +5,10 @@ A linear layer of theirs, [outputs, inputs], is the transpose of our kernel, and
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.
 READABLE = ("F32", "BF16", "F16")
 _METADATA = {"format": "pt"}
 
-_TRUNK = {
+TRUNK = {
     "embedding": "model.embed_tokens.weight",
     "final_norm.scale": "model.norm.weight",
     "head.kernel": "lm_head.weight",
@@ -69,8 +69,8 @@ def their_names(ours: str, network: HuggingFaceNetwork) -> list[str]:
         if ours in _HEAD:
             return [_HEAD[ours]]
         ours, network = ours.removeprefix("trunk."), network.decoder
-    if ours in _TRUNK:
-        return [_TRUNK[ours]]
+    if ours in TRUNK:
+        return [TRUNK[ours]]
     name = BLOCK[ours.removeprefix("blocks.")]
     return [f"model.layers.{layer}.{name}" for layer in range(network.num_layers)]
 
@@ -80,6 +80,14 @@ class WeightIndex:
     """model.safetensors.index.json: the file that holds each tensor."""
 
     weight_map: dict[str, str]
+
+
+@runtime_checkable
+class Stored(Protocol):
+    """A tensor in a file, of whatever format."""
+
+    def check(self, shape: tuple[int, ...]) -> None: ...
+    def read(self) -> np.ndarray: ...
 
 
 class StoredTensor(NamedTuple):
@@ -101,24 +109,37 @@ class StoredTensor(NamedTuple):
 
     def read(self) -> np.ndarray:
         """Its values, all finite."""
-        where = f"{self.file}: tensor {self.name!r}"
         tensor = self.handle.get_tensor(self.name)
-        bad = int((~np.isfinite(tensor)).sum())
-        if bad:
-            raise ModelFolderError(f"{where}: {bad} of {tensor.size} values are NaN or infinite; download it again")
+        finite(tensor, f"{self.file}: tensor {self.name!r}")
         return tensor
+
+
+def finite(tensor: np.ndarray, where: str) -> None:
+    """ModelFolderError for values that are NaN or infinite."""
+    bad = int((~np.isfinite(tensor)).sum())
+    if bad:
+        raise ModelFolderError(f"{where}: {bad} of {tensor.size} values are NaN or infinite; download it again")
 
 
 def read_params(network: HuggingFaceNetwork, folder: Path, dtype: str) -> Params:
     """The parameters of `network` from a folder: trunk in `dtype`, heads in float32. Raises ModelFolderError."""
     with _tensors(folder) as tensors:
-        return _assemble(network, tensors, folder, dtype)
+        _check_names(tensors, set(all_names(network)), network, folder)
+        return assemble(network, tensors, dtype)
 
 
-def _assemble(network: HuggingFaceNetwork, tensors: Mapping[str, StoredTensor], folder: Path, dtype: str) -> Params:
+def all_names(network: HuggingFaceNetwork) -> list[str]:
+    """Their names of all parameters."""
+    return [theirs for ours in flatten(_shapes(network)) for theirs in their_names(ours, network)]
+
+
+def assemble(network: HuggingFaceNetwork, tensors: Mapping[str, Stored], dtype: str) -> Params:
+    """The parameters of `network` from tensors by their names, which are all there. Raises ModelFolderError.
+
+    Tensors are read one by one, after the shapes of all have been checked.
+    """
     shapes = flatten(_shapes(network))
     names = {ours: their_names(ours, network) for ours in shapes}
-    _check_names(tensors, {theirs for own in names.values() for theirs in own}, network, folder)
     for ours, shape in shapes.items():
         for theirs in names[ours]:
             tensors[theirs].check(_stored_shape(ours, shape.shape))
@@ -133,7 +154,7 @@ def _assemble(network: HuggingFaceNetwork, tensors: Mapping[str, StoredTensor], 
     return params
 
 
-def joined(tensors: list[StoredTensor], ours: str, shape: tuple[int, ...], dtype: str) -> jax.Array:
+def joined(tensors: Sequence[Stored], ours: str, shape: tuple[int, ...], dtype: str) -> jax.Array:
     """Their tensors, of which the headers are checked, as our parameter: kernels transposed, layers stacked."""
     stacked, kernel = _is_stacked(ours), ours.endswith("kernel")
     out = np.empty(shape, jnp.dtype(dtype))

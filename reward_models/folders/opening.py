@@ -1,8 +1,9 @@
-"""The one loader of model folders: it recognises the layout of a folder and reads it.
+"""The one loader of models: it recognises the layout of a folder, or a GGUF file, and reads it.
 
 native         model.safetensors, config.json, tokenizer.json, manifest.json, as a run saves it (native.py)
 hugging_face   a config.json of transformers beside safetensors (hugging_face.py)
-peft           low-rank adapters on a base in the layout of Hugging Face (peft.py)
+peft           low-rank adapters on a base: a Hugging Face folder or a GGUF file (peft.py)
+gguf           one file with a language model and its tokenizer, as llama.cpp reads it (gguf.py)
 """
 
 import os
@@ -15,11 +16,15 @@ from typing import Any, Literal, NamedTuple
 import jax
 
 from reward_models.folders import peft
+from reward_models.folders.gguf import load_gguf
+from reward_models.folders.gguf_file import read_gguf
+from reward_models.folders.gguf_tokenizer import tokenizer_texts
 from reward_models.folders.hugging_face import load_hugging_face
 from reward_models.folders.hugging_face_tensors import CONFIG, json_object
 from reward_models.folders.manifest import MANIFEST, Manifest
 from reward_models.folders.native import TOKENIZER, WEIGHTS, ModelFolderError, folder_errors, load_folder
 from reward_models.folders.tensor_file import check_params
+from reward_models.folders.tokenizer_files import TokenizerFiles, read_folder
 from reward_models.frozen import without_frozen
 from reward_models.networks.adapters import LowRank
 from reward_models.networks.base import NetworkConfig, Params
@@ -28,7 +33,7 @@ from reward_models.networks.ensemble import EnsembleConfig
 from reward_models.records import InputError, read_json
 from reward_models.types import Information, ScoreSpec
 
-Layout = Literal["native", "hugging_face", "peft"]
+Layout = Literal["native", "hugging_face", "peft", "gguf"]
 
 
 class Model(NamedTuple):
@@ -37,18 +42,22 @@ class Model(NamedTuple):
     network: Any
     params: Params
     spec: ScoreSpec
-    texts: Path
-    """The folder of the tokenizer and of a chat template."""
-    tokenizer_json: str | None
-    """The text of tokenizer.json, None where the folder has none."""
+    files: TokenizerFiles
+    """The texts of the tokenizer and of a chat template."""
     manifest: Manifest | None = None
     """Of a native folder."""
     config: Mapping[str, Any] = {}
-    """config.json of a Hugging Face folder, or of the base of adapters: ids of special tokens and the like."""
+    """config.json of a Hugging Face folder or of a GGUF file, or of the base of adapters: ids of special tokens and the
+    like."""
 
 
 def layout_of(folder: Path) -> Layout:
-    """The layout of a folder; native for a folder of none, whose loader reports what is wrong with it."""
+    """The layout of a folder; native for a folder of none, whose loader reports what is wrong with it.
+
+    Any file is taken for a GGUF file.
+    """
+    if os.path.isfile(folder):
+        return "gguf"
     if os.path.isfile(folder / peft.CONFIG):
         return "peft"
     try:
@@ -82,12 +91,12 @@ def open_model(
     label: int | None = None,
     information: Information | None = None,
 ) -> Model:
-    """Read a model folder of any layout.
+    """Read a model folder of any layout, or a GGUF file.
 
     Args:
-        path: The folder.
-        base: The folder of the base of adapters, where it is not the one that adapter_config.json names.
-        dtype: float32 or bfloat16: what a Hugging Face network is kept and computed in.
+        path: The folder or file.
+        base: The folder or file of the base of adapters, where it is not the one that adapter_config.json names.
+        dtype: float32 or bfloat16: what a network of a Hugging Face folder or a GGUF file is kept and computed in.
         label: Which label of a Hugging Face head is the score, where it has several.
         information: Replaces the information level that is assumed of a Hugging Face head.
 
@@ -96,21 +105,41 @@ def open_model(
     """
     folder = Path(path)
     layout = layout_of(folder)
-    if layout == "hugging_face" and base is not None:
+    if layout in ("hugging_face", "gguf") and base is not None:
         raise ModelFolderError(f"{folder}: --base is for adapters; leave it out")
     match layout:
         case "native":
             return _native(folder, base)
+        case "peft":
+            plain = open_model(_base_of(folder, base), dtype=dtype, label=label, information=information)
+            return _adapted(folder, plain, information)
+        case "gguf":
+            file = read_gguf(folder)
+            files = tokenizer_texts(file)
+            read = load_gguf(file, dtype=dtype, label=label, information=information)
         case "hugging_face":
+            files = read_folder(folder)
             read = load_hugging_face(folder, dtype=dtype, label=label, information=information)
-            return Model(read.network, read.params, read.spec, folder, _tokenizer(folder), config=read.config)
-    under = _base_of(folder, base)
-    plain = load_hugging_face(under, dtype=dtype, label=label, information=information)
+    return Model(read.network, read.params, read.spec, files, config=read.config)
+
+
+def tokenizer_files(path: str | os.PathLike[str]) -> TokenizerFiles:
+    """The texts of the tokenizer of a Hugging Face folder or a GGUF file, without its weights."""
+    file = Path(path)
+    return tokenizer_texts(read_gguf(file)) if layout_of(file) == "gguf" else read_folder(file)
+
+
+def _adapted(folder: Path, plain: Model, information: Information | None) -> Model:
+    """The base with its adapters, and the tokenizer of the adapters where they have their own."""
     pad = plain.config.get("pad_token_id")
-    adapted = peft.load_peft(folder, network=plain.network, params=plain.params, pad_token=pad, information=information)
-    texts = folder if (folder / TOKENIZER).is_file() else under
-    spec = adapted.network.make().spec
-    return Model(adapted.network, adapted.params, spec, texts, _tokenizer(texts), config=plain.config)
+    read = peft.load_peft(folder, network=plain.network, params=plain.params, pad_token=pad, information=information)
+    files = read_folder(folder)
+    return plain._replace(
+        network=read.network,
+        params=read.params,
+        spec=read.network.make().spec,
+        files=files if TOKENIZER in files.texts else plain.files,
+    )
 
 
 def _native(folder: Path, base: str | os.PathLike[str] | None) -> Model:
@@ -128,7 +157,8 @@ def _native(folder: Path, base: str | os.PathLike[str] | None) -> Model:
             raise ModelFolderError(f"{folder / WEIGHTS}: {error}") from error
         if under is not None:
             params = _on_base(folder, read.network, params, under)
-    return Model(read.network, params, read.spec, folder, read.tokenizer_json, read.manifest)
+    files = TokenizerFiles(folder, {TOKENIZER: read.tokenizer_json})
+    return Model(read.network, params, read.spec, files, read.manifest)
 
 
 def _on_base(folder: Path, network: Any, own: Params, under: str) -> Params:
@@ -146,21 +176,11 @@ def _on_base(folder: Path, network: Any, own: Params, under: str) -> Params:
 
 
 def _base_of(folder: Path, given: str | os.PathLike[str] | None) -> Path:
-    """The folder of the base: the one given, or the one that adapter_config.json names."""
+    """The folder or file of the base: the one given, or the one that adapter_config.json names."""
     with folder_errors():
         named = json_object(folder / peft.CONFIG).get("base_model_name_or_path")
     base = Path(str(named) if given is None else given)
-    if not (base / CONFIG).is_file():
+    if not base.is_file() and not (base / CONFIG).is_file():
         where = "base" if given else f"{folder / peft.CONFIG}: base_model_name_or_path"
         raise ModelFolderError(f"{where}: {str(base)!r} is no model folder here; give the folder of the base (--base)")
     return base
-
-
-def _tokenizer(folder: Path) -> str | None:
-    file = folder / TOKENIZER
-    try:
-        return file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelFolderError(f"{file}: cannot be read ({error}); download it again") from error

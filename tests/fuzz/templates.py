@@ -5,7 +5,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from irl.text.chat import ChatTemplate, load_chat_template
+from irl.text.chat import ChatTemplate, chat_template_of
 from tests.fuzz import mutate
 from tests.fuzz.cases import Case, Target
 
@@ -279,7 +279,12 @@ def _draw_template(rng: Random, prepared: Any, folder: Path) -> Case:
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
     if rng.random() < 0.3:
         (folder / "chat_template.jinja").write_bytes(mutate.bytes_(rng, source.encode("utf-8", "surrogatepass")))
-    read = lambda: load_chat_template(folder).render(messages)  # noqa: E731
+
+    def read() -> str:
+        template = chat_template_of(read_folder(folder))
+        assert template is not None
+        return template.render(messages)
+
     return Case(read, (str(folder), "messages"), what=source[:200])
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +12,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from irl.rewards.conversations import ConversationEncoder, ConversationScorer
-from irl.rewards.opening import tokenizer_of
 from irl.rewards.questions import Answer, Question, question_of, split_parts
-from irl.text.chat import ChatTemplate, has_chat_template
+from irl.text.chat import ChatTemplate
+from irl.text.hugging_face import tokenizer_of
 from irl.types import (
     Candidate,
     Candidates,
@@ -30,10 +29,10 @@ from irl.types import (
     Step,
     Trace,
 )
-from reward_models.folders import Model
+from reward_models.folders.tokenizer_files import TokenizerFiles
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead, StepEnds
-from reward_models.types import ScoreSpec, TraceBatch
+from reward_models.types import TraceBatch
 
 SPECIAL = ("<s>", "<|start|>", "<|end|>", "<extra_0>")
 CHATML = "{% for m in messages %}<|start|>{{ m.role }}\n{{ m.content }}<|end|>\n{% endfor %}"
@@ -278,7 +277,7 @@ def test_a_template_without_assistants():
 
 def test_tokenizers_of_other_models(tmp_path):
     def opened(text):
-        return Model(None, {}, ScoreSpec(), tmp_path, text)
+        return TokenizerFiles(tmp_path, {} if text is None else {"tokenizer.json": text})
 
     with pytest.raises(InputError, match=r"tokenizer.json: missing; download the tokenizer"):
         tokenizer_of(opened(None), 261)
@@ -298,22 +297,6 @@ def test_scores_that_are_no_numbers():
         InputError, match="q, candidate 0: the score is nan, not a finite number; the model overflows: score in float32"
     ):
         broken([asked("p", "a")])
-
-
-@pytest.mark.parametrize(
-    ("files", "found"),
-    [
-        ({}, False),
-        ({"tokenizer_config.json": {}}, False),
-        ({"tokenizer_config.json": {"chat_template": None}}, False),
-        ({"tokenizer_config.json": {"chat_template": CHATML}}, True),
-        ({"chat_template.jinja": CHATML}, True),
-    ],
-)
-def test_whether_a_folder_has_a_chat_template(tmp_path, files, found):
-    for name, content in files.items():
-        (tmp_path / name).write_text(json.dumps(content))
-    assert has_chat_template(tmp_path) is found
 
 
 # --- scores -----------------------------------------------------------------------------------------------

@@ -5,8 +5,9 @@ import json
 
 import pytest
 
-from irl.text.chat import ChatTemplate, load_chat_template
+from irl.text.chat import ChatTemplate, chat_template_of
 from irl.types import InputError
+from reward_models.folders.tokenizer_files import read_folder
 
 CHATML = (
     "{% for message in messages %}\n"
@@ -92,6 +93,12 @@ def test_messages_that_are_none(messages, message):
         template(CHATML).render(messages)
 
 
+def load(folder, date=None):
+    template = chat_template_of(read_folder(folder), date)
+    assert template is not None
+    return template
+
+
 def write(folder, config):
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
 
@@ -99,26 +106,27 @@ def write(folder, config):
 def test_a_template_is_found_where_folders_have_it(tmp_path):
     special = {"bos_token": {"content": "<s>", "lstrip": False}, "eos_token": "</s>", "pad_token": None}
     write(tmp_path, special | {"chat_template": "{{ bos_token }}one{{ eos_token }}"})
-    assert load_chat_template(tmp_path).render(MESSAGES) == "<s>one</s>"
+    assert load(tmp_path).render(MESSAGES) == "<s>one</s>"
     named = [{"name": "default", "template": "two"}, {"name": "tool_use", "template": "three"}]
     write(tmp_path, special | {"chat_template": named})
-    assert load_chat_template(tmp_path).render(MESSAGES) == "two"
-    assert load_chat_template(tmp_path, name="tool_use").render(MESSAGES) == "three"
-    with pytest.raises(InputError, match="no chat template 'rag': it has default, tool_use"):
-        load_chat_template(tmp_path, name="rag")
+    assert load(tmp_path).render(MESSAGES) == "two"
+    write(tmp_path, special | {"chat_template": named[1:]})
+    with pytest.raises(InputError, match="none is called 'default': it has tool_use"):
+        load(tmp_path)
     (tmp_path / "chat_template.jinja").write_text("{{ eos_token }}four{{ strftime_now('%Y') }}")
-    assert load_chat_template(tmp_path, date=DAY).render(MESSAGES) == "</s>four2024"
+    assert load(tmp_path, date=DAY).render(MESSAGES) == "</s>four2024"
 
 
 def test_folders_without_a_template(tmp_path):
-    with pytest.raises(InputError, match=r"tokenizer_config\.json: no chat template 'default': it has none"):
-        load_chat_template(tmp_path)
+    assert chat_template_of(read_folder(tmp_path)) is None
+    write(tmp_path, {"chat_template": None})
+    assert chat_template_of(read_folder(tmp_path)) is None
     write(tmp_path, {"bos_token": 3, "chat_template": "x"})
     with pytest.raises(InputError, match=r"tokenizer_config\.json: bos_token.*: expected a string, got 3"):
-        load_chat_template(tmp_path)
+        load(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text("{")
     with pytest.raises(InputError, match="malformed JSON"):
-        load_chat_template(tmp_path)
+        load(tmp_path)
 
 
 @pytest.mark.filterwarnings("default")

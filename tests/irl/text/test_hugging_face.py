@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from irl.text.encode import Encoder
-from irl.text.hugging_face import HuggingFaceEncoder, read_tokenizer_folder
+from irl.text.hugging_face import HuggingFaceEncoder, read_tokenizer
 from irl.text.steps import step_rule
 from irl.text.tokenize import character_tokenizer, prose_tokenizer
 from irl.types import InputError
+from reward_models.folders.tokenizer_files import read_folder
 
 TEXTS = [f"Count on from {n}\n{n} is first\n\nnext is {n + 1}.\n  Done, at last.\n\n\n" for n in range(30)]
 SPECIAL = ["<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>"]
@@ -115,7 +116,7 @@ def save(folder, tokenizer, **config):
 
 
 def encoder(folder, rule="lines"):
-    tokenizer, rules = read_tokenizer_folder(folder)
+    tokenizer, rules = read_tokenizer(read_folder(folder))
     return HuggingFaceEncoder(tokenizer, 512, 16, step_rule(rule), rules=rules)
 
 
@@ -209,8 +210,8 @@ def test_a_prompt_that_would_merge_with_the_first_step_is_encoded_apart(folders)
 
 
 def test_folders_that_are_none(tmp_path):
-    with pytest.raises(InputError, match=r"tokenizer.json: cannot be read .*give a folder with tokenizer.json"):
-        read_tokenizer_folder(tmp_path)
+    with pytest.raises(InputError, match=r"tokenizer.json: missing; download the tokenizer"):
+        read_tokenizer(read_folder(tmp_path))
     save(tmp_path / "tokenizer", byte_level())
     with pytest.raises(InputError, match=r"eos_token: expected a token of tokenizer.json, got None"):
-        read_tokenizer_folder(tmp_path / "tokenizer")
+        read_tokenizer(read_folder(tmp_path / "tokenizer"))
