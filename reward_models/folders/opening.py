@@ -105,6 +105,9 @@ def open_model(
     """
     folder = Path(path)
     layout = layout_of(folder)
+    inside = sorted(folder.glob("*.gguf")) if layout == "native" and not (folder / CONFIG).exists() else []
+    if inside:
+        raise ModelFolderError(f"{folder}: holds {inside[0].name}; give the file itself")
     if layout in ("hugging_face", "gguf") and base is not None:
         raise ModelFolderError(f"{folder}: --base is for adapters; leave it out")
     match layout:
