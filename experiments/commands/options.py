@@ -20,25 +20,25 @@ class ModelOptions:
 
     model: Path
     """A reward model folder, such as runs/quickstart/model or the calculations-seed-0 of a run, a Hugging Face folder
-    as it was downloaded, or a PEFT folder of low-rank adapters."""
+    as it was downloaded, a PEFT folder of low-rank adapters, or a GGUF file."""
     max_tokens: int = MAX_TOKENS
     """Most tokens that the model reads for one candidate, prompt included. A longer candidate gets no score: memory
     grows linearly with this limit, time with its square."""
     date: datetime.date | None = None
-    """Hugging Face folders: the date for a chat template that asks for it, YYYY-MM-DD."""
+    """Models of other projects: the date for a chat template that asks for it, YYYY-MM-DD."""
     label: int | None = None
     """Hugging Face folders: which label is the score, where the head has several."""
     step_tokens: str | None = None
-    """Hugging Face language models that judge steps: the token for a right step and the one for a wrong step, such as
+    """Language models that judge steps: the token for a right step and the one for a wrong step, such as
     "+,-". Every step is a user's turn and the token the assistant's (RLHFlow), unless there is a --step-marker. The
     score of a step is the probability of the first token among the two, that of an answer their mean."""
     step_marker: str | None = None
     """With --step-tokens: the word behind every step where the model says whether it is right, such as "ки"
     (Math-Shepherd). The score of an answer is that of its lowest step."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Hugging Face folders: what the network computes in."""
+    """Models of other projects: what the network computes in."""
     base: Path | None = None
-    """PEFT folders: the Hugging Face folder of their base, where it is not the one that adapter_config.json names."""
+    """PEFT folders: the folder or GGUF file of their base, where it is not the one that adapter_config.json names."""
 
     def __post_init__(self):
         if self.max_tokens < 1:

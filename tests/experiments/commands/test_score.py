@@ -388,7 +388,7 @@ def test_what_calculations_refuse(score, calculations, tmp_path):
     assert code == 0 and "row 1, candidate 1: an empty answer has no score" in err
     assert [json.loads(line)["score"] is None for line in out.splitlines()] == [False, True]
     code, _, err = score("--model", folder, "--input", path, "--label", "0")
-    assert code == 2 and "are for Hugging Face folders; leave them out" in err
+    assert code == 2 and "are for Hugging Face folders and GGUF files; leave" in err
     other = shutil.copytree(folder, tmp_path / "other")
     config = json.loads((other / "config.json").read_text())
     config["network"]["decoder"]["dim"] = 16

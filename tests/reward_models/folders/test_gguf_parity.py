@@ -53,8 +53,7 @@ def their_logits(file, ids):
         return theirs.eval()(torch.from_numpy(ids)).logits.numpy()
 
 
-@pytest.mark.parametrize("kind", ["F16", "Q8_0", "Q4_0"])
-@pytest.mark.parametrize("architecture", DECODERS)
+@pytest.mark.parametrize(("architecture", "kind"), [("llama", "Q4_0"), ("qwen2", "Q8_0"), ("qwen3", "F16")])
 def test_logits_of_tiny_files(tmp_path, architecture, kind):
     file = tiny_gguf(tmp_path / "model.gguf", architecture, kind=kind)
     ids = np.random.default_rng(0).integers(0, 320, (2, 12))
