@@ -25,7 +25,7 @@ from jaxtyping import Float, Int
 
 from irl.algorithms.base import Algorithm, Info, apply_gradient
 from irl.algorithms.optimiser import AdamW, Optimiser
-from irl.algorithms.sft import next_token_loss
+from irl.algorithms.sft import response_mean
 from irl.policies.base import Policy
 from reward_models.frozen import join, split
 from reward_models.networks.base import Params
@@ -77,17 +77,14 @@ class Grpo:
 
         def part_loss(own: Params, frozen: Params, reference: Params, traces: TraceBatch, advantage, count):
             """The terms of some rows; `count` are the response tokens of all rows."""
-            both = join(own, frozen), reference
-            log_prob, log_ref = (jax.nn.log_softmax(policy.logits(params, traces)[:, :-1]) for params in both)
-            where = traces.response[:, 1:]
-            taken = jnp.take_along_axis(log_prob, traces.tokens[:, 1:, None], axis=-1)[..., 0]
-            gain = jnp.sum(taken * advantage[:, None], where=where) / count
-            kl = jnp.sum(jnp.sum(jnp.exp(log_prob) * (log_prob - log_ref), axis=-1), where=where)
+            both = policy.log_prob_and_kl(join(own, frozen), reference, traces)
+            log_prob, kl = (values[:, 1:] for values in both)
+            gain, kl = jnp.sum(log_prob * advantage[:, None]) / count, jnp.sum(kl)
             loss = -gain + self.kl * kl / count
             return loss, {"loss": loss, "kl": kl}
 
         def likelihood(own: Params, frozen: Params, demonstrations: TraceBatch, weight):
-            nll, _ = next_token_loss(policy.logits(join(own, frozen), demonstrations), demonstrations)
+            nll = -response_mean(policy.log_prob(join(own, frozen), demonstrations), demonstrations)
             return weight * nll, {"loss": weight * nll, "nll": nll}
 
         def step(state: GrpoState, batch: GrpoBatch, key: jax.Array) -> tuple[GrpoState, Info]:

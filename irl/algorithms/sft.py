@@ -12,12 +12,13 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 from irl.algorithms.base import Algorithm, Info, gradient_algorithm
 from irl.algorithms.optimiser import AdamW, Optimiser
 from reward_models.networks.base import Params
-from reward_models.networks.decoder import DecoderConfig
+from reward_models.networks.decoder import Decoder, DecoderConfig
+from reward_models.networks.next_token import of_token, token_statistics
 from reward_models.records import record
 from reward_models.types import Array, Information, TraceBatch
 
@@ -33,19 +34,22 @@ class Sft:
         functional = network.make()
 
         def loss(params: Params, batch: TraceBatch) -> tuple[Float[Array, ""], Info]:
-            decoder = functional.bind(params)
-            nll, accuracy = next_token_loss(decoder.logits(decoder.hidden(batch)), batch)
+            nll, accuracy = next_token_loss(functional.bind(params), batch)
             return nll, {"token_accuracy": accuracy}
 
         return gradient_algorithm(functional.init, loss, self.optimiser.make())
 
 
-def next_token_loss(logits: Float[Array, "batch time vocab"], batch: TraceBatch):
+def next_token_loss(decoder: Decoder, batch: TraceBatch) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """(mean negative log-likelihood in nats per response token, share of tokens that were the most likely)."""
-    logits = logits[:, :-1]
-    target, where = batch.tokens[:, 1:], batch.response[:, 1:]
-    count = jnp.maximum(where.sum(), 1)
-    log_prob = jax.nn.log_softmax(logits)
-    taken = jnp.take_along_axis(log_prob, target[..., None], axis=-1)[..., 0]
-    right = jnp.argmax(logits, axis=-1) == target
-    return -jnp.sum(taken, where=where) / count, jnp.sum(right, where=where) / count
+
+    def reduce(tokens, logits):
+        return of_token(jax.nn.log_softmax(logits), tokens), jnp.argmax(logits, axis=-1) == tokens
+
+    log_prob, right = token_statistics(reduce, batch, decoder)
+    return -response_mean(log_prob, batch), response_mean(right, batch)
+
+
+def response_mean(values: Shaped[Array, "batch time"], batch: TraceBatch) -> Float[Array, ""]:
+    """The mean of per-token values that are 0 outside the response, over the response tokens of the batch."""
+    return jnp.sum(values[:, 1:]) / jnp.maximum(batch.response[:, 1:].sum(), 1)

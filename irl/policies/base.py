@@ -73,8 +73,10 @@ class Policy(Protocol):
         ...
 
     @abstractmethod
-    def logits(self, params: Params, traces: TraceBatch) -> Float[Array, "batch time vocab"]:
-        """Logits of the token that follows each position, for exact divergences."""
+    def log_prob_and_kl(
+        self, params: Params, reference: Params, traces: TraceBatch
+    ) -> tuple[Float[Array, "batch time"], Float[Array, "batch time"]]:
+        """`log_prob`, and the exact KL(pi(. | before) || reference(. | before)) in nats, 0 outside the response."""
         ...
 
 

@@ -21,7 +21,8 @@ from jaxtyping import Array, Float, Int
 from irl.policies.base import Policy, Samples, Sampling
 from irl.types import InputError
 from reward_models.networks.base import Params
-from reward_models.networks.decoder import Decoder, DecoderConfig, causal_mask, token_log_prob
+from reward_models.networks.decoder import Decoder, DecoderConfig, causal_mask
+from reward_models.networks.next_token import of_token, token_log_prob, token_statistics
 from reward_models.records import record
 from reward_models.types import TraceBatch
 
@@ -103,10 +104,17 @@ class LanguageModel(Policy):
         """log pi(token | before) in nats at response tokens, 0 elsewhere."""
         return token_log_prob(self.network.make().bind(params), traces)
 
-    def logits(self, params: Params, traces: TraceBatch) -> Float[Array, "batch time vocab"]:
-        """Logits of the token that follows each position, for exact divergences."""
-        decoder = self.network.make().bind(params)
-        return decoder.logits(decoder.hidden(traces))
+    def log_prob_and_kl(
+        self, params: Params, reference: Params, traces: TraceBatch
+    ) -> tuple[Float[Array, "batch time"], Float[Array, "batch time"]]:
+        """`log_prob`, and the exact KL(pi(. | before) || reference(. | before)) in nats, 0 outside the response."""
+        functional = self.network.make()
+        return token_statistics(_log_prob_and_kl, traces, functional.bind(params), functional.bind(reference))
+
+
+def _log_prob_and_kl(tokens, logits, reference):
+    log_prob, log_ref = jax.nn.log_softmax(logits), jax.nn.log_softmax(reference)
+    return of_token(log_prob, tokens), jnp.sum(jnp.exp(log_prob) * (log_prob - log_ref), axis=-1)
 
 
 def _start(config: DecoderConfig, count: int, last, *, n: int, slots: int, max_new: int) -> _Loop:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from reward_models.networks.decoder import Decoder, DecoderConfig
+from reward_models.networks.next_token import of_token, token_statistics
 from reward_models.networks.soft_advantage import TokenReward
 from reward_models.records import record
 from reward_models.types import Aggregate, Information, TraceBatch
@@ -28,7 +29,9 @@ class AdvantageConfig(TokenReward):
     information: Information = "demonstrations"
 
     def token_scores(self, decoder: Decoder, traces: TraceBatch) -> Float[Array, "batch time"]:
-        log_prob = jax.nn.log_softmax(decoder.logits(decoder.hidden(traces))[:, :-1])
-        taken = jnp.take_along_axis(log_prob, traces.tokens[:, 1:, None], axis=-1)[..., 0]
-        expected = jnp.sum(jnp.exp(log_prob) * log_prob, axis=-1)
-        return jnp.where(traces.response, jnp.pad(taken - expected, ((0, 0), (1, 0))), 0.0)
+        return token_statistics(_advantage, traces, decoder)
+
+
+def _advantage(tokens, logits):
+    log_prob = jax.nn.log_softmax(logits)
+    return of_token(log_prob, tokens) - jnp.sum(jnp.exp(log_prob) * log_prob, axis=-1)

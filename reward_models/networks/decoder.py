@@ -320,11 +320,3 @@ def causal_mask(
     if after is not None:
         same |= after[:, queries, None] == segment[:, None, :]
     return causal & same & (segment > 0)[:, None, :]
-
-
-def token_log_prob(decoder: Decoder, traces: TraceBatch) -> Float[Array, "batch time"]:
-    """log p(token_t | tokens before t) in nats at response tokens, 0 elsewhere."""
-    logits = decoder.logits(decoder.hidden(traces))
-    log_prob = jax.nn.log_softmax(logits[:, :-1])
-    taken = jnp.take_along_axis(log_prob, traces.tokens[:, 1:, None], axis=-1)[..., 0]
-    return jnp.where(traces.response, jnp.pad(taken, ((0, 0), (1, 0))), 0.0)

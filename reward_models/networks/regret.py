@@ -14,6 +14,7 @@ from reward_models.aggregation import aggregate_steps
 from reward_models.networks.base import Functional, Network, Params, TokenId
 from reward_models.networks.critic import step_ends
 from reward_models.networks.decoder import DecoderConfig, DecoderNetwork
+from reward_models.networks.next_token import of_token, token_statistics
 from reward_models.records import record
 from reward_models.types import Aggregate, Information, Scores, ScoreSpec, TraceBatch
 
@@ -39,10 +40,7 @@ class RegretConfig(DecoderNetwork):
         module = self.module()
 
         def apply(params: Params, traces: TraceBatch) -> Scores:
-            decoder = module.bind(params)
-            logits = decoder.logits(decoder.hidden(traces))[:, :-1]
-            taken = jnp.take_along_axis(logits, traces.tokens[:, 1:, None], axis=-1)[..., 0]
-            regret = jnp.pad(taken - logits.max(axis=-1), ((0, 0), (1, 0)))
+            regret = token_statistics(_regret, traces, module.bind(params))
             counts = traces.response & jnp.isin(traces.tokens, jnp.array(self.judged))
             steps = traces.step_mask.shape[1]
             own = jnp.maximum(traces.step_id, 0)
@@ -57,3 +55,7 @@ class RegretConfig(DecoderNetwork):
     def with_trunk(self, params: Params, trunk: Params) -> Params:
         """The parameters are the trunk."""
         return trunk
+
+
+def _regret(tokens, logits):
+    return of_token(logits, tokens) - logits.max(axis=-1)

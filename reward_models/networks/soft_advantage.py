@@ -15,7 +15,8 @@ from jaxtyping import Array, Float
 
 from reward_models.aggregation import aggregate_steps, sum_by_step
 from reward_models.networks.base import Functional, Network, Params
-from reward_models.networks.decoder import Decoder, DecoderConfig, DecoderNetwork, token_log_prob
+from reward_models.networks.decoder import Decoder, DecoderConfig, DecoderNetwork
+from reward_models.networks.next_token import token_log_prob
 from reward_models.records import record
 from reward_models.types import Aggregate, Information, Scores, ScoreSpec, TraceBatch
 

@@ -9,7 +9,8 @@ import pytest
 
 from reward_models import config_json
 from reward_models.networks.attention import attend
-from reward_models.networks.decoder import DecoderConfig, RopeScaling, causal_mask, frequencies, token_log_prob
+from reward_models.networks.decoder import DecoderConfig, RopeScaling, causal_mask, frequencies
+from reward_models.networks.next_token import token_log_prob
 from reward_models.types import TraceBatch
 
 CONFIG = DecoderConfig(vocab_size=19, num_layers=2, dim=16, num_heads=4, num_kv_heads=2, head_dim=8, hidden_dim=24)

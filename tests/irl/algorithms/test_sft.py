@@ -10,7 +10,7 @@ from irl.algorithms.sft import Sft, next_token_loss
 from irl.domains.countdown.countdown import Countdown
 from irl.text.encode import Encoder
 from irl.text.tokenize import number_tokenizer
-from reward_models.networks.decoder import DecoderConfig
+from reward_models.networks.decoder import Decoder, DecoderConfig
 from reward_models.types import TraceBatch
 
 ENCODER = Encoder(number_tokenizer(), 64, 6)
@@ -62,23 +62,36 @@ LOGITS[0, 1] = np.log([0.1, 0.2, 0.7])  # next token 2, the likeliest
 LOGITS[0, 2] = np.log([0.5, 0.3, 0.2])  # next token 1, not the likeliest
 LOGITS[0, 3] = np.log([0.8, 0.1, 0.1])  # next token 0, the likeliest
 LOGITS[1, 1] = np.log([0.05, 0.9, 0.05])  # next token 0, not the likeliest
-LOGITS[0, 4], LOGITS[1, 2:] = 50.0, 9.0  # behind the last token: nobody's business
+LOGITS[0, 4], LOGITS[1, 2:] = 50.0, 9.0  # after the last token: not used
+
+
+class Table(Decoder):
+    """A decoder with the logits of the table."""
+
+    def __init__(self):
+        self.config = DecoderConfig(vocab_size=3)
+
+    def hidden(self, traces):
+        return jnp.asarray(LOGITS)
+
+    def logits(self, hidden):
+        return hidden
 
 
 def test_loss_and_accuracy_by_hand():
     """The mean counts response tokens over the whole batch, not rows."""
     traces = traces_by_hand([[-1, -1, 0, 0, 1], [-1, -1, 0, -1, -1]])
-    loss, accuracy = next_token_loss(jnp.asarray(LOGITS), traces)
+    loss, accuracy = next_token_loss(Table(), traces)
     np.testing.assert_allclose(loss, -np.log([0.7, 0.3, 0.8, 0.05]).mean(), rtol=1e-6)
     assert accuracy == 0.5
 
 
 def test_prompts_and_padding_weigh_nothing_and_no_response_costs_0():
     traces = traces_by_hand([[-1, -1, -1, 0, -1], [-1] * 5])
-    loss, accuracy = next_token_loss(jnp.asarray(LOGITS), traces)
+    loss, accuracy = next_token_loss(Table(), traces)
     np.testing.assert_allclose(loss, -np.log(0.3), rtol=1e-6)
     assert accuracy == 0
-    nothing = next_token_loss(jnp.asarray(LOGITS), traces_by_hand([[-1] * 5] * 2))
+    nothing = next_token_loss(Table(), traces_by_hand([[-1] * 5] * 2))
     assert [float(value) for value in nothing] == [0, 0]
 
 
@@ -87,8 +100,7 @@ def test_packed_and_padded_batches_cost_the_same(learner):
 
     @jax.jit
     def loss(params, batch):
-        decoder = CONFIG.make().bind(params)
-        return next_token_loss(decoder.logits(decoder.hidden(batch)), batch)[0]
+        return next_token_loss(CONFIG.make().bind(params), batch)[0]
 
     packed = ENCODER.pack(rows, 128)
     assert len(packed.tokens) < 6

@@ -60,20 +60,22 @@ def test_samples(policy, params):
 
 
 def test_log_probabilities_of_samples(policy, params):
-    """Those of the sampler, of teacher forcing and of the logits are the same; their gradients are finite."""
+    """Those of the sampler, of teacher forcing and beside the KL are the same; their gradients are finite."""
     samples = jax.device_get(policy.sample(params, jax.random.key(0), PROMPTS, LENGTHS, SAMPLING))
     traces = traces_of_samples(PROMPTS, LENGTHS, samples, token_mask(7, [4]), max_steps=4)
 
     @jax.jit
     def score(params):
-        taken = jax.nn.log_softmax(policy.logits(params, traces)[:, :-1])
-        taken = jnp.take_along_axis(taken, traces.tokens[:, 1:, None], axis=-1)[..., 0]
-        return jax.grad(lambda params: jnp.sum(policy.log_prob(params, traces)))(params), taken
+        other = jax.tree.map(lambda leaf: 1.1 * leaf, params)
+        gradient = jax.grad(lambda params: jnp.sum(policy.log_prob(params, traces)))(params)
+        same, different = (policy.log_prob_and_kl(params, each, traces) for each in (params, other))
+        return gradient, *same, different[1]
 
     log_prob, inside = np.asarray(policy.log_prob(params, traces)), np.asarray(traces.response)
-    gradient, taken = score(params)
-    assert not log_prob[~inside].any()
-    np.testing.assert_allclose(log_prob[:, 1:][inside[:, 1:]], taken[inside[:, 1:]], atol=1e-4)
+    gradient, taken, none, kl = (jax.device_get(x) for x in score(params))
+    assert not log_prob[~inside].any() and not none.any() and not kl[~inside].any()
+    assert (kl[inside] > 0).all()
+    np.testing.assert_allclose(log_prob, taken, atol=1e-4)
     drawn = samples.log_prob[np.arange(5) < samples.length[..., None]]
     np.testing.assert_allclose(log_prob[inside], drawn, atol=1e-4)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient)) and any(
