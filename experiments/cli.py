@@ -1,4 +1,4 @@
-"""The command `traceward`: run, score, rerank, evaluate, ratings, report.
+"""The command `traceward`: run, score, rerank, evaluate, convert, ratings, report.
 
 The imports of this file are few: until `main` has installed its signal handlers, Ctrl-C ends in a traceback.
 """
@@ -8,6 +8,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from experiments.core.stopping import stop_at_signals, stop_inside_calls
 
@@ -17,12 +18,13 @@ USAGE = """usage: traceward COMMAND ...
   score                          write the scores of every answer of a file, whatever its format
   rerank                         choose the best candidate of each problem of a file
   evaluate                       accuracy of reranking, or the metrics of a benchmark, beside baselines
+  convert MODEL OUT              write a model, such as a GGUF file, as a Hugging Face folder
   ratings FILE                   rate systems by pairwise comparisons
   report FOLDER                  write report.html of a run folder again
 
 `traceward COMMAND --help` lists the options of a command."""
 
-COMMANDS = ("run", "score", "rerank", "evaluate", "ratings", "report")
+COMMANDS = ("run", "score", "rerank", "evaluate", "convert", "ratings", "report")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -78,7 +80,7 @@ def _dispatch(arguments: list[str]) -> int:
 
     from experiments.commands.options import OPTIONS
 
-    options = tyro.cli(OPTIONS[command], args=rest, prog=f"traceward {command}")
+    options: Any = tyro.cli(OPTIONS[command], args=rest, prog=f"traceward {command}")
     return importlib.import_module(f"experiments.commands.{command}").main(options)  # with JAX, after --help
 
 

@@ -3,7 +3,7 @@
 import datetime
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -141,4 +141,30 @@ class EvaluateOptions(ModelOptions):
     """Stop with exit code 2 at the first candidate that cannot be scored."""
 
 
-OPTIONS: dict[str, type[ModelOptions]] = {"score": ScoreOptions, "rerank": RerankOptions, "evaluate": EvaluateOptions}
+@dataclass(frozen=True, kw_only=True)
+class ConvertOptions:
+    """Write a model in the layout of Hugging Face, or a language model in the layout of a run.
+
+    MODEL is a GGUF file, a policy or reward model of a run, a Hugging Face folder, or a PEFT folder of adapters, which
+    are merged into their base. OUT is a new folder with weights (safetensors), config.json, the tokenizer, its special
+    tokens and the chat template; transformers loads it with the same logits and the same token ids.
+    """
+
+    model: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="MODEL")]]
+    """The folder or file to read."""
+    output: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="OUT")]]
+    """The folder to write."""
+    to: Literal["hugging_face", "native"] = "hugging_face"
+    """The layout. native: a policy as a run saves it, for language models; steps are lines."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of the weights that are written."""
+    base: Path | None = None
+    """Adapters: the folder or GGUF file of their base, where it is not the one that they name."""
+
+
+OPTIONS: dict[str, type] = {
+    "score": ScoreOptions,
+    "rerank": RerankOptions,
+    "evaluate": EvaluateOptions,
+    "convert": ConvertOptions,
+}

@@ -14,15 +14,17 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from reward_models.folders.hugging_face_config import HuggingFaceNetwork, read_config, write_config
 from reward_models.folders.hugging_face_tensors import CONFIG, json_object, read_params, their_tensors, write_shards
 from reward_models.folders.native import ModelFolderError, folder_errors, new_folder
-from reward_models.networks.base import Params
+from reward_models.networks.base import NetworkConfig, Params
 from reward_models.networks.critic import CriticConfig
-from reward_models.networks.decoder import DecoderConfig
-from reward_models.networks.heads import LastToken, VocabularyHead, from_critic
+from reward_models.networks.decoder import DecoderConfig, DecoderNetwork
+from reward_models.networks.heads import HeadedDecoderConfig, LastToken, VocabularyHead, from_critic
+from reward_models.networks.low_rank import LowRankConfig
+from reward_models.networks.soft_advantage import SoftAdvantageConfig
 from reward_models.types import Information, ScoreSpec
 
 
@@ -65,7 +67,7 @@ def load_hugging_face(
 def save_hugging_face(
     path: str | os.PathLike[str],
     *,
-    network: HuggingFaceNetwork | CriticConfig,
+    network: DecoderConfig | NetworkConfig,
     params: Params,
     pad_token: int,
     eos_token: int | None = None,
@@ -76,9 +78,10 @@ def save_hugging_face(
 ) -> None:
     """Write a new folder that transformers loads; `files` are further texts, such as tokenizer.json.
 
-    A step critic becomes a token classifier of two labels, a VocabularyHead the language model it is. transformers
-    reads the score of a trace at its rightmost token other than `pad_token`, so no trace may end with that token,
-    unless the network was read so itself (LastToken.skip). Raises ModelFolderError.
+    A step critic becomes a token classifier of two labels, a VocabularyHead or a soft advantage the language model it
+    is; adapters are merged into the weights. transformers reads the score of a trace at its rightmost token other than
+    `pad_token`, so no trace may end with that token, unless the network was read so itself (LastToken.skip). Raises
+    ModelFolderError.
     """
     with new_folder(Path(path)) as new:
         network, params = _exported(network, params, pad_token)
@@ -91,13 +94,19 @@ def save_hugging_face(
 
 
 def _exported(
-    network: HuggingFaceNetwork | CriticConfig, params: Params, pad_token: int
+    network: DecoderConfig | NetworkConfig, params: Params, pad_token: int
 ) -> tuple[HuggingFaceNetwork, Params]:
     """The network as transformers has it, and its parameters without an output matrix that no score reads."""
+    network, params = _merged(network, params)
     if isinstance(network, CriticConfig):
         network, params = from_critic(network, params)
+    if isinstance(network, SoftAdvantageConfig):
+        network = network.decoder
     if isinstance(network, DecoderConfig):
         return network, params
+    if not isinstance(network, HeadedDecoderConfig):
+        written = "a language model, a step critic or a decoder with a head"
+        raise ValueError(f"network: transformers has no class for {type(network).__name__}; expected {written}")
     if isinstance(network.head, VocabularyHead):
         return network.decoder, params["trunk"]
     if isinstance(network.read, LastToken) and network.read.skip not in (None, pad_token):
@@ -105,3 +114,16 @@ def _exported(
     trunk = {name: leaf for name, leaf in params["trunk"].items() if name != "head"}
     headless = dataclasses.replace(network.decoder, tie_embeddings=True)
     return dataclasses.replace(network, decoder=headless), {**params, "trunk": trunk}
+
+
+def _merged(network: DecoderConfig | NetworkConfig, params: Params) -> tuple[DecoderConfig | NetworkConfig, Params]:
+    """The network without adapters, which are merged into its weights."""
+    if isinstance(network, LowRankConfig):
+        return network.network, network.merged(params)
+    decoder = network.decoder if isinstance(network, DecoderNetwork) else network
+    if not isinstance(decoder, DecoderConfig) or decoder.adapters is None:
+        return network, params
+    merge = decoder.adapters.merged
+    params = merge(params) if "base" in params else {**params, "trunk": merge(params["trunk"])}
+    plain, whole = dataclasses.replace(decoder, adapters=None), cast(Any, network)
+    return plain if whole is decoder else dataclasses.replace(whole, decoder=plain), params

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from experiments.cli import COMMANDS
+
 SLOW = {"jax", "flax", "optax", "orbax", "grain", "matplotlib", "gymnasium", "tokenizers", "pyarrow"}
 LIST = """
 import json, sys
@@ -23,7 +25,7 @@ def imported(*arguments):
     return set(json.loads(done.stdout.splitlines()[-1])), done.stdout
 
 
-@pytest.mark.parametrize("command", [(), ("run",), ("score",), ("rerank",), ("evaluate",), ("ratings",), ("report",)])
+@pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS)])
 def test_help_imports_nothing_slow(command):
     modules, out = imported(*command, "--help")
     assert "usage: traceward" in out and not modules & SLOW
