@@ -19,6 +19,8 @@ from reward_models.folders.native import ModelFolderError
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
+AT_ONCE = 2**20
+"""Values that are dequantised in one step, which bounds the memory beside the tensor."""
 _SCALARS = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "u1 i1 u2 i2 u4 i4 f4 b1 u8 i8 f8".split(), strict=True))
 _STRING, _ARRAY = 8, 9
 _AGAIN = "download the file again"
@@ -49,8 +51,13 @@ class GgufTensor(NamedTuple):
 
     def read(self) -> np.ndarray:
         """Its values in float32, all finite, with the rows of queries and keys in order."""
+        dequantize, rows = package().quants.dequantize, len(self.data)
+        values = np.empty((rows, self.shape[-1]), np.float32)
+        step = max(1, AT_ONCE // self.shape[-1])
         with np.errstate(all="ignore"):
-            values = package().quants.dequantize(self.data, self.kind).reshape(self.shape)
+            for start in range(0, rows, step):
+                values[start : start + step] = dequantize(self.data[start : start + step], self.kind)
+        values = values.reshape(self.shape)
         finite(values, f"{self.file}: tensor {self.name!r}")
         if not self.heads:
             return values

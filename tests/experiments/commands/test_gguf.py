@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 
 from experiments.cli import main
-from tests.gguf_files import tiny_gguf
+from experiments.text_rewards.text_model import TextModel
+from experiments.traces.fit_policy import FitPolicy
+from irl.text.tokenizer_configs import HuggingFaceTokenizer
+from reward_models.networks.decoder import DecoderConfig
+from tests.gguf_files import DECODERS, tiny_gguf
 
 pytestmark = pytest.mark.usefixtures("careless_compilation")
 
@@ -52,6 +56,16 @@ def test_a_bare_language_model_has_no_score(traceward, model, candidates):
         "score", "--model", model, "--candidates", candidates, "--label", 0, "--step-tokens", "a,b"
     )
     assert code == 2 and "--label: the first of --step-tokens is the score" in err
+
+
+def test_what_starts_from_a_file(model):
+    """A policy, and the decoder of a reward model of text."""
+    policy = FitPolicy(network=DecoderConfig(vocab_size=8), base=str(model)).resolved()
+    tokenizer = HuggingFaceTokenizer(folder=str(model))
+    assert policy.network == DECODERS["llama"] and tokenizer.most == policy.network.vocab_size
+    base = TextModel(base=str(model), context=64).start([], by_step=True)
+    assert base.decoder == DECODERS["llama"] and (base.pad, base.eos, base.folder) == (0, 2, model)
+    assert base.trunk is not None and base.files.keys() == {"tokenizer.json", "tokenizer_config.json"}
 
 
 def test_a_file_of_another_format(traceward, candidates):

@@ -2,14 +2,17 @@
 
 import dataclasses
 import importlib
+import random
 import sys
 
 import jax
 import numpy as np
 import pytest
 
+from irl.text.hugging_face import read_tokenizer
+from irl.types import InputError
 from reward_models.folders import ModelFolderError, open_model
-from reward_models.folders.opening import layout_of
+from reward_models.folders.opening import layout_of, tokenizer_files
 from reward_models.networks.decoder import RopeScaling, frequencies
 from tests.gguf_files import DECODERS, gguf, random_params, tiny_gguf
 
@@ -153,6 +156,24 @@ def test_damaged_files(tmp_path):
     file.write_bytes(content[:count] + (1 << 62).to_bytes(8, "little") + content[count + 8 :])
     with pytest.raises(ModelFolderError, match="truncated or damaged"):
         open_model(file)
+
+
+def test_files_with_wrong_bytes(tmp_path):
+    """Whatever byte is wrong, the file is read or the message names it."""
+    content = tiny_gguf(tmp_path / "model.gguf").read_bytes()
+    header = content.index(b"blk.1.ffn_up.weight")
+    for seed in range(150):
+        rng = random.Random(seed)
+        damaged = bytearray(content)
+        for _ in range(rng.choice([1, 2, 4])):
+            damaged[rng.randrange(header)] = rng.choice([0, 1, 128, 255])
+        file = tmp_path / f"{seed}.gguf"
+        file.write_bytes(damaged)
+        try:
+            read_tokenizer(tokenizer_files(file))
+        except InputError as error:
+            assert str(error).startswith(str(file))
+        file.unlink()
 
 
 @pytest.mark.parametrize("content", [b"", b"GGU", b"{}", b"PK\3\4" * 9])
