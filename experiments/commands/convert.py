@@ -24,7 +24,7 @@ from reward_models.folders.manifest import Provenance, TextRules, TokenRules
 from reward_models.folders.native import TOKENIZER, save_folder
 from reward_models.folders.opening import Model, folders_of, open_model
 from reward_models.folders.tokenizer_files import TOKENIZER_CONFIG
-from reward_models.networks.base import NetworkConfig, parameter_count
+from reward_models.networks.base import NetworkConfig
 from reward_models.networks.decoder import DecoderConfig
 
 
@@ -46,7 +46,7 @@ def main(options: ConvertOptions) -> int:
         _save_native(model, options)
     else:
         _save_hugging_face(model, options)
-    say(f"{options.output}: {parameter_count(model.params):,} parameters in {options.dtype}")
+    say(f"{options.output}: saved in {options.dtype}")
     return 0
 
 
