@@ -5,7 +5,7 @@ import json
 import jax
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from reward_models.networks.decoder import DecoderConfig
 
@@ -17,6 +17,8 @@ CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+ABSENT = ("tokenizer.ggml.merges", "tokenizer.ggml.add_bos_token", "tokenizer.ggml.padding_token_id")
+"""Metadata that SentencePiece does not have."""
 PRE = {"llama": "smollm", "qwen2": "qwen2", "qwen3": "qwen2"}
 _SHAPE = {"vocab_size": 320, "num_layers": 2, "dim": 32, "num_heads": 4, "num_kv_heads": 2, "head_dim": 16}
 _SHARED = {**_SHAPE, "hidden_dim": 64, "context_length": 128, "norm_eps": 1e-5}
@@ -40,6 +42,32 @@ def byte_level(split=None):
     )
     tokenizer.train_from_iterator(TEXTS, trainer)
     return tokenizer
+
+
+def sentence_piece():
+    """The SentencePiece of Llama 2 as Hugging Face has it, and its tokens with scores, as llama.cpp has them."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    special = ["<unk>", "<s>", "</s>"]
+    bytes_ = [f"<0x{number:02X}>" for number in range(256)]
+    trainer = trainers.BpeTrainer(vocab_size=320, special_tokens=special + bytes_, show_progress=False)
+    tokenizer.train_from_iterator([text.replace("\n", " ") for text in TEXTS], trainer)
+    state = json.loads(tokenizer.to_str())
+    state["added_tokens"] = [token for token in state["added_tokens"] if token["content"] in special]
+    tokenizer = Tokenizer.from_str(json.dumps(state))
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    tokens = sorted(state["model"]["vocab"], key=state["model"]["vocab"].get)
+    ranks = {left + right: rank for rank, (left, right) in enumerate(state["model"]["merges"])}
+    return tokenizer, {
+        "tokenizer__ggml__model": "llama",
+        "tokenizer__ggml__pre": "default",
+        "tokenizer__ggml__tokens": tokens,
+        "tokenizer__ggml__scores": [-float(ranks.get(token, 1000)) for token in tokens],
+        "tokenizer__ggml__token_type": [2, 3, 3, *[6] * 256, *[1] * (len(tokens) - 259)],
+    }
 
 
 def random_params(network, seed=0):

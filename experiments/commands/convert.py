@@ -7,6 +7,7 @@ stays with the caller, and the command says so.
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from tokenizers import Tokenizer, processors
@@ -14,13 +15,13 @@ from tokenizers import Tokenizer, processors
 from experiments.commands.candidate_files import say
 from experiments.commands.options import ConvertOptions
 from experiments.core.outputs import check_output
-from irl.domains.files import TraceText
+from irl.rewards.opening import language_model_texts
 from irl.text.encode import Encoder
 from irl.text.hugging_face import read_tokenizer, tokenizer_of
 from irl.text.tokenize import BEGIN, SPECIAL
 from irl.types import InputError
 from reward_models.folders.hugging_face import save_hugging_face
-from reward_models.folders.manifest import Provenance, TextRules, TokenRules
+from reward_models.folders.manifest import TokenRules
 from reward_models.folders.native import TOKENIZER, save_folder
 from reward_models.folders.opening import Model, folders_of, open_model
 from reward_models.folders.tokenizer_files import TOKENIZER_CONFIG
@@ -74,19 +75,13 @@ def _save_native(model: Model, options: ConvertOptions) -> None:
     if not isinstance(model.network, DecoderConfig):
         got = f"got {type(model.network).__name__}; convert it to hugging_face"
         raise InputError(f"{options.model}: --to native: expected a language model without a head or adapters, {got}")
-    _, rules = read_tokenizer(model.files, model.network.vocab_size)
-    text = TraceText()
     save_folder(
         options.output,
         params=model.params,
         network=model.network,
         spec=model.spec,
         tokenizer_json=model.files.texts[TOKENIZER],
-        manifest=Provenance(
-            trained_on=f"converted from {options.model.name}",
-            text=TextRules(steps=text.steps, answer=text.answer, equivalence=text.equivalence),
-            tokens=rules,
-        ),
+        manifest=replace(language_model_texts(model), trained_on=f"converted from {options.model.name}"),
     )
 
 

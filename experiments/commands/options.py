@@ -109,8 +109,8 @@ class RerankOptions(ModelOptions):
     candidates: Path
     """The file of candidates."""
     policy: Path | None = None
-    """The policy of a run, such as runs/quickstart/policy: its log-probability is another way to choose, to compare
-    with."""
+    """The policy of a run, such as runs/quickstart/policy, or another language model, to compare with: its
+    log-probability is another way to choose."""
     output: Path | None = None
     """Where the answers go; standard output by default."""
     strict: bool = False

@@ -23,13 +23,13 @@ from irl.rewards.scoring import TextScorer
 from irl.text.chat import chat_template_of
 from irl.text.encode import Encoder
 from irl.text.encoder import TextEncoder
-from irl.text.hugging_face import HuggingFaceEncoder, tokenizer_of
+from irl.text.hugging_face import HuggingFaceEncoder, read_tokenizer, tokenizer_of
 from irl.text.readings import readings
 from irl.text.windows import HasStates
 from irl.types import InputError
 from reward_models.folders.hugging_face_config import architecture_of
 from reward_models.folders.hugging_face_tensors import CONFIG, json_object
-from reward_models.folders.manifest import MANIFEST, Manifest
+from reward_models.folders.manifest import MANIFEST, Provenance, TextRules
 from reward_models.folders.opening import Layout, Model, layout_of, open_model
 from reward_models.networks.base import NetworkConfig
 from reward_models.networks.decoder import DecoderConfig
@@ -98,12 +98,20 @@ def _with_end(scorer: AnswerScorer, folder: Path, max_tokens: int) -> AnswerScor
 
 
 def open_likelihood(path: str | os.PathLike[str], max_tokens: int = MAX_TOKENS) -> AnswerScorer:
-    """The log-probability of answers, in nats, by the policy that a run saved."""
+    """The log-probability of answers, in nats, by a policy that a run saved or by another language model."""
     model = open_model(path)
-    if model.manifest is None or not isinstance(model.network, DecoderConfig):
-        raise InputError(f"{path}: expected a policy that a run saved, such as runs/quickstart/policy")
+    if not isinstance(model.network, DecoderConfig):
+        policy = "a policy that a run saved, such as runs/quickstart/policy, or another language model"
+        raise InputError(f"{path}: expected {policy}")
     network = SoftAdvantageConfig(decoder=model.network, information="none")
-    return _reader(model._replace(network=network, spec=network.make().spec), model.manifest, max_tokens)
+    about = language_model_texts(model) if model.manifest is None else model.manifest
+    return _reader(model._replace(network=network, spec=network.make().spec), about, max_tokens)
+
+
+def language_model_texts(model: Model) -> Provenance:
+    """How a language model of no run reads and writes traces: by its own tokenizer, and their steps are lines."""
+    _, rules = read_tokenizer(model.files, model.network.vocab_size)
+    return Provenance(text=TextRules(**dataclasses.asdict(TraceText())), tokens=rules)
 
 
 def _check_words(
@@ -129,8 +137,8 @@ def _check_words(
 # ------------------------------------------------------------------------------------------ native folders
 
 
-def _reader(model: Model, manifest: Manifest, max_tokens: int) -> AnswerScorer:
-    """The scorer of a folder that a run saved."""
+def _reader(model: Model, manifest: Provenance, max_tokens: int) -> AnswerScorer:
+    """The scorer of a model that reads traces as its manifest says."""
     folder, network = model.files.source, model.network
     if isinstance(network, DecoderConfig):
         raise InputError(f"{folder}: holds a policy, not a reward model; the reward is the folder 'model' of a run")
@@ -156,7 +164,7 @@ def _reader(model: Model, manifest: Manifest, max_tokens: int) -> AnswerScorer:
     )
 
 
-def _domain(manifest: Manifest, folder: Path) -> ReadsTexts:
+def _domain(manifest: Provenance, folder: Path) -> ReadsTexts:
     """The domain that a folder names."""
     if manifest.text is not None:
         return TraceText(**dataclasses.asdict(manifest.text))
@@ -168,7 +176,7 @@ def _domain(manifest: Manifest, folder: Path) -> ReadsTexts:
     return known[manifest.environment]()
 
 
-def _states(domain: ReadsTexts, manifest: Manifest, folder: Path) -> HasStates | None:
+def _states(domain: ReadsTexts, manifest: Provenance, folder: Path) -> HasStates | None:
     """What names the states of a reward that judges steps in them."""
     if manifest.windows == "whole trace":
         return None

@@ -1,4 +1,4 @@
-"""Model folders on disk: native, Hugging Face and PEFT. `open_model` reads any of them."""
+"""Models on disk: native, Hugging Face and PEFT folders, and GGUF files. `open_model` reads any of them."""
 
 from reward_models.folders.native import ModelFolderError as ModelFolderError
 from reward_models.folders.opening import Model as Model

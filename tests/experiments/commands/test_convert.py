@@ -176,11 +176,9 @@ def test_a_language_model_as_a_policy(convert, tmp_path):
     answers = tuple(Candidate(text=text) for text in ("7 is first\nnext is 8.", "Done"))
     question = question_of(Candidates(id="a", prompt="Count on from 7", candidates=answers), "a")
     scores = open_likelihood(tmp_path / "policy").answers([question])
-    assert (
-        np.isfinite(scores.trace).all()
-        and (scores.trace < 0).all()
-        and scores.step_texts[0] == ("7 is first", "next is 8.")
-    )
+    assert np.isfinite(scores.trace).all() and (scores.trace < 0).all()
+    assert scores.step_texts[0] == ("7 is first", "next is 8.")
+    assert np.array_equal(scores.trace, open_likelihood(file).answers([question]).trace)
     code, _ = convert(tmp_path / "policy", tmp_path / "back")
     assert code == 0
     again = open_model(tmp_path / "back")

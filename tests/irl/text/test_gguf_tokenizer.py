@@ -1,16 +1,14 @@
 """Tokenizers of GGUF files give the tokens of the tokenizers they were converted from."""
 
-import json
-
 import pytest
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Regex, pre_tokenizers
 
 from irl.text.hugging_face import HuggingFaceEncoder, read_tokenizer
 from irl.text.steps import step_rule
 from irl.types import InputError
 from reward_models.folders.gguf_tokenizer import PRE_TOKENIZERS
 from reward_models.folders.opening import open_model, tokenizer_files
-from tests.gguf_files import SPECIAL, TEXTS, byte_level, tiny_gguf
+from tests.gguf_files import ABSENT, SPECIAL, TEXTS, byte_level, sentence_piece, tiny_gguf
 
 VARIED = [
     *TEXTS[:3],
@@ -70,36 +68,9 @@ def test_every_known_name(tmp_path, pre):
         assert tokenizer.decode(ids(tokenizer, text), skip_special_tokens=False).endswith(plain), "nothing is lost"
 
 
-def sentence_piece():
-    """The SentencePiece of Llama 2 as Hugging Face has it, and its tokens with scores, as llama.cpp has them."""
-    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-    )
-    special = ["<unk>", "<s>", "</s>"]
-    bytes_ = [f"<0x{number:02X}>" for number in range(256)]
-    trainer = trainers.BpeTrainer(vocab_size=320, special_tokens=special + bytes_, show_progress=False)
-    tokenizer.train_from_iterator([text.replace("\n", " ") for text in TEXTS], trainer)
-    state = json.loads(tokenizer.to_str())
-    state["added_tokens"] = [token for token in state["added_tokens"] if token["content"] in special]
-    tokenizer = Tokenizer.from_str(json.dumps(state))
-    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
-    tokens = sorted(state["model"]["vocab"], key=state["model"]["vocab"].get)
-    ranks = {left + right: rank for rank, (left, right) in enumerate(state["model"]["merges"])}
-    return tokenizer, {
-        "tokenizer__ggml__model": "llama",
-        "tokenizer__ggml__pre": "default",
-        "tokenizer__ggml__tokens": tokens,
-        "tokenizer__ggml__scores": [-float(ranks.get(token, 1000)) for token in tokens],
-        "tokenizer__ggml__token_type": [2, 3, 3, *[6] * 256, *[1] * (len(tokens) - 259)],
-    }
-
-
 def test_sentence_piece(tmp_path):
     expected, changes = sentence_piece()
-    without = ["tokenizer.ggml.merges", "tokenizer.ggml.add_bos_token", "tokenizer.ggml.padding_token_id"]
-    file = tiny_gguf(tmp_path / "a.gguf", without=without, **changes)
+    file = tiny_gguf(tmp_path / "a.gguf", without=ABSENT, **changes)
     tokenizer, rules = read_tokenizer(tokenizer_files(file))
     for text in VARIED:
         assert ids(tokenizer, text) == ids(expected, text), text

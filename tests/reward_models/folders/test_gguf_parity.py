@@ -16,8 +16,9 @@ from tokenizers import pre_tokenizers
 
 from irl.text.hugging_face import read_tokenizer
 from reward_models.folders import open_model
+from reward_models.folders.opening import tokenizer_files
 from reward_models.types import TraceBatch
-from tests.gguf_files import DECODERS, TEXTS, byte_level, tiny_gguf
+from tests.gguf_files import ABSENT, DECODERS, TEXTS, byte_level, sentence_piece, tiny_gguf
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -70,6 +71,16 @@ def test_tokens_of_tiny_files(tmp_path, architecture):
     for text in VARIED:
         assert tokenizer.encode(text).ids == theirs(text)["input_ids"], text
     assert rules.special_tokens["eos_token"] == theirs.eos_token and rules.chat_template == theirs.chat_template
+
+
+def test_tokens_of_sentence_piece(tmp_path):
+    """Of texts that begin with no space: transformers adds no second one, llama.cpp and the published tokenizers do."""
+    _, changes = sentence_piece()
+    file = tiny_gguf(tmp_path / "model.gguf", without=ABSENT, **changes)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path, gguf_file=file.name)
+    tokenizer, _ = read_tokenizer(tokenizer_files(file))
+    for text in VARIED:
+        assert text.startswith(" ") or tokenizer.encode(text).ids == theirs(text)["input_ids"], text
 
 
 @pytest.fixture(scope="module")
