@@ -1,4 +1,5 @@
-"""`traceward convert MODEL OUT`: a model of any layout as a Hugging Face folder, or a language model as a policy.
+"""`traceward convert MODEL OUT`: a model of any layout as a Hugging Face folder, a language model as a policy, or the
+adapters of a policy as a PEFT folder.
 
 What a run saves has two parts that a Hugging Face folder has no place for. Its tokenizer leaves the begin token to the
 encoder: the written tokenizer adds it by itself. What a reward model is shown of a trace (`windows` of the manifest)
@@ -8,6 +9,7 @@ stays with the caller, and the command says so.
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 from tokenizers import Tokenizer, processors
@@ -23,10 +25,13 @@ from irl.types import InputError
 from reward_models.folders.hugging_face import save_hugging_face
 from reward_models.folders.manifest import TokenRules
 from reward_models.folders.native import TOKENIZER, save_folder
-from reward_models.folders.opening import Model, folders_of, open_model
+from reward_models.folders.opening import Model, folders_of, layout_of, open_model
+from reward_models.folders.peft import save_peft
 from reward_models.folders.tokenizer_files import TOKENIZER_CONFIG
 from reward_models.networks.base import NetworkConfig
 from reward_models.networks.decoder import DecoderConfig
+from reward_models.networks.low_rank import LowRankConfig
+from reward_models.networks.soft_advantage import SoftAdvantageConfig
 
 
 class Texts(NamedTuple):
@@ -43,10 +48,13 @@ def main(options: ConvertOptions) -> int:
     if output.exists():
         raise InputError(f"{options.output}: exists; name a new folder")
     model = open_model(options.model, base=options.base, dtype=options.dtype)
-    if options.to == "native":
-        _save_native(model, options)
-    else:
-        _save_hugging_face(model, options)
+    match options.to:
+        case "native":
+            _save_native(model, options)
+        case "peft":
+            _save_adapters(model, options)
+        case "hugging_face":
+            _save_hugging_face(model, options)
     say(f"{options.output}: saved in {options.dtype}")
     return 0
 
@@ -83,6 +91,26 @@ def _save_native(model: Model, options: ConvertOptions) -> None:
         tokenizer_json=model.files.texts[TOKENIZER],
         manifest=replace(language_model_texts(model), trained_on=f"converted from {options.model.name}"),
     )
+
+
+def _save_adapters(model: Model, options: ConvertOptions) -> None:
+    """The adapters of a policy, for PEFT on the Hugging Face folder of their base."""
+    network, manifest = model.network, model.manifest
+    if not isinstance(network, DecoderConfig) or network.adapters is None or manifest is None:
+        expected = "expected a policy with low-rank adapters, as a run saves it"
+        raise InputError(f"{options.model}: --to peft: {expected}; convert it to hugging_face")
+    base = str(options.base or manifest.base)
+    plain = SoftAdvantageConfig(decoder=replace(network, adapters=None))
+    save_peft(
+        options.output,
+        network=LowRankConfig(network=plain, head="frozen", **vars(network.adapters)),
+        params={"adapters": model.params["adapters"]},
+        base_model=str(Path(base).resolve()),
+        files=_texts(model).files,
+    )
+    if layout_of(Path(base)) != "hugging_face":
+        advice = "convert it and give the folder to PEFT"
+        say(f"{options.output}: PEFT loads adapters on a Hugging Face folder, and their base is {base}: {advice}")
 
 
 def _texts(model: Model) -> Texts:

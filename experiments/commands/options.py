@@ -143,7 +143,7 @@ class EvaluateOptions(ModelOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertOptions:
-    """Write a model in the layout of Hugging Face, or a language model in the layout of a run.
+    """Write a model in the layout of Hugging Face or of a run, or adapters in the layout of PEFT.
 
     MODEL is a GGUF file, a policy or reward model of a run, a Hugging Face folder, or a PEFT folder of adapters, which
     are merged into their base. OUT is a new folder with weights (safetensors), config.json, the tokenizer, its special
@@ -154,8 +154,9 @@ class ConvertOptions:
     """The folder or file to read."""
     output: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="OUT")]]
     """The folder to write."""
-    to: Literal["hugging_face", "native"] = "hugging_face"
-    """The layout. native: a policy as a run saves it, for language models; steps are lines."""
+    to: Literal["hugging_face", "native", "peft"] = "hugging_face"
+    """The layout. native: a policy as a run saves it, for language models; steps are lines. peft: the adapters of a
+    policy, without their base."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the weights that are written."""
     base: Path | None = None

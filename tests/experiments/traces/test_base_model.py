@@ -4,10 +4,12 @@ import json
 from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from configs.smoke import config as smoke
+from experiments.cli import main
 from experiments.core.workspace import Workspace
 from experiments.traces.demonstrations import Demonstrations
 from experiments.traces.experiment import Encoding, Experiment
@@ -30,6 +32,7 @@ from reward_models.networks.base import flatten, parameter_count
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.ensemble import EnsembleConfig
 from reward_models.registry import REGISTERED
+from reward_models.types import TraceBatch
 from tests.experiments.traces.test_own_traces import hugging_face_folder, rows, write
 
 DECODER = DecoderConfig(vocab_size=320, num_layers=2, dim=16, num_heads=2, num_kv_heads=1, head_dim=8, hidden_dim=32)
@@ -187,6 +190,31 @@ def test_rows_in_flight_fit_a_cache():
     large = replace(DECODER, num_layers=30, num_kv_heads=3, num_heads=9, head_dim=64)
     assert rows_at_once(DECODER, 64) == 512 and rows_at_once(large, 256) == 182
     assert rows_at_once(replace(large, dtype="bfloat16"), 256) == 364
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("layout", ["hugging_face", "peft"])
+def test_transformers_reads_the_policy_with_the_same_logits(run, base, tmp_path, layout):
+    """The merged weights, and the adapters on their base by PEFT."""
+    torch, transformers, peft = map(pytest.importorskip, ("torch", "transformers", "peft"))
+    with pytest.raises(SystemExit) as stop:
+        main(["convert", str(run / "policy"), str(tmp_path / "out"), "--to", layout])
+    assert stop.value.code == 0
+    if layout == "peft":
+        plain = transformers.AutoModelForCausalLM.from_pretrained(base)
+        theirs = peft.PeftModel.from_pretrained(plain, tmp_path / "out")
+    else:
+        theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    tokens = np.arange(3, 27)[None]
+    with torch.no_grad():
+        expected = theirs.eval()(torch.tensor(tokens)).logits.numpy()
+    ours = open_model(run / "policy")
+    ones = np.ones_like(tokens)
+    arrays = TraceBatch(tokens, ones, np.arange(24)[None], ones, np.ones((1, 2), bool), np.zeros(1, int))
+    batch = jax.tree.map(jnp.asarray, arrays)
+    decoder = ours.network.make().bind(ours.params)
+    np.testing.assert_allclose(decoder.logits(decoder.hidden(batch)), expected, atol=1e-4)
+    assert transformers.AutoTokenizer.from_pretrained(tmp_path / "out").chat_template is not None
 
 
 def test_adapters_need_a_base(config):
