@@ -42,6 +42,8 @@ Positive = Annotated[float, Gt(0), Le(1e9)]
 """A tolerance, or a limit on a norm."""
 Scale = Annotated[float, Ge(1e-6), Le(1e6)]
 """A divisor: a temperature, a bandwidth. Values that single precision rounds to 0 are out of range."""
+Temperature = Annotated[float, Ge(0), Le(1e6)]
+"""Of sampled tokens; 0: the most likely token."""
 Real = Annotated[float, Ge(-1e6), Le(1e6)]
 """A number of either sign."""
 

@@ -20,7 +20,7 @@ from experiments.commands.run import read_config
 from experiments.core.workspace import Workspace
 from experiments.traces.experiment import Experiment
 from experiments.traces.rerank_pool import score_pool
-from experiments.traces.sampling import TextSamples, sample_texts
+from experiments.traces.sampling import TextSamples
 from irl.evaluation.estimators import best_of_k, bootstrap_interval
 from irl.policies.base import FittedPolicy
 from irl.policies.language_model import LanguageModel
@@ -54,7 +54,7 @@ def _ways(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         raise InputError(f"{folder}: expected a finished run whose reward has several members")
     problems = config.domain.problems("test")[: config.rerank.problems]
     fitted = FittedPolicy(LanguageModel(network=policy.network), policy.params)
-    pool = sample_texts(workspace, fitted, problems, config.rerank.samples, "test")
+    pool = config.rerank.pool(workspace, fitted, problems)
     with np.load(folder / "samples" / "test_scores.npz") as saved:
         correct = saved["correct"]
     members = _member_scores(workspace, model, problems, pool).reshape(model.network.members, *correct.shape)

@@ -23,7 +23,6 @@ from experiments.traces.improve_policy import ImprovePolicy
 from experiments.traces.judged_pairs import pair_rows
 from experiments.traces.rerank_pool import RerankPool
 from experiments.traces.reward_stage import RewardStage
-from experiments.traces.sampling import sample_texts
 from experiments.traces.train_time import RewardCurve
 from experiments.traces.validation import validation_panel
 from irl.domains.base import Environment, ReadsFiles
@@ -142,7 +141,7 @@ def run_stages(config: Experiment, workspace: Workspace) -> Results:
         workspace.say("no verifier and no answers: accuracy is not reported")
     policy = config.policy.run(workspace)
     problems = workspace.problems("test")[: config.rerank.problems]
-    pool = sample_texts(workspace, policy, problems, config.rerank.samples, "test")
+    pool = config.rerank.pool(workspace, policy, problems)
     curve = RewardCurve(workspace=workspace, problems=tuple(problems), pool=pool)
     params = config.reward.run(workspace, policy, observe=curve.observe)
     scorer = config.reward.scorer(workspace, params)

@@ -1,6 +1,7 @@
 """Stage: choose among N samples of the policy by every scorer there is, and audit the learned one."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,10 @@ from irl.evaluation.estimators import (
     weighted_majority_at_k,
 )
 from irl.policies.base import FittedPolicy
+from irl.policies.truncation import ALL_TOKENS, Truncation
 from irl.rewards.questions import ScoresTexts, TextScores
 from irl.types import Problem
-from reward_models.ranges import Rows, RowsOrZero
+from reward_models.ranges import Rows, RowsOrZero, Temperature
 from reward_models.records import record
 
 NONE = "none"
@@ -32,6 +34,8 @@ class RerankPool:
     """Evaluation on problems nobody trained on. The verifier is used here, after all learning, to report."""
 
     samples: Rows = 1000
+    temperature: Temperature = 1.0
+    truncation: Truncation = ALL_TOKENS
     problems: Rows | None = None
     """Of the test split; all of them by default."""
     vote: Rows = 64
@@ -48,7 +52,7 @@ class RerankPool:
             return saved
         result: dict[str, Any]
         problems = workspace.problems("test")[: self.problems]
-        pool = sample_texts(workspace, policy, problems, self.samples, "test")
+        pool = self.pool(workspace, policy, problems)
         begun = time.perf_counter()
         scores = score_pool(scorer, problems, pool)
         tokens = int(pool.length.sum())
@@ -76,6 +80,18 @@ class RerankPool:
         np.savez_compressed(workspace.folder / "samples" / "test_scores.npz", learned=learned, correct=correct)
         workspace.write_json("evaluation.json", result)
         return result
+
+    def pool(self, workspace: Workspace, policy: FittedPolicy, problems: Sequence[Problem]) -> TextSamples:
+        """The samples of test problems, drawn once and kept."""
+        return sample_texts(
+            workspace,
+            policy,
+            problems,
+            self.samples,
+            "test",
+            temperature=self.temperature,
+            truncation=self.truncation,
+        )
 
     def _audit(self, workspace, problems, pool, learned, correct, scorer) -> dict[str, Any]:
         rng = workspace.rng("audit")

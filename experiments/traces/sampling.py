@@ -1,15 +1,16 @@
 """Samples of a policy as texts, drawn once and kept in the run folder."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from experiments.core.workspace import Workspace
-from irl.policies.base import FittedPolicy
+from irl.policies.base import FittedPolicy, Samples
 from irl.policies.rollouts import draw_samples
+from irl.policies.truncation import ALL_TOKENS, Truncation
 from irl.text.encoder import TextEncoder
 from irl.types import Problem
 
@@ -26,7 +27,14 @@ class TextSamples(NamedTuple):
 
 
 def sample_texts(
-    workspace: Workspace, policy: FittedPolicy, problems: Sequence[Problem], n: int, name: str
+    workspace: Workspace,
+    policy: FittedPolicy,
+    problems: Sequence[Problem],
+    n: int,
+    name: str,
+    *,
+    temperature: float = 1.0,
+    truncation: Truncation = ALL_TOKENS,
 ) -> TextSamples:
     """Draw or read back `n` samples per problem; they are kept as samples/NAME.npz."""
     file, size = f"samples/{name}.npz", (len(problems), n)
@@ -38,7 +46,10 @@ def sample_texts(
     }
     saved = workspace.read_arrays(file, wanted)
     if saved is None:
-        saved = _draw(workspace, policy, problems, n, name, workspace.folder / file)
+        key, encoder = workspace.key(f"samples {name}"), workspace.encoder
+        drawn = draw_samples(policy, encoder, problems, n, key, temperature=temperature, truncation=truncation)
+        small = np.uint16 if policy.model.network.vocab_size < 2**16 else np.uint32
+        saved = _draw(workspace, name, size, drawn, small)
     texts = texts_of_samples(workspace.encoder, saved["tokens"], saved["length"])
     return TextSamples(texts, saved["log_prob"], saved["length"], saved["ended"])
 
@@ -52,13 +63,13 @@ def texts_of_samples(encoder: TextEncoder, tokens: np.ndarray, length: np.ndarra
 
 
 def _draw(
-    workspace: Workspace, policy: FittedPolicy, problems: Sequence[Problem], n: int, name: str, path
+    workspace: Workspace, name: str, size: tuple[int, int], drawn: Iterator[Samples], small: type
 ) -> dict[str, np.ndarray]:
-    key = workspace.key(f"samples {name}")
-    parts = []
+    """The samples as arrays, which are kept; `small` is the type of token ids."""
+    path, parts = workspace.folder / f"samples/{name}.npz", []
     begun, tokens = time.perf_counter(), 0
-    with workspace.progress(f"{name}: {len(problems)} x {n} samples", len(problems)) as advance:
-        for part in draw_samples(policy, workspace.encoder, problems, n, key):
+    with workspace.progress(f"{name}: {size[0]} x {size[1]} samples", size[0]) as advance:
+        for part in drawn:
             parts.append(part)
             tokens += int(part.length.sum())
             advance(len(part.length))
@@ -66,7 +77,6 @@ def _draw(
     note = "compilation included; bounded by reading the key/value cache and by small matrix products"
     workspace.measured(f"sampling, {name}", tokens, time.perf_counter() - begun, note)
     path.parent.mkdir(parents=True, exist_ok=True)
-    small = np.uint16 if policy.model.network.vocab_size < 2**16 else np.uint32
     new = path.with_suffix(".new.npz")
     arrays = {
         "tokens": joined.tokens.astype(small),

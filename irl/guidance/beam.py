@@ -13,9 +13,10 @@ import numpy as np
 from irl.guidance.base import Candidate, Cost, Guide, Pool, ScoreRows, Task
 from irl.policies.base import FittedPolicy
 from irl.policies.rollouts import sample_steps
+from irl.policies.truncation import ALL_TOKENS, Truncation
 from irl.text.encoder import TextEncoder
 from irl.text.packing import EncodedTrace
-from reward_models.ranges import Few, Scale, Size
+from reward_models.ranges import Few, Size, Temperature
 from reward_models.records import record
 
 
@@ -27,7 +28,8 @@ class StepBeamSearch(Guide):
     expansions: Size = 24
     max_steps: Few = 6
     max_step_tokens: Size = 40
-    temperature: Scale = 1.0
+    temperature: Temperature = 1.0
+    truncation: Truncation = ALL_TOKENS
 
     @property
     def name(self) -> str:
@@ -63,6 +65,7 @@ class StepBeamSearch(Guide):
             rows=len(task.problems) * self.width,
             max_new=self.max_step_tokens,
             temperature=self.temperature,
+            truncation=self.truncation,
         )
         seen: set[tuple[int, tuple[int, ...]]] = set()
         grown = []

@@ -9,9 +9,10 @@ from jaxtyping import Shaped
 from irl.guidance.base import Candidate, Cost, Guide, Pool, ScoreRows, Task
 from irl.policies.base import FittedPolicy
 from irl.policies.rollouts import sample_rows
+from irl.policies.truncation import ALL_TOKENS, Truncation
 from irl.text.packing import EncodedTrace
 from irl.types import Problem
-from reward_models.ranges import Scale, Size
+from reward_models.ranges import Size, Temperature
 from reward_models.records import record
 
 
@@ -20,7 +21,8 @@ class BestOfN(Guide):
     """Samples of each problem, ranked by their scores. Samples that do not end rank last."""
 
     samples: Size = 16
-    temperature: Scale = 1.0
+    temperature: Temperature = 1.0
+    truncation: Truncation = ALL_TOKENS
 
     @property
     def name(self) -> str:
@@ -28,7 +30,15 @@ class BestOfN(Guide):
 
     def __call__(self, policy: FittedPolicy, score: ScoreRows, task: Task, key: jax.Array) -> Pool:
         prompts = [problem.prompt for problem in task.problems for _ in range(self.samples)]
-        rows = sample_rows(policy, task.encoder, task.problems, self.samples, key, temperature=self.temperature)
+        rows = sample_rows(
+            policy,
+            task.encoder,
+            task.problems,
+            self.samples,
+            key,
+            temperature=self.temperature,
+            truncation=self.truncation,
+        )
         scores = np.asarray(score(prompts, rows), float).tolist() if self.uses_score else [0.0] * len(rows)
         groups = [slice(i * self.samples, (i + 1) * self.samples) for i in range(len(task.problems))]
         pool = [self._ranked(task, each, rows[at], scores[at]) for each, at in zip(task.problems, groups, strict=True)]

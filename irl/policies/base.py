@@ -7,8 +7,12 @@ import jax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
+from irl.policies.truncation import ALL_TOKENS, Truncation
 from reward_models.networks.base import Params
 from reward_models.types import TraceBatch
+
+GREEDY = 1e-6
+"""Temperatures below it are greedy: single precision cannot divide logits by them."""
 
 
 class Samples(NamedTuple):
@@ -20,7 +24,7 @@ class Samples(NamedTuple):
     ended: Bool[Array, "prompts n"]
     """False where `max_new` cut the sample."""
     log_prob: Float[Array, "prompts n max_new"]
-    """log p(token) in nats at temperature 1."""
+    """log p(token) in nats at temperature 1 and without truncation, however the token was drawn."""
 
 
 class Sampling(NamedTuple):
@@ -36,6 +40,7 @@ class Sampling(NamedTuple):
     """A sample ends with the first of these tokens."""
     vocabulary: int | None = None
     """Ids from it on are never drawn; None: all may be."""
+    truncation: Truncation = ALL_TOKENS
 
 
 @runtime_checkable
@@ -63,7 +68,7 @@ class Policy(Protocol):
             prompts: Token ids.
             prompt_length: Tokens of each prompt, at least 1.
             sampling: How much is sampled.
-            temperature: Divides the logits.
+            temperature: Divides the logits. Below `GREEDY`, the most likely token is taken.
         """
         ...
 

@@ -18,10 +18,9 @@ from flax import nnx
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
-from irl.policies.base import Policy, Samples, Sampling
-from irl.types import InputError
+from irl.policies.base import GREEDY, Policy, Samples, Sampling
 from reward_models.networks.base import Params
-from reward_models.networks.decoder import Decoder, DecoderConfig, causal_mask
+from reward_models.networks.decoder import Decoder, DecoderConfig
 from reward_models.networks.next_token import of_token, token_log_prob, token_statistics
 from reward_models.records import record
 from reward_models.types import TraceBatch
@@ -58,10 +57,7 @@ class LanguageModel(Policy):
 
         Memory: layers * prompts * slots * max_new * 2 * kv_heads * head_dim floats of cache.
         """
-        config, (n, slots, max_new, stop, vocabulary) = self.network, sampling
-        if config.sliding_window is not None:
-            window = f"a sliding window ({config.sliding_window} tokens)"
-            raise InputError(f"sample: cannot sample with {window}; take a decoder without one")
+        config, (n, slots, max_new, stop, vocabulary, truncation) = self.network, sampling
         decoder = config.make().bind(params)
         prompts, prompt_length = jnp.asarray(prompts), jnp.asarray(prompt_length)
         count = prompts.shape[0]
@@ -76,7 +72,13 @@ class LanguageModel(Policy):
         def one_token(loop: _Loop) -> _Loop:
             position = prompt_length[:, None] - 1 + loop.age
             logits, keys, values = _decode(decoder, loop, prompt_cache, prompt_length - 1, position)
-            drawn, log_prob = _draw(row_keys, loop.job, loop.age, logits, known, temperature)
+            allowed = logits if known is None else jnp.where(known, logits, -jnp.inf)
+            drawn = jax.lax.cond(
+                temperature < GREEDY,
+                lambda: jnp.argmax(allowed, axis=-1),
+                lambda: _draw(row_keys, loop.job, loop.age, truncation(allowed / temperature)),
+            ).astype(jnp.int32)
+            log_prob = of_token(jax.nn.log_softmax(logits), drawn)
             stopped = stops[drawn]
             finished = stopped | (loop.age + 1 >= max_new)
             busy = loop.job < n
@@ -151,17 +153,14 @@ def _record(loop: _Loop, drawn, log_prob, stopped) -> Samples:
     )
 
 
-def _draw(row_keys, job, age, logits, known, temperature):
-    """Gumbel-max draw per slot, among the known ids (None: all); log-probability of the draw at temperature 1."""
+def _draw(row_keys, job, age, logits):
+    """Gumbel-max draw per slot."""
 
     def one(key, job, age, logits):
         key = jax.random.fold_in(jax.random.fold_in(key, job), age)
-        noisy = logits / temperature + jax.random.gumbel(key, logits.shape)
-        return jnp.argmax(noisy if known is None else jnp.where(known, noisy, -jnp.inf))
+        return jnp.argmax(logits + jax.random.gumbel(key, logits.shape))
 
-    drawn = jax.vmap(jax.vmap(one, (None, 0, 0, 0)))(row_keys, job, age, logits).astype(jnp.int32)
-    log_prob = jax.nn.log_softmax(logits)
-    return drawn, jnp.take_along_axis(log_prob, drawn[..., None], axis=-1)[..., 0]
+    return jax.vmap(jax.vmap(one, (None, 0, 0, 0)))(row_keys, job, age, logits)
 
 
 def prefill(decoder: Decoder, prompts, length):
@@ -169,7 +168,7 @@ def prefill(decoder: Decoder, prompts, length):
     time = jnp.arange(prompts.shape[1])
     segment = (time < length[:, None]).astype(jnp.int32)
     position = jnp.broadcast_to(time, prompts.shape)
-    mask = causal_mask(segment)
+    mask = decoder.mask(segment)
     graph, stacked = decoder.layers()
 
     def body(x, layer):
@@ -184,10 +183,14 @@ def prefill(decoder: Decoder, prompts, length):
 def _decode(decoder: Decoder, loop: _Loop, prompt_cache, prompt_length, position):
     """One token for every slot: logits [prompts, slots, vocab] and the ring with the new column."""
     count, slots = loop.token.shape
-    window = loop.values.shape[3]
-    column = loop.time % window
-    younger = (loop.time - jnp.arange(window)) % window <= loop.age.reshape(-1, 1)
-    in_prompt = jnp.arange(prompt_cache[0].shape[3]) < prompt_length[:, None]
+    columns, window = loop.values.shape[3], decoder.config.sliding_window
+    column = loop.time % columns
+    distance, prompt_time = (loop.time - jnp.arange(columns)) % columns, jnp.arange(prompt_cache[0].shape[3])
+    younger = distance <= loop.age.reshape(-1, 1)
+    in_prompt = (prompt_time < prompt_length[:, None])[:, None]
+    if window is not None:
+        younger &= distance < window
+        in_prompt &= prompt_time > position[..., None] - window
     graph, stacked = decoder.layers()
 
     def body(carry, layer_and_prompt):  # the cache is carried, so that XLA updates it in place
@@ -225,9 +228,8 @@ def _attend_cache(q, ring, prompt, count: int, slots: int):
     by_prompt = q.reshape(count, slots, kv_heads, group, head_dim).transpose(0, 2, 1, 3, 4)
     by_prompt = by_prompt.reshape(count, kv_heads, slots * group, head_dim)
     shared = by_prompt @ prompt_keys.swapaxes(2, 3)
-    shared = jnp.where(in_prompt[:, None, None], shared, -1e30)
-    shared = shared.reshape(count, kv_heads, slots, group, -1).transpose(0, 2, 1, 3, 4)
-    shared = shared.reshape(rows, kv_heads, group, -1)
+    shared = jnp.where(in_prompt[:, None, :, None], shared.reshape(count, kv_heads, slots, group, -1), -1e30)
+    shared = shared.transpose(0, 2, 1, 3, 4).reshape(rows, kv_heads, group, -1)
     weights = jax.nn.softmax(jnp.concatenate([shared, own], axis=-1).astype(jnp.float32), axis=-1)
     weights = weights.astype(values.dtype)
     width = shared.shape[-1]

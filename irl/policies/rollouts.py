@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Int
 
 from irl.policies.base import FittedPolicy, Samples, Sampling
+from irl.policies.truncation import ALL_TOKENS, Truncation
 from irl.text.encoder import TextEncoder
 from irl.text.packing import EncodedTrace
 from irl.types import Problem
@@ -37,13 +38,14 @@ def draw_samples(
     key: jax.Array,
     *,
     temperature: float = 1.0,
+    truncation: Truncation = ALL_TOKENS,
 ) -> Iterator[Samples]:
     """`n` samples of each problem as NumPy arrays, some problems at a time, in one shape."""
     prompts, lengths = pad_prompts([encoder.prompt(problem.prompt) for problem in problems])
     rows_together = rows_at_once(policy.model.network, encoder.most_response)
     together = max(min(rows_together // min(n, 50), len(problems)), 1)
     slots = min(n, rows_together // together)
-    sampling = Sampling(n, slots, encoder.most_response, (encoder.end,), encoder.vocab_size)
+    sampling = Sampling(n, slots, encoder.most_response, (encoder.end,), encoder.vocab_size, truncation)
     for start in range(0, len(problems), together):
         rows = np.arange(start, start + together) % len(problems)  # the last batch wraps: one shape
         drawn = policy.model.sample(
@@ -66,12 +68,13 @@ def sample_rows(
     key: jax.Array,
     *,
     temperature: float = 1.0,
+    truncation: Truncation = ALL_TOKENS,
 ) -> list[EncodedTrace]:
     """`n` consecutive encoded samples of each problem; a sample that ends too late has no end token."""
     heads, ends = [encoder.prompt(problem.prompt) for problem in problems], set(encoder.step_ends)
     responses = (
         tokens[:length].tolist()
-        for part in draw_samples(policy, encoder, problems, n, key, temperature=temperature)
+        for part in draw_samples(policy, encoder, problems, n, key, temperature=temperature, truncation=truncation)
         for samples, lengths in zip(part.tokens, part.length, strict=True)
         for tokens, length in zip(samples, lengths, strict=True)
     )
@@ -94,6 +97,7 @@ def sample_steps(
     rows: int,
     max_new: int,
     temperature: float,
+    truncation: Truncation = ALL_TOKENS,
 ) -> Samples:
     """`n` samples of the next step after each prefix, as NumPy arrays.
 
@@ -103,7 +107,7 @@ def sample_steps(
     for i, prefix in enumerate(prefixes):
         lengths[i] = len(prefix)
         tokens[i, : len(prefix)] = prefix
-    sampling = Sampling(n, n, max_new, encoder.stops, encoder.vocab_size)
+    sampling = Sampling(n, n, max_new, encoder.stops, encoder.vocab_size, truncation)
     drawn = policy.model.sample(policy.params, key, tokens, lengths, sampling, temperature)
     return jax.tree.map(lambda leaf: leaf[: len(prefixes)], jax.device_get(drawn))
 

@@ -254,14 +254,17 @@ class Decoder(nnx.Module):
             raise ValueError(
                 "after: a decoder with a sliding window does not see what responses share; give whole rows"
             )
-        mask: Any = partial(causal_mask, traces.segment, self.config.sliding_window, traces.after)
-        if traces.segment.shape[1] <= LONG:
-            mask = mask()
+        mask = self.mask(traces.segment, traces.after)
 
         def through(block, x):
             return by_rows(block(x, traces.position, mask))
 
         return self.final_norm(self._run(through, by_rows(self.embed(traces.tokens))))
+
+    def mask(self, segment: Int[Array, "batch time"], after: Int[Array, "batch time"] | None = None) -> Any:
+        """What `Block` takes for a mask: `causal_mask`, or for long rows the function that computes it for queries."""
+        mask = partial(causal_mask, segment, self.config.sliding_window, after)
+        return mask() if segment.shape[1] <= LONG else mask
 
     def _run(self, through: Callable[[Block, Any], Any], x: Any) -> Any:
         """x after all blocks: x = through(block, x), one compiled step of a scan."""

@@ -15,7 +15,6 @@ from irl.policies.language_model import LanguageModel
 from irl.policies.rollouts import token_mask, traces_of_samples
 from irl.text.encode import Encoder
 from irl.text.tokenize import number_tokenizer
-from irl.types import InputError
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.types import TraceBatch
 
@@ -255,11 +254,32 @@ def test_samples_of_one_prompt_stand_together_and_late_steps_share_the_last_id()
     assert traces.tokens[3].tolist() == [1, end, 0, 0, 0, 0, 0, 0]
 
 
-def test_a_sliding_window_is_refused():
-    windowed = LanguageModel(network=replace(CONFIG, sliding_window=4))
-    prompts, lengths = jnp.ones((1, 3), int), jnp.array([3])
-    with pytest.raises(InputError, match=r"sliding window \(4 tokens\)"):
-        windowed.sample(None, jax.random.key(0), prompts, lengths, Sampling(1, 1, 2, (0,)))
+@pytest.mark.parametrize("window", [2, 5])
+def test_a_sliding_window_shorter_than_the_text(window):
+    """The sampler's log-probabilities are those of one forward pass; greedy samples take its most likely tokens."""
+    policy, size = LanguageModel(network=replace(CONFIG, sliding_window=window)), Sampling(30, 7, 9, (2,))
+    for temperature in (1.0, 0.0):
+        samples = policy.sample(params(), jax.random.key(2), PROMPTS, LENGTHS, size, temperature)
+        traces = traces_of_samples(PROMPTS, LENGTHS, samples, token_mask(5, (2,)), max_steps=2)
+        inside = np.arange(9) < np.asarray(samples.length)[..., None]
+        log_prob, whole = (np.asarray(each.log_prob(params(), traces)) for each in (policy, POLICY))
+        drawn = np.asarray(samples.log_prob)[inside]
+        np.testing.assert_allclose(log_prob[np.asarray(traces.response)], drawn, atol=1e-4)
+        assert np.abs(whole[np.asarray(traces.response)] - drawn).max() > 0.1
+    assert (samples.tokens == samples.tokens[:, :1]).all()
+    for token in range(5):  # at every position no other token is more likely
+        other = traces._replace(tokens=jnp.where(jnp.arange(13) == LENGTHS[0], token, traces.tokens))
+        first = np.asarray(policy.log_prob(params(), other))[0, LENGTHS[0]]
+        assert first <= samples.log_prob[0, 0, 0] + 1e-4
+
+
+def test_long_prompts_are_read_in_blocks(monkeypatch):
+    """The window, beyond every text, makes this a program of its own."""
+    expected = draw(slots=3)
+    monkeypatch.setattr("reward_models.networks.decoder.LONG", 2)
+    policy = LanguageModel(network=replace(CONFIG, sliding_window=100))
+    found = policy.sample(params(), jax.random.key(0), PROMPTS, LENGTHS, Sampling(20, 3, 6, STOPS))
+    assert_same_samples(jax.device_get(found), expected)
 
 
 def test_ids_beyond_the_vocabulary_are_never_drawn():
