@@ -25,6 +25,11 @@ from reward_models.networks.next_token import of_token, token_log_prob, token_st
 from reward_models.records import record
 from reward_models.types import TraceBatch
 
+NOISE_AT_ONCE = 2**13
+"""Tokens of the largest vocabulary for which every token gets its own noise: drawing that much noise takes time."""
+BLOCK = 2**8
+"""Tokens of a block of a larger vocabulary."""
+
 
 class _Loop(NamedTuple):
     time: Int[Array, ""]
@@ -154,13 +159,22 @@ def _record(loop: _Loop, drawn, log_prob, stopped) -> Samples:
 
 
 def _draw(row_keys, job, age, logits):
-    """Gumbel-max draw per slot."""
+    """A draw per slot."""
 
     def one(key, job, age, logits):
-        key = jax.random.fold_in(jax.random.fold_in(key, job), age)
-        return jnp.argmax(logits + jax.random.gumbel(key, logits.shape))
+        return draw_token(jax.random.fold_in(jax.random.fold_in(key, job), age), logits)
 
     return jax.vmap(jax.vmap(one, (None, 0, 0, 0)))(row_keys, job, age, logits)
+
+
+def draw_token(key: jax.Array, logits: Float[Array, " vocab"]) -> Int[Array, ""]:
+    """A Gumbel-max draw; from a large vocabulary first of a block of tokens, then of a token in it."""
+    if logits.size <= NOISE_AT_ONCE:
+        return jnp.argmax(logits + jax.random.gumbel(key, logits.shape))
+    blocks = jnp.pad(logits, (0, -logits.size % BLOCK), constant_values=-jnp.inf).reshape(-1, BLOCK)
+    block_key, key = jax.random.split(key)
+    block = draw_token(block_key, jax.nn.logsumexp(blocks, axis=1))
+    return block * BLOCK + draw_token(key, blocks[block])
 
 
 def prefill(decoder: Decoder, prompts, length):

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from irl.domains.countdown.countdown import Countdown, demonstrations
+from irl.policies import language_model
 from irl.policies.base import Samples, Sampling
-from irl.policies.language_model import LanguageModel
+from irl.policies.language_model import LanguageModel, draw_token
 from irl.policies.rollouts import token_mask, traces_of_samples
 from irl.text.encode import Encoder
 from irl.text.tokenize import number_tokenizer
@@ -193,6 +194,17 @@ def test_a_low_temperature_is_greedy_and_keeps_log_probabilities_at_temperature_
         assert samples.tokens[p, 0, :length].tolist() == greedy
         expected = teacher_forced(prompt_of(p), [greedy])[0]
         np.testing.assert_allclose(samples.log_prob[p, 0, :length], expected, atol=1e-4)
+
+
+def test_draws_from_blocks_have_the_same_probabilities(monkeypatch):
+    """Blocks of 3 of 11 tokens, and blocks of those, against the closed form; a token of probability 0 never comes."""
+    monkeypatch.setattr(language_model, "NOISE_AT_ONCE", 3)
+    monkeypatch.setattr(language_model, "BLOCK", 3)
+    logits = jnp.array([0.0, 1.0, -1.0, 2.0, -jnp.inf, 0.5, -jnp.inf, -jnp.inf, -jnp.inf, 1.5, -2.0])
+    n, p = 20_000, np.asarray(jax.nn.softmax(logits), np.float64)
+    drawn = jax.vmap(draw_token, (0, None))(jax.random.split(jax.random.key(0), n), logits)
+    found = np.bincount(drawn, minlength=11) / n
+    assert (np.abs(found - p) <= 4 * np.sqrt(p * (1 - p) / n)).all()
 
 
 # --- samples as traces ------------------------------------------------------------------------------------
