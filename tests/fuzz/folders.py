@@ -1,4 +1,4 @@
-"""Model folders: ours of every network, of claims, of Hugging Face and of PEFT, damaged and then loaded."""
+"""Model folders (ours of every network, of claims, of Hugging Face, of PEFT) and GGUF files, damaged and loaded."""
 
 import json
 import shutil
@@ -20,6 +20,7 @@ from irl.text.tokenize import number_tokenizer
 from reward_models.folders.hugging_face import save_hugging_face
 from reward_models.folders.manifest import Provenance
 from reward_models.folders.native import load_folder, save_folder
+from reward_models.folders.opening import open_model
 from reward_models.folders.peft import save_peft
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderConfig, RopeScaling
@@ -29,8 +30,10 @@ from reward_models.networks.low_rank import LowRankConfig
 from reward_models.networks.regret import RegretConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
 from reward_models.types import ScoreSpec
+from tests.fuzz import mutate
 from tests.fuzz.cases import Case, Target
 from tests.fuzz.trees import damage_folder, flip_bit
+from tests.gguf_files import tiny_gguf
 
 CHATML = "{% for m in messages %}<|start|>{{ m.role }}\n{{ m.content }}<|end|>\n{% endfor %}"
 UNREAD = ("model_card.md", "NOTICE.txt")
@@ -192,7 +195,20 @@ def _draw_hugging_face(rng: Random, prepared: Mapping[str, Path], folder: Path) 
     return Case(lambda: _load_hugging_face(name, copy, base, scores), places, what=f"{name}: {what}")
 
 
+# ------------------------------------------------------------------------------------------------------ GGUF
+
+
+def _draw_gguf(rng: Random, prepared: Path, folder: Path) -> Case:
+    """Damage of the header or of the whole file: what is accepted is a model."""
+    content = prepared.read_bytes()
+    header = content.index(b"blk.1.ffn_up.weight") if rng.random() < 0.8 else len(content)
+    file = folder / "model.gguf"
+    file.write_bytes(mutate.bytes_(rng, content[:header]) + content[header:])
+    return Case(lambda: open_model(file), (str(file),), what="gguf")
+
+
 TARGETS = (
     Target("our folders", 12, _prepare_ours, _draw_ours),
     Target("hugging face", 10, _prepare_hugging_face, _draw_hugging_face),
+    Target("gguf", 4, lambda folder: tiny_gguf(folder.with_suffix(".gguf")), _draw_gguf),
 )

@@ -831,7 +831,7 @@ def test_options_that_contradict(score, downloaded, ours, tmp_path):
     path = write(tmp_path / "a.jsonl", completions())
     for model in (downloaded, ours):
         code, _, err = score("--model", model, "--input", path, "--base", downloaded)
-        told = "--base is for PEFT folders (adapter_config.json); leave it out"
+        told = "--base is for adapters; leave it out"
         assert (code, err) == (2, f"traceward: {model}: {told}\n")
     for files in ((), ("--input", path, "--candidates", path)):
         code, _, err = score("--model", downloaded, *files)
