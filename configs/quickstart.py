@@ -37,8 +37,8 @@ config = Experiment(
             decoder=DecoderConfig(vocab_size=VOCABULARY, num_layers=3, dim=96, num_heads=4, num_kv_heads=1)
         ),
         demonstrations=Demonstrations(count=20_000, other_targets=30_000),
-        warm_up=Sft(optimiser=Muon(learning_rate=2.5e-3, total_steps=1000)),
-        warm_up_schedule=Schedule(steps=1000),
+        warm_up=Sft(optimiser=Muon(learning_rate=2.5e-3, total_steps=1300)),
+        warm_up_schedule=Schedule(steps=1300),
         start="policy",
         whole_share=0.4,
         rounds=0,
