@@ -3,6 +3,7 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -74,7 +75,7 @@ def random_params(network, seed=0):
     """Weights at which every part of the network matters."""
     shapes = jax.eval_shape(network.make().init, jax.random.key(0))
     rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda leaf: rng.normal(0, 0.3, leaf.shape).astype(np.float32), shapes)
+    return jax.tree.map(lambda leaf: jnp.asarray(rng.normal(0, 0.3, leaf.shape), jnp.float32), shapes)
 
 
 def metadata_of(architecture, network, tokenizer=None):

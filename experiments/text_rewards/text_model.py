@@ -127,8 +127,11 @@ def _token(config: Mapping, name: str, folder: Path) -> int:
     value = config.get(name)
     value = value[0] if isinstance(value, list) and value else value
     if not isinstance(value, int):
-        advice = "a reward model needs it; write the id into config.json"
-        raise InputError(f"{folder}/config.json: {name}: expected a token id, got {value!r}: {advice}")
+        where = f"{folder}/config.json" if folder.is_dir() else f"{folder}: metadata"
+        advice = (
+            "a reward model needs it; write the id into config.json, which `traceward convert` makes of a GGUF file"
+        )
+        raise InputError(f"{where}: {name}: expected a token id, got {value!r}: {advice}")
     return value
 
 

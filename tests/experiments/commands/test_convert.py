@@ -30,7 +30,7 @@ from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearH
 from reward_models.networks.low_rank import LowRankConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
 from reward_models.types import TraceBatch
-from tests.gguf_files import DECODERS, TEXTS, tiny_gguf
+from tests.gguf_files import DECODERS, TEXTS, random_params, tiny_gguf
 
 pytestmark = pytest.mark.usefixtures("careless_compilation")
 
@@ -41,20 +41,11 @@ GAME = DecoderConfig(
 TRACE = "7 + 1 = 8 (left: 8)\nAnswer: 8"
 
 
-def trained(network):
-    """Random params in which adapters matter, too."""
-    params = network.make().init(jax.random.key(0))
-    leaves, structure = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    moved = [leaf + 0.1 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
-    return jax.tree.unflatten(structure, moved)
-
-
 def save(folder, network, windows="whole trace"):
     spec = (
         network.make().spec if not isinstance(network, DecoderConfig) else SoftAdvantageConfig(decoder=GAME).make().spec
     )
-    params = trained(network)
+    params = random_params(network)
     about = Provenance(text=TextRules(steps="lines", answer="marked"), windows=windows)
     save_folder(folder, params=params, network=network, spec=spec, tokenizer_json=NUMBERS.to_str(), manifest=about)
     return params
@@ -137,7 +128,7 @@ def test_a_policy_comes_back_as_an_encoder_of_the_same_rows(convert, tmp_path):
 def test_rewards_of_a_run(convert, tmp_path, kind, adapters):
     """The scores are the same; adapters are merged into the weights."""
     network = kind(decoder=replace(GAME, adapters=adapters))
-    params = trained(network)
+    params = random_params(network)
     save_hugging_face(tmp_path / "out", network=network, params=params, pad_token=0)
     read = open_model(tmp_path / "out")
     expected = network.make().apply(params, batch())
@@ -156,7 +147,7 @@ def test_adapters_of_peft_are_merged(convert, tmp_path):
     file = tiny_gguf(tmp_path / "base.gguf", network=base)
     network = LowRankConfig(network=SoftAdvantageConfig(decoder=base, information="none"), rank=2, head="frozen")
     plain = open_model(file).params
-    own = {"adapters": jax.tree.map(lambda leaf: leaf + 0.1, trained(network)["adapters"])}
+    own = {"adapters": jax.tree.map(lambda leaf: leaf + 0.1, random_params(network)["adapters"])}
     save_peft(tmp_path / "adapters", network=network, params={"base": plain, **own}, base_model=str(file))
     assert convert(tmp_path / "adapters", tmp_path / "out")[0] == 0
     read, adapted = open_model(tmp_path / "out"), open_model(tmp_path / "adapters")
@@ -192,7 +183,7 @@ def test_what_is_refused(convert, tmp_path):
     head = HeadedDecoderConfig(decoder=replace(GAME, tie_embeddings=True), head=LinearHead(), read=LastToken(skip=0))
     files = {"tokenizer.json": NUMBERS.to_str(), "tokenizer_config.json": json.dumps({"eos_token": "<eos>"})}
     save_hugging_face(
-        tmp_path / "head", network=head, params=trained(head), pad_token=NUMBERS.token_to_id(PAD), files=files
+        tmp_path / "head", network=head, params=random_params(head), pad_token=NUMBERS.token_to_id(PAD), files=files
     )
     out = tmp_path / "out"
     for arguments, message in (

@@ -9,6 +9,7 @@ from experiments.cli import main
 from experiments.text_rewards.text_model import TextModel
 from experiments.traces.fit_policy import FitPolicy
 from irl.text.tokenizer_configs import HuggingFaceTokenizer
+from irl.types import InputError
 from reward_models.networks.decoder import DecoderConfig
 from tests.gguf_files import DECODERS, tiny_gguf
 
@@ -66,6 +67,14 @@ def test_what_starts_from_a_file(model):
     base = TextModel(base=str(model), context=64).start([], by_step=True)
     assert base.decoder == DECODERS["llama"] and (base.pad, base.eos, base.folder) == (0, 2, model)
     assert base.trunk is not None and base.files.keys() == {"tokenizer.json", "tokenizer_config.json"}
+
+
+def test_a_reward_model_of_text_needs_a_padding_token(tmp_path):
+    file = tiny_gguf(tmp_path / "model.gguf", without=["tokenizer.ggml.padding_token_id"])
+    with pytest.raises(
+        InputError, match=r"model.gguf: metadata: pad_token_id: expected a token id, got None: .*convert"
+    ):
+        TextModel(base=str(file), context=64).start([], by_step=True)
 
 
 def test_a_file_of_another_format(traceward, candidates):
