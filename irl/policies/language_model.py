@@ -68,7 +68,7 @@ class LanguageModel(Policy):
         count = prompts.shape[0]
         prompt_cache = prefill(decoder, prompts, prompt_length - 1)
         last = jnp.take_along_axis(prompts, prompt_length[:, None] - 1, axis=1)
-        stops = jnp.zeros(config.vocab_size, bool).at[jnp.array(stop)].set(True)
+        stops = jnp.zeros(config.vocab_size, bool).at[jnp.array(stop, jnp.int32)].set(True)
         known = None
         if vocabulary is not None and vocabulary < config.vocab_size:
             known = jnp.arange(config.vocab_size) < vocabulary
