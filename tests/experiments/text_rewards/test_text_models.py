@@ -310,6 +310,19 @@ def test_a_downloaded_model_without_a_padding_token_is_refused(config, downloade
 # ----------------------------------------------------------------------------------- the two configs
 
 
+@pytest.mark.parametrize("name", ["preferences_smollm2", "process_smollm2"])
+def test_configs_on_a_language_model_can_be_stepped(name, pairs_config, steps_config, downloaded, tmp_path):
+    """The configs as they are, but for sizes, files and a small base."""
+    given, sizes = load_config(name), {"schedule": SHORT, "rows": 4, "length": 256}
+    model = TextModel(base=str(downloaded), context=256)
+    if isinstance(given, StepModel):
+        judge = replace(given.judges[0], model=model, **sizes)
+        config = replace(given, data=steps_config.data, candidates=(), judges=(judge,), seeds=(0,))
+    else:
+        config = replace(given, data=pairs_config.data, model=model, seeds=(0,), **sizes)
+    assert layout_of(run(config, tmp_path / "run") / "model") == "peft"
+
+
 def test_gsm8k_errors_can_be_stepped(steps_config, tmp_path):
     """The config as it is, but for sizes and files."""
     data, pool = steps_config.data, steps_config.candidates[0].file

@@ -10,6 +10,7 @@ import pytest
 
 from configs.smoke import config as smoke
 from experiments.cli import main
+from experiments.commands.run import load_config
 from experiments.core.workspace import Workspace
 from experiments.traces.demonstrations import Demonstrations
 from experiments.traces.experiment import Encoding, Experiment
@@ -34,6 +35,7 @@ from reward_models.networks.ensemble import EnsembleConfig
 from reward_models.registry import REGISTERED
 from reward_models.types import TraceBatch
 from tests.experiments.traces.test_own_traces import hugging_face_folder, rows, write
+from tests.experiments.traces.test_run import TRACES, shrunk
 
 DECODER = DecoderConfig(vocab_size=320, num_layers=2, dim=16, num_heads=2, num_kv_heads=1, head_dim=8, hidden_dim=32)
 pytestmark = pytest.mark.usefixtures("careless_compilation")
@@ -173,6 +175,23 @@ def test_a_frozen_policy_is_the_base_as_it_is(config, tmp_path, base):
     frozen = replace(config, policy=replace(config.policy, adapters=None, schedule=None)).resolved()
     policy = frozen.policy.run(frozen.open(tmp_path))
     assert policy.params is open_base(str(base), "float32").params
+
+
+@pytest.mark.parametrize("name", [file.stem for file in TRACES if load_config(file.stem).policy.base is not None])
+def test_config_can_be_stepped(name, config, base, tmp_path):
+    """Policy and reward learn for two steps on a small language model, and the reward is read back."""
+    given = shrunk(load_config(name))
+    domain = config.domain if isinstance(given.domain, TraceFiles) else given.domain
+    encoding = replace(given.encoding, max_length=128, max_response=None)
+    policy = replace(given.policy, base=str(base), batch_size=4)
+    small = replace(given, domain=domain, encoding=encoding, policy=policy).resolved()
+    workspace = small.open(tmp_path)
+    reward = small.reward.run(workspace, small.policy.run(workspace))
+    expert = domain.expert(domain.problems("train")[0], np.random.default_rng(0))
+    scores = small.reward.scorer(workspace, reward)([expert.prompt], [expert.text])
+    assert np.isfinite(scores.trace).all() and len(scores.steps[0]) == len(expert.steps)
+    again = open_scorer(tmp_path / "model")([expert.prompt], [expert.text])
+    np.testing.assert_allclose(again.trace, scores.trace, atol=1e-5)
 
 
 def test_own_traces_start_from_a_language_model(config, base):

@@ -351,8 +351,10 @@ def stages(tmp_path_factory, careless_compilation):
 
 WHOLE = ("smoke",)
 """The config of which a small version runs whole, above."""
-STEPPED = [f for f in CONFIG_FILES if f.stem not in WHOLE and isinstance(load_config(f.stem), Experiment)]
+TRACES = [f for f in CONFIG_FILES if isinstance(load_config(f.stem), Experiment)]
 """Models of text are stepped in test_text_models.py."""
+STEPPED = [f for f in TRACES if f.stem not in WHOLE and load_config(f.stem).policy.base is None]
+"""Those that start from a language model are stepped in test_base_model.py."""
 
 
 @pytest.mark.parametrize("config_file", STEPPED, ids=by_name)

