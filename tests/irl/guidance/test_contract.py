@@ -8,9 +8,10 @@ import pytest
 
 import irl.guidance
 from irl.domains.countdown.countdown import Countdown, problem_of
-from irl.guidance import Guide, Task, WeightedVote
+from irl.guidance import BestOfN, Guide, Task, WeightedVote
 from irl.policies.base import FittedPolicy
 from irl.policies.language_model import LanguageModel
+from irl.policies.truncation import Truncation
 from irl.text.encode import Encoder
 from irl.text.tokenize import number_tokenizer
 from irl.types import InputError
@@ -74,6 +75,13 @@ def test_guides(kind, policy):
     assert pool == guide(policy, score, TASK, jax.random.key(1))
     assert pool != guide(policy, score, TASK, jax.random.key(2))
     assert LanguageModel.sample._cache_size() == compiled, "another key compiles nothing"
+
+
+@pytest.mark.parametrize("options", [{"temperature": 0.0}, {"truncation": Truncation(top_k=1)}], ids=["greedy", "top"])
+def test_options_of_sampling_reach_the_sampler(options, policy):
+    """Equal samples of each problem."""
+    pool = BestOfN(samples=4, **options)(policy, Score(), TASK, jax.random.key(1))
+    assert [len({tuple(each.row.tokens) for each in group}) for group in pool.candidates] == [1, 1, 1]
 
 
 def test_every_guide_is_exported():
