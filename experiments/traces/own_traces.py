@@ -126,7 +126,7 @@ class OwnTraces(Run):
         network = policy.network
         rows = batch_rows(measured.tokens, limit.max_length, BATCH if self.base is None else BATCH_OF_BASE)
         fresh = FittedPolicy(LanguageModel(network=network), policy.initial(jax.random.key(0)))
-        algorithm, together = self._likelihood(1, 0.0).make(network), rows_at_once(network, limit.max_response)
+        algorithm, together = self._likelihood(1, 1e-3).make(network), rows_at_once(network, limit.max_response)
         speed = measure_speed(algorithm, fresh, encoder, (rows, limit.max_length), together)
         task = Task(
             measured, limit, rows * limit.max_length, len(self.domain.problems("test")), self.members, self._pairs()

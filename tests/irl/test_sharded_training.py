@@ -13,6 +13,7 @@ from irl.algorithms.optimiser import AdamW
 from irl.checkpoint import Checkpoints
 from irl.sharding import make_in_place, make_mesh, place, shard_batch
 from irl.train import Schedule, compile_step, train
+from reward_models.frozen import split
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.ensemble import EnsembleConfig
@@ -172,7 +173,7 @@ def test_fsdp_exchanges_weights_and_no_activations():
     """Inside the layers, weights are gathered and their gradients summed: nothing has the 80 tokens of the batch."""
     mesh = make_mesh(1, 4, 1)
     state, batch = place(mesh, state_on_one_device()), shard_batch(mesh, packed_pairs(0))
-    exchanged = collectives(compile_step(ALGORITHM.step, mesh).lower(state, batch, KEY).compile())
+    exchanged = collectives(compile_step(ALGORITHM.step, mesh).lower(state, split(state).frozen, batch, KEY).compile())
     assert ("all-gather", "32,64") in exchanged
     assert {kind for kind, _ in exchanged} <= {"all-gather", "all-reduce", "reduce-scatter"}
     shapes = {tuple(map(int, shape.split(","))) for _, shape in exchanged}

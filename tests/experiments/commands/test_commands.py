@@ -165,7 +165,7 @@ def test_unknown_command(traceward):
     assert traceward("rank") == (
         2,
         "",
-        "traceward: unknown command 'rank'; expected one of run, score, rerank, evaluate, ratings, report\n",
+        "traceward: unknown command 'rank'; expected one of run, score, rerank, evaluate, convert, ratings, report\n",
     )
 
 

@@ -73,7 +73,7 @@ def refusal(tmp_path, monkeypatch, capsys):
             "--policy.algorithm.optimiser.total_steps 3: AdamW.warmup_steps: expected at most 3, its total_steps, got",
         ),
         ("smoke", "--search.guide.width 0", "--search.guide.width: expected at least 1, got 0"),
-        ("smoke", "--search.guide.temperature 0", "--search.guide.temperature: expected at least 1e-06, got 0.0"),
+        ("smoke", "--search.guide.temperature -1", "--search.guide.temperature: expected at least 0"),
         ("smoke", "--reward.negatives.temperatures", "--reward.negatives.temperatures: expected at least 1 values"),
         ("smoke", "--reward.negatives.temperatures 1 -1", "--reward.negatives.temperatures.1: expected at least 1e-06"),
         ("smoke", "--reward.negatives.resets 1", "--reward.negatives.resets: expected 0 or at least 2, one for each"),
