@@ -33,7 +33,7 @@ DECODER = DecoderConfig(
     vocab_size=TOKENIZER.get_vocab_size(), num_layers=1, dim=32, num_heads=2, num_kv_heads=1, head_dim=16, hidden_dim=64
 )
 CHAINS = ModChain(num_ops=3, modulus=3, train_size=250, test_size=40)
-STEPS = 900
+STEPS = 600
 
 
 def stage(network, **changes):

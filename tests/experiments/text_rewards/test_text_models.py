@@ -317,7 +317,7 @@ def test_configs_on_a_language_model_can_be_stepped(name, pairs_config, steps_co
     model = TextModel(base=str(downloaded), context=256)
     if isinstance(given, StepModel):
         judge = replace(given.judges[0], model=model, **sizes)
-        config = replace(given, data=steps_config.data, candidates=(), judges=(judge,), seeds=(0,))
+        config = replace(given, data=steps_config.data, candidates=(), judges=(judge,), ending=ENDS, seeds=(0,))
     else:
         config = replace(given, data=pairs_config.data, model=model, seeds=(0,), **sizes)
     assert layout_of(run(config, tmp_path / "run") / "model") == "peft"
