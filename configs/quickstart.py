@@ -2,7 +2,7 @@
 
     make quickstart            or            traceward run quickstart
 
-Expect: LOG.md has the numbers with seeds and intervals. Cost: under 10 minutes and 4 GB.
+Expect: LOG.md has the numbers with seeds and intervals. Cost: 10 to 16 minutes and 2.3 GB.
 Obvious variations: --seed 1; --reward.rounds 2 (adversarial rounds); --rerank.samples 256; --search None.
 countdown_soft_advantage is the same trained to the end, beside an outcome model.
 """

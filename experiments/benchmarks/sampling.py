@@ -26,9 +26,9 @@ from reward_models.folders.opening import Model, open_base
 from reward_models.networks.base import parameter_count
 
 PROMPT = (
-    "Natalia sold clips to 48 of her friends in April, and then she sold half as many clips in May. How many clips "
+    "Natalia sold clips to 48 of her friends in April, and then she sold half as many clips in May. "
+    "How many clips did Natalia sell altogether in April and May?"
 )
-PROMPT += "did Natalia sell altogether in April and May?"
 
 
 @dataclass(frozen=True, kw_only=True)

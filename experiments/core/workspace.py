@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -28,8 +29,8 @@ class Workspace(RunFolder):
 
     environment: Environment = field(kw_only=True)
     encoder: TextEncoder = field(kw_only=True)
-    base: str | None = None
-    """The language model under the adapters of the run."""
+    base: Path | None = None
+    """The language model that the run starts from."""
     _problems: dict[str, Sequence[Problem]] = field(default_factory=dict, init=False)
 
     @property
@@ -84,7 +85,7 @@ class Workspace(RunFolder):
                 text=self._text_rules(),
                 tokens=self.encoder.rules if isinstance(self.encoder, HuggingFaceEncoder) else None,
                 windows=windows,
-                base=self.base if on_base else None,
+                base=str(self.base.resolve()) if on_base and self.base is not None else None,
             ),
         )
 

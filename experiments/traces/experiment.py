@@ -104,7 +104,8 @@ class Experiment(StagedRun[Workspace]):
 
     def open(self, folder: Path) -> Workspace:
         encoder = self.resolved().encoding.encoder(self.domain)
-        workspace = Workspace(folder, self.seed, environment=self.domain, encoder=encoder, base=self.policy.base)
+        base = None if self.policy.base is None else Path(self.policy.base)
+        workspace = Workspace(folder, self.seed, environment=self.domain, encoder=encoder, base=base)
         for sentence in self.summary():
             workspace.say(sentence)
         return workspace
@@ -117,7 +118,7 @@ class Experiment(StagedRun[Workspace]):
 
     def files(self) -> list[str]:
         of_domain = self.domain.files if isinstance(self.domain, ReadsFiles) else ()
-        return [*of_domain, *self._demonstrations()]
+        return [*of_domain, *self._demonstrations(), *self.policy.files()]
 
     def summary(self) -> list[str]:
         """What was read of files of traces."""

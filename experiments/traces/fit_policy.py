@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import field, replace
+from pathlib import Path
 from typing import Literal
 
 import jax
@@ -54,6 +55,13 @@ class FitPolicy:
             raise InputError("policy.adapters: adapters need trained weights under them; give a model by policy.base")
         if self.base is None and self.schedule is None:
             raise InputError("policy.schedule: None, so nothing is trained; give a trained model by policy.base")
+
+    def files(self) -> list[str]:
+        """The files of the base with its weights, which adapters depend on."""
+        base = None if self.base is None else Path(self.base)
+        if base is None or base.is_file():
+            return [] if base is None else [str(base)]
+        return sorted(map(str, base.glob("*.safetensors")))
 
     def resolved(self) -> "FitPolicy":
         """This stage with the network of its base."""

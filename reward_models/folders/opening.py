@@ -74,9 +74,13 @@ def folders_of(path: str | os.PathLike[str], base: str | os.PathLike[str] | None
     return [folder, _base_of(folder, base)] if layout_of(folder) == "peft" else [folder]
 
 
-@lru_cache(maxsize=1)
-def open_base(path: str, dtype: str) -> Model:
+def open_base(path: str | os.PathLike[str], dtype: str) -> Model:
     """The language model that training starts from. All that is trained on it in a process shares its weights."""
+    return _open_base(Path(path).resolve(), dtype)
+
+
+@lru_cache(maxsize=1)
+def _open_base(path: Path, dtype: str) -> Model:
     base = open_model(path, dtype=dtype)
     if not isinstance(base.network, DecoderConfig) or base.network.adapters is not None:
         raise ModelFolderError(f"{path}: expected a causal language model, got one with a head or with adapters")

@@ -1,6 +1,9 @@
 """A policy and its rewards on one language model: adapters, all weights, frozen; what is saved, shared and resumed."""
 
 import json
+import re
+import shutil
+import sys
 from dataclasses import replace
 
 import jax
@@ -9,8 +12,10 @@ import numpy as np
 import pytest
 
 from configs.smoke import config as smoke
+from experiments.benchmarks import sampling
 from experiments.cli import main
 from experiments.commands.run import load_config
+from experiments.core.frame import _refuse_changed_files
 from experiments.core.workspace import Workspace
 from experiments.traces.demonstrations import Demonstrations
 from experiments.traces.experiment import Encoding, Experiment
@@ -19,6 +24,7 @@ from experiments.traces.rerank_pool import RerankPool
 from experiments.traces.sizes import Sizes
 from irl.domains.files import TraceFiles
 from irl.policies.rollouts import rows_at_once
+from irl.policies.truncation import Truncation
 from irl.rewards import open_scorer
 from irl.text.tokenizer_configs import HuggingFaceTokenizer
 from irl.types import InputError
@@ -245,6 +251,40 @@ def test_adapters_need_a_base(config):
         replace(
             config, policy=replace(config.policy, base=None, adapters=None), reward=replace(config.reward, start="base")
         )
+
+
+def test_a_base_that_changed_is_reported(run, config, base, tmp_path):
+    """A run is not resumed with other weights of the same shape; manifests name the base by its whole path."""
+    assert open_model(run / "policy").manifest.base == str(base.resolve())
+    changed = tmp_path / "base"
+    shutil.copytree(base, changed)
+    small = replace(config, policy=replace(config.policy, base=str(changed)))
+    _refuse_changed_files(small.open(tmp_path), small.files())
+    (changed / WEIGHTS).write_bytes(b"other weights")
+    with pytest.raises(InputError, match=r"model\.safetensors: its content has changed since the run"):
+        _refuse_changed_files(small.open(tmp_path), small.files())
+
+
+def test_samples_are_truncated_as_the_option_says(config, tmp_path):
+    """Of the most likely token alone, all samples of a problem are equal."""
+    small = replace(config, policy=replace(config.policy, schedule=None), rerank=RerankPool(samples=3, problems=2))
+    resolved = small.resolved()
+    workspace = resolved.open(tmp_path)
+    policy = resolved.policy.run(workspace)
+    greedy = replace(resolved.rerank, truncation=Truncation(top_k=1))
+    for texts in greedy.pool(workspace, policy, workspace.problems("test")[:2]).texts:
+        assert len(texts) == 3 and len(set(texts)) == 1
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_benchmark_of_sampling(base, monkeypatch, capsys):
+    """Both sides run, and transformers' log-probabilities are ours."""
+    pytest.importorskip("transformers")
+    arguments = f"sampling --model {base} --samples 4 --tokens 5 --repeats 1"
+    monkeypatch.setattr(sys, "argv", arguments.split())
+    sampling.main()
+    out = capsys.readouterr().out
+    assert re.search(r"4 samples of 5 tokens behind \d+ tokens", out) and re.search(r"[\d.]+ times as fast", out)
 
 
 def test_a_base_that_moved_is_reported(run, tmp_path, base):
