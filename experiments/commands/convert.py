@@ -30,7 +30,6 @@ from reward_models.folders.peft import save_peft
 from reward_models.folders.tokenizer_files import TOKENIZER_CONFIG
 from reward_models.networks.base import NetworkConfig
 from reward_models.networks.decoder import DecoderConfig
-from reward_models.networks.low_rank import LowRankConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
 
 
@@ -100,11 +99,10 @@ def _save_adapters(model: Model, options: ConvertOptions) -> None:
         expected = "expected a policy with low-rank adapters, as a run saves it"
         raise InputError(f"{options.model}: --to peft: {expected}; convert it to hugging_face")
     base = str(options.base or manifest.base)
-    plain = SoftAdvantageConfig(decoder=replace(network, adapters=None))
     save_peft(
         options.output,
-        network=LowRankConfig(network=plain, head="frozen", **vars(network.adapters)),
-        params={"adapters": model.params["adapters"]},
+        network=SoftAdvantageConfig(decoder=network),
+        params=model.params,
         base_model=str(Path(base).resolve()),
         files=_texts(model).files,
     )

@@ -68,7 +68,7 @@ class StagedRun(Run, Generic[Folder]):
     def run(self, folder: Path, command: str) -> Path:
         begun, run = time.perf_counter(), self.open(folder)
         overlaps = self.overlaps()
-        _refuse_changed_files(run, self.files())
+        refuse_changed_files(run, self.files())
         for sentence in sentences(overlaps):
             run.say(sentence)
         results = self.stages(run)
@@ -93,7 +93,7 @@ class StagedRun(Run, Generic[Folder]):
         return _finish(run, {**report, **results.parts}, time.perf_counter() - begun)
 
 
-def _refuse_changed_files(run: RunFolder, files: Iterable[str]) -> None:
+def refuse_changed_files(run: RunFolder, files: Iterable[str]) -> None:
     """Store the sha256 of every data file. Raises InputError if a file has changed since the run began."""
     kept = run.read_stage(DATA, DataFiles, otherwise="changes of the data are not noticed")
     known = {} if kept is None else kept["sha256"]

@@ -17,7 +17,7 @@ from irl.types import Problem
 from reward_models.folders.manifest import MANIFEST, Provenance, TextRules, Windows, is_older
 from reward_models.folders.native import save_folder
 from reward_models.folders.opening import Model, open_model
-from reward_models.frozen import without_frozen
+from reward_models.frozen import split
 from reward_models.networks.base import Params
 from reward_models.records import InputError
 from reward_models.types import ScoreSpec
@@ -70,11 +70,10 @@ class Workspace(RunFolder):
         windows: Windows = "whole trace",
     ) -> None:
         """Write the model folder of a stage. The frozen weights under adapters are not written, but named."""
-        own = without_frozen(params)
-        on_base = len(jax.tree.leaves(own)) < len(jax.tree.leaves(params))
+        on_base = bool(jax.tree.leaves(split(params).frozen))
         save_folder(
             self.folder / name,
-            params=own,
+            params=params,
             network=network,
             spec=spec,
             tokenizer_json=self.encoder.tokenizer.to_str(),

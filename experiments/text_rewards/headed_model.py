@@ -2,26 +2,24 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import field
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 
 from experiments.core.run_folder import RunFolder
-from experiments.text_rewards.adapters import adapted, begin_adapters
 from experiments.text_rewards.fit_trunk import FitTrunk
 from experiments.text_rewards.text_model import Base, TextModel
-from irl.algorithms.base import Algorithm, State
+from irl.algorithms.base import Algorithm, init_at
 from irl.rewards.conversations import ConversationScorer
 from irl.text.packing import EncodedTrace
 from irl.text.pipeline import Source
 from irl.train import Schedule
 from irl.types import InputError
+from reward_models.frozen import on_host
 from reward_models.networks.adapters import LowRank
 from reward_models.networks.base import Network, Params
 from reward_models.networks.heads import HeadedDecoderConfig
-from reward_models.networks.low_rank import LowRankConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
 from reward_models.ranges import Size, Tokens
 from reward_models.records import record
@@ -80,32 +78,25 @@ class HeadedModel:
         source: Callable[[RunFolder], Source],
     ) -> Heads:
         """Train and save a member for each seed, with its own head, adapters and order of data."""
-        trained: HeadedDecoderConfig | LowRankConfig = network
-        begin, frozen = _on_trunk(make, network, trunk), {}
-        if self.adapters is not None and trunk is not None:
-            trained = adapted(network, self.adapters)
-            begin, frozen = partial(begin_adapters, make, trained, trunk), {"base": {"trunk": trunk}}
-        made, scorers, models = trained.make(), [], []  # made once: what is compiled for one member serves all
+        network = network.adapted(self.adapters)
+        made = network.make()  # the same functions for all members, so that they are compiled once
+        algorithm = make(made)
+        scorers, models = [], []
         for seed in seeds:
             member, name = run.of_seed(seed), f"{stage}-seed-{seed}"
-            algorithm, start = begin(member.key(name))
-            params = jax.device_get(member.fit(name, algorithm, source(member), self.schedule, start).params)
-            params = {**frozen, **params}
+            key = member.key(name)
+            start = init_at(algorithm, key, self._initial(network, trunk, key))
+            params = on_host(member.fit(name, algorithm, source(member), self.schedule, start).params)
             models.append(run.folder / ("model" if seed == run.seed else f"model-seed-{seed}"))
             if not models[-1].exists():
-                base.save(models[-1], trained, params)
+                base.save(models[-1], network, params)
             scorers.append(ConversationScorer(made, params, base.encoder))
         return Heads(scorers, models)
 
-
-def _on_trunk(
-    make: Callable[[Network], Algorithm], network: HeadedDecoderConfig, trunk: Params | None
-) -> Callable[[jax.Array], tuple[Algorithm, State]]:
-    """The algorithm, which is compiled once, and the state it starts in: a fresh head on the trunk, if there is one."""
-    algorithm = make(network.make())
-
-    def begin(key: jax.Array) -> tuple[Algorithm, State]:
-        fresh = algorithm.init(key)
-        return algorithm, fresh if trunk is None else fresh._replace(params=network.with_trunk(fresh.params, trunk))
-
-    return begin
+    def _initial(self, network: HeadedDecoderConfig, trunk: Params | None, key: jax.Array) -> Params:
+        """A fresh head, and adapters if there are some, on the trunk. No weights of a given trunk are drawn."""
+        if trunk is None:
+            return network.make().init(key)
+        if self.adapters is not None:
+            trunk = self.adapters.fresh(jax.random.fold_in(key, 1), trunk)
+        return network.init_on(key, trunk)

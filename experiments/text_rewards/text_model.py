@@ -26,7 +26,6 @@ from reward_models.folders.peft import save_peft
 from reward_models.networks.base import Params
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.heads import HeadedDecoderConfig
-from reward_models.networks.low_rank import LowRankConfig
 from reward_models.ranges import Name, Tokens
 from reward_models.records import record
 
@@ -53,21 +52,20 @@ class Base(NamedTuple):
     folder: Path | None = None
     """Where the weights of a language model come from: what adapters can be trained on."""
 
-    def save(self, folder: Path, network: HeadedDecoderConfig | LowRankConfig, params: Params) -> None:
+    def save(self, folder: Path, network: HeadedDecoderConfig, params: Params) -> None:
         """Write a Hugging Face folder, or one of adapters. ModelFolderError where it exists or cannot be written."""
-        if isinstance(network, LowRankConfig):
+        if network.decoder.adapters is not None:
             self._save_adapters(folder, network, params)
         else:
             save_hugging_face(
                 folder, network=network, params=params, pad_token=self.pad, eos_token=self.eos, files=self.files
             )
 
-    def _save_adapters(self, folder: Path, network: LowRankConfig, params: Params) -> None:
+    def _save_adapters(self, folder: Path, network: HeadedDecoderConfig, params: Params) -> None:
         """With the config.json of the classifier that base and adapters are together."""
-        assert self.folder is not None and isinstance(network.network, HeadedDecoderConfig)
-        plain = network.network
+        assert self.folder is not None
         tokens = {"pad_token": self.pad, "eos_token": self.eos}
-        config = write_config(plain, **tokens, bos_token=None, dtype=plain.decoder.dtype)
+        config = write_config(network.adapted(None), **tokens, bos_token=None, dtype=network.decoder.dtype)
         files = {**self.files, "config.json": json.dumps(config, indent=2) + "\n"}
         save_peft(folder, network=network, params=params, base_model=str(self.folder.resolve()), files=files)
 

@@ -15,6 +15,7 @@ import numpy as np
 from experiments.core.workspace import Workspace
 from experiments.traces.rerank_pool import verify_pool
 from experiments.traces.sampling import sample_texts
+from irl.algorithms.base import init_at
 from irl.algorithms.bradley_terry import BradleyTerry
 from irl.algorithms.optimiser import AdamW
 from irl.domains.base import HasLabels
@@ -78,13 +79,13 @@ class PairModel(ABC):
         pairs: Sequence[JudgedPair],
     ):
         algorithm = self.algorithm.make(network.make())
-        fresh = algorithm.init(workspace.key(name))
+        key = workspace.key(name)
         state = workspace.fit(
             name,
             algorithm,
             ArraySource(self._batch(workspace, pairs), self.batch_size, workspace.seed),
             self.schedule,
-            start=fresh._replace(params=network.with_trunk(fresh.params, policy.params)),
+            start=init_at(algorithm, key, network.init_on(key, policy.params)),
             label="outcome model",
         )
         return on_host(state.params)

@@ -207,7 +207,7 @@ class FitReward(RewardStage):
         filling = enough_rows(workspace, rows, self.warm_up_rows, self.row_length)
         packed = workspace.encoder.pack(filling, self.row_length, option="reward.row_length")
         steps, name = self.warm_up_schedule.steps, f"{stage}-likelihood"
-        fresh = self.network.make().init(workspace.key(f"{stage} critic")) if self.network.has_head else None
+        fresh = self.network.init_on(workspace.key(f"{stage} critic"), None)
         scorer = evaluator.scorer
         evaluator = replace(evaluator, scorer=lambda trunk: scorer(self.network.with_trunk(fresh, trunk)))
         source = ArraySource(

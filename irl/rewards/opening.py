@@ -34,7 +34,6 @@ from reward_models.folders.opening import Layout, Model, layout_of, open_model
 from reward_models.networks.base import NetworkConfig
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.heads import HeadedDecoderConfig, MLPHead, StepEnds, VocabularyHead
-from reward_models.networks.low_rank import LowRankConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
 from reward_models.registry import classes, import_all
 
@@ -193,14 +192,14 @@ def _states(domain: ReadsTexts, manifest: Provenance, folder: Path) -> HasStates
 
 def _conversations(model: Model, folder: Path, date: datetime.date | None, max_tokens: int) -> ConversationScorer:
     """The scorer of a model with a head."""
-    network = model.network.network if isinstance(model.network, LowRankConfig) else model.network
+    network = model.network
     if not isinstance(network, HeadedDecoderConfig):
         bare = "task_type is CAUSAL_LM, which has no score head; expected SEQ_CLS or TOKEN_CLS"
         raise InputError(f"{folder}/adapter_config.json: {bare}")
-    read, config = network.read, model.network
+    read, config = network.read, network
     tokenizer = tokenizer_of(model.files, network.decoder.vocab_size)
     if isinstance(read, StepEnds) and read.marker is None and isinstance(network.head, MLPHead):
-        if config is not network:
+        if network.decoder.adapters is not None:
             raise InputError(f"{folder}: its base marks steps with a token of its own; merge the adapters into it")
         usual = tokenizer.token_to_id(_STEP_MARKERS.get(model.config["architectures"][0], ""))
         read = read if usual is None else dataclasses.replace(read, marker=usual)

@@ -14,7 +14,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from reward_models.folders.hugging_face_config import HuggingFaceNetwork, read_config, write_config
 from reward_models.folders.hugging_face_tensors import CONFIG, json_object, read_params, their_tensors, write_shards
@@ -23,7 +23,6 @@ from reward_models.networks.base import NetworkConfig, Params
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderConfig, DecoderNetwork
 from reward_models.networks.heads import HeadedDecoderConfig, LastToken, VocabularyHead, from_critic
-from reward_models.networks.low_rank import LowRankConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
 from reward_models.types import Information, ScoreSpec
 
@@ -97,7 +96,10 @@ def _exported(
     network: DecoderConfig | NetworkConfig, params: Params, pad_token: int
 ) -> tuple[HuggingFaceNetwork, Params]:
     """The network as transformers has it, and its parameters without an output matrix that no score reads."""
-    network, params = _merged(network, params)
+    if isinstance(network, DecoderNetwork):
+        network, params = network.merged(params)
+    elif isinstance(network, DecoderConfig) and (adapters := network.adapters) is not None:
+        network, params = dataclasses.replace(network, adapters=None), adapters.merged(params)
     if isinstance(network, CriticConfig):
         network, params = from_critic(network, params)
     if isinstance(network, SoftAdvantageConfig):
@@ -114,16 +116,3 @@ def _exported(
     trunk = {name: leaf for name, leaf in params["trunk"].items() if name != "head"}
     headless = dataclasses.replace(network.decoder, tie_embeddings=True)
     return dataclasses.replace(network, decoder=headless), {**params, "trunk": trunk}
-
-
-def _merged(network: DecoderConfig | NetworkConfig, params: Params) -> tuple[DecoderConfig | NetworkConfig, Params]:
-    """The network without adapters, which are merged into its weights."""
-    if isinstance(network, LowRankConfig):
-        return network.network, network.merged(params)
-    decoder = network.decoder if isinstance(network, DecoderNetwork) else network
-    if not isinstance(decoder, DecoderConfig) or decoder.adapters is None:
-        return network, params
-    merge = decoder.adapters.merged
-    params = merge(params) if "base" in params else {**params, "trunk": merge(params["trunk"])}
-    plain, whole = dataclasses.replace(decoder, adapters=None), cast(Any, network)
-    return plain if whole is decoder else dataclasses.replace(whole, decoder=plain), params

@@ -37,6 +37,7 @@ from reward_models.folders.manifest import (
     manifest_text,
     read_manifest,
 )
+from reward_models.frozen import without_frozen
 from reward_models.networks.base import Params
 from reward_models.records import InputError, as_record, parse_json, record
 from reward_models.registry import REGISTERED, import_all
@@ -96,8 +97,9 @@ def save_folder(
 ) -> None:
     """Write a model folder; an earlier one at `path` is replaced once the new one is complete and on disk.
 
-    `network` is a record of numbers, texts, tuples and further records. Raises ModelFolderError for weights not
-    finite, for values that cannot come back, and for a `path` that holds anything but a model.
+    The frozen part of `params` is not written. `network` is a record of numbers, texts, tuples and further records.
+    Raises ModelFolderError for weights not finite, for values that cannot come back, and for a `path` that holds
+    anything but a model.
     """
     folder = Path(path).resolve()
     _refuse_to_replace_other_things(folder)
@@ -108,7 +110,7 @@ def save_folder(
         texts = {CONFIG: json.dumps(config, indent=2, allow_nan=False) + "\n", TOKENIZER: tokenizer_json}
         new = _sibling(folder, "new")
         try:
-            _write(new, params, texts, manifest)
+            _write(new, without_frozen(params), texts, manifest)
             _swap(new, folder)
         finally:
             shutil.rmtree(new, ignore_errors=True)

@@ -26,7 +26,7 @@ from reward_models.folders.native import TOKENIZER, WEIGHTS, ModelFolderError, f
 from reward_models.folders.tensor_file import check_params
 from reward_models.folders.tokenizer_files import TokenizerFiles, read_folder
 from reward_models.frozen import without_frozen
-from reward_models.networks.adapters import LowRank
+from reward_models.networks.adapters import with_base
 from reward_models.networks.base import NetworkConfig, Params
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.ensemble import EnsembleConfig
@@ -179,7 +179,9 @@ def _on_base(folder: Path, network: Any, own: Params, under: str) -> Params:
     base = open_base(under, decoder.dtype)
     if replace(base.network, adapters=decoder.adapters, remat=decoder.remat) != decoder:
         raise ModelFolderError(f"{where} has another shape than the adapters; give the base of the training by --base")
-    return LowRank.complete(own, base.params)
+    if isinstance(network, DecoderConfig):
+        return with_base(own["adapters"], base.params)
+    return network.with_trunk(own, with_base(network.trunk_of(own)["adapters"], base.params))
 
 
 def _base_of(folder: Path, given: str | os.PathLike[str] | None) -> Path:

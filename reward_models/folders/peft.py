@@ -15,7 +15,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import numpy as np
@@ -27,17 +27,19 @@ from reward_models.folders.native import ModelFolderError, folder_errors, new_fo
 from reward_models.folders.peft_config import (
     HEAD,
     AdapterConfig,
+    Head,
     Plain,
     check_task,
     read_adapter_config,
-    read_fields,
+    read_adapters,
     write_config,
 )
+from reward_models.frozen import without_frozen
+from reward_models.networks.adapters import LowRank, fresh_adapters, merge, with_base
 from reward_models.networks.base import Params, flatten
 from reward_models.networks.critic import CriticConfig
-from reward_models.networks.decoder import DecoderConfig, DecoderNetwork
+from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead, StepEnds, from_critic
-from reward_models.networks.low_rank import LowRankConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
 from reward_models.records import InputError
 from reward_models.types import Information
@@ -47,11 +49,12 @@ _PREFIX = "base_model.model."
 
 
 class PeftModel(NamedTuple):
-    """An adapter on its base. `network.merged(params)` are the params of the plain `network.network`."""
+    """A base with its adapters. `network.merged(params)` is the same without adapters."""
 
-    network: LowRankConfig
+    network: Plain
+    """Its decoder has adapters."""
     params: Params
-    """{"base", "adapters", "head"}, the last if the adapter brings one."""
+    """The head, if there is one, is that of the adapter."""
     base_model: str | None
     """What the folder says it was trained on: a name or path that nobody has checked."""
     config: dict[str, Any]
@@ -78,36 +81,43 @@ def load_peft(
         written = json_object(folder / CONFIG)
         config = read_adapter_config(written, str(folder / CONFIG))
     with _about(folder / CONFIG):
-        fields = read_fields(config)
+        adapters, head = read_adapters(config)
     with _open(folder) as tensors:
         if isinstance(network, DecoderConfig):
             network, params = _with_task(network, params, config, tensors, folder, pad_token, information)
         with _about(folder / CONFIG):
             check_task(config, network)
-            low_rank = LowRankConfig(network=network, **fields)
-        own = _read(low_rank, tensors, folder)
-    base = params if "head" in params or "head" not in own else {**params, "head": own["head"]}
-    return PeftModel(low_rank, {"base": base, **own}, config.base_model_name_or_path, written)
+            if head != "frozen" and not network.has_head:
+                raise ValueError(f"{HEAD!r} is the head of a classifier, and the base has none; give its own base")
+        network = network.adapted(adapters)
+        own = _read(network, _expected(network, head), tensors, folder)
+    params = network.with_trunk(params, with_base(network.trunk_of(own)["adapters"], network.trunk_of(params)))
+    if head == "full":
+        params = {**params, "head": own["head"]}
+    elif head == "low_rank":
+        params = {**params, "head": merge(params["head"], own["head"]["adapters"], adapters.scale)}
+    return PeftModel(network, params, config.base_model_name_or_path, written)
 
 
 def save_peft(
     path: str | os.PathLike[str],
     *,
-    network: LowRankConfig,
+    network: Plain,
     params: Params,
     base_model: str,
     files: Mapping[str, str] | None = None,
 ) -> None:
     """Write a new folder that PEFT loads on `base_model`, the name or path of the base's Hugging Face folder.
 
-    `files` are further texts, such as tokenizer.json. PEFT holds the head of a classifier whole, so a head that is
-    frozen or has an adapter is written as what it comes to, for which `params` must have their base; else they may be
-    without it. A step critic becomes a token classifier of two labels. Raises ModelFolderError.
+    The decoder of `network` has adapters; `params` may be without their base. `files` are further texts, such as
+    tokenizer.json. PEFT holds the head of a classifier whole. A step critic becomes a token classifier of two labels.
+    Raises ModelFolderError.
     """
     with new_folder(Path(path)) as new:
-        own = {name: part for name, part in params.items() if name != "base"}
-        tensor_file.check_params(own, _own_shapes(network))
-        network, own = _exported(network, own, params.get("base"))
+        own = without_frozen(params)
+        tensor_file.check_params(own, _expected(network, "full"))
+        if isinstance(network, CriticConfig):
+            network, own = from_critic(network, own)
         config, tensors = write_config(network, base_model), _written_tensors(network, own)
         new.mkdir(parents=True)
         tensor_file.save_arrays(new / WEIGHTS, tensors, {"format": "pt"})
@@ -151,30 +161,39 @@ def _count_labels(tensors: Mapping[str, StoredTensor], folder: Path) -> int:
     return shape[0]
 
 
-def _own_shapes(network: LowRankConfig) -> Params:
-    shapes = jax.eval_shape(network.make().init, jax.random.key(0))
-    return {name: part for name, part in shapes.items() if name != "base"}
+def _expected(network: Plain, head: Head) -> Params:
+    """The shapes of what an adapter holds. {"adapters"} in place of a head that has an adapter."""
+    shapes = without_frozen(jax.eval_shape(network.make().init, jax.random.key(0)))
+    of_head = shapes.pop("head", None)
+    if of_head is None or head == "frozen":
+        return shapes
+    if head == "low_rank":
+        rank = cast(LowRank, network.decoder.adapters).rank
+        kernels = {path: leaf.shape for path, leaf in flatten(of_head).items() if path.endswith("kernel")}
+        of_head = {"adapters": jax.eval_shape(lambda: fresh_adapters(jax.random.key(0), kernels, rank))}
+    return {**shapes, "head": of_head}
 
 
-def _places(ours: str, network: DecoderNetwork) -> tuple[str, list[str]]:
-    """(the parameter that a tensor of ours is about, its names with them): "adapters.trunk.blocks.up.a" -> ..."""
+def _places(ours: str, network: Plain) -> tuple[str, list[str]]:
+    """(the parameter that a tensor of ours is about, its names with them): "trunk.adapters.blocks.up.a" -> ..."""
     decoder_or_headed: Any = network.decoder if isinstance(network, SoftAdvantageConfig) else network
-    kind = {".a": "lora_A.", ".b": "lora_B."}.get(ours[-2:], "") if ours.startswith("adapters.") else ""
-    kernel = f"{ours.removeprefix('adapters.')[:-2]}.kernel" if kind else ours
+    parts = [part for part in ours.split(".") if part != "adapters"]
+    kind = {"a": "lora_A.", "b": "lora_B."}.get(parts[-1], "")
+    kernel = ".".join([*parts[:-1], "kernel" if kind else parts[-1]])
     names = [_PREFIX + name for name in their_names(kernel, decoder_or_headed)]
     return kernel, [name.removesuffix("weight") + kind + "weight" if kind else name for name in names]
 
 
-def _read(network: LowRankConfig, tensors: Mapping[str, StoredTensor], folder: Path) -> Params:
-    """{"adapters", "head"} in float32."""
-    shapes = {ours: leaf.shape for ours, leaf in flatten(_own_shapes(network)).items()}
-    places = {ours: _places(ours, network.network) for ours in shapes}
-    expected = {name for _, names in places.values() for name in names}
-    for name in sorted(expected - tensors.keys()):
+def _read(network: Plain, expected: Params, tensors: Mapping[str, StoredTensor], folder: Path) -> Params:
+    """The tensors of an adapter in float32, in a tree like `expected`."""
+    shapes = {ours: leaf.shape for ours, leaf in flatten(expected).items()}
+    places = {ours: _places(ours, network) for ours in shapes}
+    names = {name for _, of_ours in places.values() for name in of_ours}
+    for name in sorted(names - tensors.keys()):
         raise ModelFolderError(
             f"{folder / WEIGHTS}: tensor {name!r} is missing; download it again, or correct {CONFIG}"
         )
-    for name in sorted(tensors.keys() - expected):
+    for name in sorted(tensors.keys() - names):
         reason = f"tensor {name!r} is none of an adapter with this {CONFIG} on this base"
         raise ModelFolderError(f"{folder / WEIGHTS}: {reason}; give the base of its training")
     for ours, shape in shapes.items():
@@ -183,33 +202,19 @@ def _read(network: LowRankConfig, tensors: Mapping[str, StoredTensor], folder: P
             tensors[name].check(one, f"by r of {CONFIG} and by the base")
     own: Params = {}
     for ours, shape in shapes.items():
-        kernel, names = places[ours]
+        kernel, of_ours = places[ours]
         *parents, last = ours.split(".")
         node = own
         for parent in parents:
             node = node.setdefault(parent, {})
-        node[last] = joined([tensors[name] for name in names], kernel, shape, "float32")
+        node[last] = joined([tensors[name] for name in of_ours], kernel, shape, "float32")
     return own
 
 
-def _exported(network: LowRankConfig, own: Params, base: Params | None) -> tuple[LowRankConfig, Params]:
-    """With the head whole, and a step critic as the token classifier that transformers has."""
-    if network.network.has_head and network.head != "full":
-        if base is None:
-            raise ValueError(f"head: {network.head!r}, but PEFT holds it whole; give params with their base")
-        adapters = {name: part for name, part in own["adapters"].items() if name != "head"}
-        own = {"adapters": adapters, "head": network.merged({"base": base, **own})["head"]}
-        network = dataclasses.replace(network, head="full")
-    if isinstance(network.network, CriticConfig):
-        plain, own = from_critic(network.network, own)
-        network = dataclasses.replace(network, network=plain)
-    return network, own
-
-
-def _written_tensors(network: LowRankConfig, own: Params) -> dict[str, np.ndarray]:
+def _written_tensors(network: Plain, own: Params) -> dict[str, np.ndarray]:
     tensors = {}
     for ours, leaf in flatten(own).items():
-        kernel, names = _places(ours, network.network)
+        kernel, names = _places(ours, network)
         array = np.asarray(leaf, np.float32)
         if not np.isfinite(array).all():
             raise ValueError(f"tensor {names[0]!r}: not finite; take an earlier checkpoint")

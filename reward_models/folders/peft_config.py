@@ -1,4 +1,4 @@
-"""adapter_config.json of a PEFT folder <-> our LowRankConfig. What an adapter of ours cannot be is refused by name.
+"""adapter_config.json of a PEFT folder <-> LowRank. What LowRank does not express is refused by name.
 
 An adapter that is more or other than W + scale A B says so in some key: DoRA, ranks by pattern, biases, layers left
 out. Keys that are not known here must therefore be absent, empty, false or "none", whatever version wrote them.
@@ -12,15 +12,16 @@ from typing import Annotated, Any, Literal
 from annotated_types import Gt, Le
 
 from reward_models.folders.hugging_face_tensors import BLOCK
-from reward_models.networks.adapters import TARGETS, Rank
+from reward_models.networks.adapters import TARGETS, LowRank, Rank
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderNetwork
 from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead, MLPHead, StepEnds, VocabularyHead
-from reward_models.networks.low_rank import LowRankConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
 from reward_models.records import InputError, as_part, record
 
 Task = Literal["SEQ_CLS", "TOKEN_CLS", "CAUSAL_LM"]
+Head = Literal["full", "low_rank", "frozen"]
+"""What an adapter holds of the head: a head of its own, an adapter of the head of the base, or nothing."""
 HEAD = "score"
 Plain = CriticConfig | SoftAdvantageConfig | HeadedDecoderConfig
 
@@ -71,8 +72,8 @@ def read_adapter_config(config: Mapping[str, Any], where: str) -> AdapterConfig:
     return as_part(AdapterConfig, config, where)
 
 
-def read_fields(config: AdapterConfig) -> dict[str, Any]:
-    """The fields of a LowRankConfig but its network. ValueError names the key."""
+def read_adapters(config: AdapterConfig) -> tuple[LowRank, Head]:
+    """The adapters of the layers, and what becomes of the head. ValueError names the key."""
     if config.init_lora_weights not in _INITS:
         changed = f"init_lora_weights: {config.init_lora_weights!r} may have changed the base's own weights"
         raise ValueError(f"{changed}; convert the adapter to a plain one, or merge it into its base, with PEFT")
@@ -80,13 +81,13 @@ def read_fields(config: AdapterConfig) -> dict[str, Any]:
     saved = _names(config.modules_to_save, "modules_to_save", _HEAD_NAMES)
     if not modules:
         raise ValueError("target_modules: expected names of linear layers, found none")
-    return {
-        "rank": config.r,
-        "alpha": config.lora_alpha,
-        "targets": tuple(target for name, target in _MODULES.items() if name in modules),
-        "head": "full" if HEAD in saved else "low_rank" if HEAD in modules else "frozen",
-        "rank_stabilised": bool(config.use_rslora),
-    }
+    adapters = LowRank(
+        rank=config.r,
+        alpha=config.lora_alpha,
+        targets=tuple(target for name, target in _MODULES.items() if name in modules),
+        rank_stabilised=bool(config.use_rslora),
+    )
+    return adapters, "full" if HEAD in saved else "low_rank" if HEAD in modules else "frozen"
 
 
 def _names(names: list[str] | str | None, key: str, supported: set[str]) -> set[str]:
@@ -124,19 +125,20 @@ def task_of(network: DecoderNetwork) -> str:
     )
 
 
-def write_config(network: LowRankConfig, base_model: str) -> dict[str, Any]:
-    """The adapter_config.json of a config whose head, if any, is full. ValueError for what PEFT has no place for."""
-    if not network.targets:
-        raise ValueError("targets: none, which PEFT does not load; export the merged model with save_hugging_face")
+def write_config(network: DecoderNetwork, base_model: str) -> dict[str, Any]:
+    """The adapter_config.json of a network with adapters. ValueError for what PEFT has no place for."""
+    adapters = network.decoder.adapters
+    if adapters is None:
+        raise ValueError("adapters: none; export the model with save_hugging_face")
     return {
         "peft_type": "LORA",
-        "task_type": task_of(network.network),
+        "task_type": task_of(network),
         "base_model_name_or_path": base_model,
-        "r": network.rank,
-        "lora_alpha": int(network.alpha) if float(network.alpha).is_integer() else network.alpha,
-        "use_rslora": network.rank_stabilised,
-        "target_modules": [name for name, target in _MODULES.items() if target in network.targets],
-        "modules_to_save": [HEAD] if network.head == "full" else None,
+        "r": adapters.rank,
+        "lora_alpha": int(adapters.alpha) if float(adapters.alpha).is_integer() else adapters.alpha,
+        "use_rslora": adapters.rank_stabilised,
+        "target_modules": [name for name, target in _MODULES.items() if target in adapters.targets],
+        "modules_to_save": [HEAD] if network.has_head else None,
         "bias": "none",
         "lora_dropout": 0.0,
         "fan_in_fan_out": False,

@@ -80,18 +80,16 @@ class LowRank:
         """New adapters on a base, whose arrays are not copied: A B = 0, so nothing changes before training."""
         shapes = {path: leaf.shape for path, leaf in flatten(base).items() if path.split(".")[-1] == "kernel"}
         kernels = {path: shape for path, shape in shapes.items() if path.split(".")[-2] in self.targets}
-        return {"base": Frozen(base), "adapters": fresh_adapters(key, kernels, self.rank)}
-
-    @staticmethod
-    def complete(own: Params, base: Params) -> Params:
-        """Params of a network whose decoder has adapters, from its trained part and the base of the decoder."""
-        if "adapters" in own:
-            return {"base": Frozen(base), **own}
-        return {**own, "trunk": {"base": Frozen(base), **own["trunk"]}}
+        return with_base(fresh_adapters(key, kernels, self.rank), base)
 
     def merged(self, params: Params) -> Params:
         """Params of the plain decoder with the same scores, which cost no more than the base's."""
         return merge(params["base"].tree, params["adapters"], self.scale)
+
+
+def with_base(adapters: Params, base: Params) -> Params:
+    """Params of a decoder with adapters."""
+    return {"base": Frozen(base), "adapters": adapters}
 
 
 def fresh_adapters(key: jax.Array, kernels: Mapping[str, tuple[int, ...]], rank: int) -> Params:

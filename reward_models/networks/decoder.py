@@ -8,8 +8,9 @@ Qwen3; `reward_models.folders.hugging_face` reads and writes their checkpoints.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -106,6 +107,9 @@ class DecoderConfig:
         return self.sliding_window is None
 
 
+N = TypeVar("N", bound="DecoderNetwork")
+
+
 class DecoderNetwork(NetworkConfig):
     """The config class of a network on a decoder."""
 
@@ -124,9 +128,29 @@ class DecoderNetwork(NetworkConfig):
         """A module with the part "trunk", with the adapters of the decoder where it has some."""
         return plain if self.decoder.adapters is None else self.decoder.adapters.on_trunk(plain)
 
-    def with_trunk(self, params: Params, trunk: Params) -> Params:
+    def with_trunk(self, params: Params, trunk: Params | None) -> Params:
         """Params whose trunk is that of a trained decoder of the same config."""
         return {**params, "trunk": trunk}
+
+    def trunk_of(self, params: Params) -> Params:
+        """The params of the decoder."""
+        return params["trunk"]
+
+    def init_on(self, key: jax.Array, trunk: Params | None) -> Params:
+        """Random params but for the trunk, which is given: the weights of a random one are never computed."""
+        init = self.make().init
+        return self.with_trunk(jax.jit(lambda key: self.with_trunk(init(key), None))(key), trunk)
+
+    def adapted(self: N, adapters: LowRank | None) -> N:
+        """The network with these adapters."""
+        return replace(cast(Any, self), decoder=replace(self.decoder, adapters=adapters))
+
+    def merged(self: N, params: Params) -> tuple[N, Params]:
+        """The network without adapters, and params with the same scores, which cost no more than those of the base."""
+        adapters = self.decoder.adapters
+        if adapters is None:
+            return self, params
+        return self.adapted(None), self.with_trunk(params, adapters.merged(self.trunk_of(params)))
 
 
 class RMSNorm(nnx.Module):

@@ -12,7 +12,7 @@ a CPU members under `vmap` take 1.1 to 2 times as long (LOG.md).
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -21,43 +21,42 @@ from annotated_types import Ge, Le
 from jaxtyping import Array, Float
 
 from reward_models.aggregation import aggregate_steps
+from reward_models.frozen import join, split
 from reward_models.networks.base import Network, NetworkConfig, Params
-from reward_models.networks.critic import CriticConfig, step_ends
+from reward_models.networks.critic import step_ends
 from reward_models.networks.decoder import DecoderNetwork
-from reward_models.networks.heads import HeadedDecoderConfig
-from reward_models.networks.low_rank import LowRankConfig
-from reward_models.networks.soft_advantage import TokenReward
 from reward_models.records import record
 from reward_models.types import Scores, TraceBatch
 
 Reduction = Literal["mean", "min", "pessimistic"]
 REDUCTIONS: tuple[Reduction, ...] = get_args(Reduction)
-SHARED = {"trunk": (CriticConfig, HeadedDecoderConfig), "base": (LowRankConfig,)}
-"""What the members of an ensemble may have in common, and of which networks it is a part."""
+
+Shared = Literal["trunk", "base"]
+"""A part of the parameters that all members have in common."""
 
 
 @record
 class EnsembleConfig(NetworkConfig):
     """`members` of one shape. `penalty` (per unit of score) is for the reduction `pessimistic`.
 
-    `shared` None: members are whole networks. "trunk": heads on one trunk. "base": adapters (and heads) on one base.
+    `shared` None: members are whole networks. "trunk": heads on one trunk. "base": adapters (and heads) on one frozen
+    base.
     """
 
     member: NetworkConfig
     members: Annotated[int, Ge(1), Le(2**12)]
     reduction: Reduction = "mean"
     penalty: Annotated[float, Ge(0.0)] = 0.5
-    shared: Literal["trunk", "base"] | None = None
+    shared: Shared | None = None
 
     def __post_init__(self):
         if self.shared is None:
             return
-        if self.shared == "base" and isinstance(self.member, TokenReward) and self.member.decoder.adapters is not None:
-            return
-        if not isinstance(self.member, SHARED[self.shared]):
-            names = " or ".join(kind.__name__ for kind in SHARED[self.shared])
-            raise ValueError(f"shared: {self.shared!r} is part of a {names}, not of a {type(self.member).__name__}")
-        if isinstance(self.member, DecoderNetwork) and not self.member.has_head:
+        if not isinstance(self.member, DecoderNetwork):
+            raise ValueError(f"shared: {self.shared!r} is part of a decoder, not of a {type(self.member).__name__}")
+        if self.shared == "base" and self.member.decoder.adapters is None:
+            raise ValueError("shared: 'base', but the members have no adapters, so they have no frozen base")
+        if self.shared == "trunk" and not self.member.has_head:
             raise ValueError("shared: 'trunk', but the members have no head of their own, so all would be equal")
 
     @property
@@ -72,11 +71,9 @@ class EnsembleConfig(NetworkConfig):
 
         def init(key: jax.Array) -> Params:
             keys = jax.random.split(key, self.members)
-            shared = self.shared
-            if shared is None:
-                return jax.vmap(member.init)(keys)
-            own = jax.jit(jax.vmap(lambda key: without(member.init(key), shared)))
-            return {shared: member.init(keys[0])[shared], **own(keys)}
+            own = jax.jit(jax.vmap(lambda key: _parts(member.init(key), self.shared).own))(keys)
+            common = {} if self.shared is None else _parts(member.init(keys[0]), self.shared).common
+            return _whole(_Parts(common, own), self.shared)
 
         def apply(params: Params, traces: TraceBatch) -> Scores:
             scores = self.member_scores(params, traces)
@@ -92,10 +89,10 @@ class EnsembleConfig(NetworkConfig):
 
     def member_scores(self, params: Params, traces: TraceBatch) -> Scores:
         """What every member says: arrays with a leading axis of members."""
-        member, (common, own) = self.member.make(), self._parts(params)
+        member, (common, own) = self.member.make(), _parts(params, self.shared)
 
         def score(own: Params) -> Scores:
-            return member.apply({**common, **own}, traces)
+            return member.apply(_whole(_Parts(common, own), self.shared), traces)
 
         return jax.vmap(score)(own) if self.shared == "trunk" else jax.lax.map(score, own)
 
@@ -119,37 +116,47 @@ class EnsembleConfig(NetworkConfig):
 
     def member_params(self, params: Params) -> list[Params]:
         """The params of every member, as `member.make()` takes them; what is shared is not copied."""
-        common, own = self._parts(params)
-        return [{**common, **jax.tree.map(lambda leaf, i=i: leaf[i], own)} for i in range(self.members)]
-
-    def _parts(self, params: Params) -> tuple[Params, Params]:
-        """(what is shared, what has an axis of members)"""
-        if self.shared is None:
-            return {}, params
-        return {self.shared: params[self.shared]}, without(params, self.shared)
+        common, own = _parts(params, self.shared)
+        each = [jax.tree.map(lambda leaf, i=i: leaf[i], own) for i in range(self.members)]
+        return [_whole(_Parts(common, member), self.shared) for member in each]
 
 
-def stack_members(members: Sequence[Params], shared: str | None = None) -> Params:
+class _Parts(NamedTuple):
+    common: Params
+    """What all members share."""
+    own: Params
+    """What each member has for itself; of an ensemble, with a leading axis of members."""
+
+
+def _parts(params: Params, shared: Shared | None) -> _Parts:
+    if shared == "trunk":
+        return _Parts({"trunk": params["trunk"]}, {name: part for name, part in params.items() if name != "trunk"})
+    if shared == "base":
+        trained, frozen = split(params)
+        return _Parts(frozen, trained)
+    return _Parts({}, params)
+
+
+def _whole(parts: _Parts, shared: Shared | None) -> Params:
+    """The params of `parts`."""
+    return join(parts.own, parts.common) if shared == "base" else {**parts.common, **parts.own}
+
+
+def stack_members(members: Sequence[Params], shared: Shared | None = None) -> Params:
     """Parameters of independently trained members as those of an ensemble.
 
     ValueError: what is to be shared is not the same in all of them.
     """
-    if shared is None:
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
-    _check_shared(members, shared)
-    own = [without(params, shared) for params in members]
-    return {shared: members[0][shared], **jax.tree.map(lambda *leaves: jnp.stack(leaves), *own)}
+    parts = [_parts(params, shared) for params in members]
+    _check_equal([part.common for part in parts])
+    own = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(part.own for part in parts))
+    return _whole(_Parts(parts[0].common, own), shared)
 
 
-def without(params: Params, name: str) -> Params:
-    """The other parts of params."""
-    return {key: part for key, part in params.items() if key != name}
-
-
-def _check_shared(members: Sequence[Params], shared: str) -> None:
-    first = jax.tree_util.tree_leaves_with_path(members[0][shared])
+def _check_equal(members: Sequence[Params]) -> None:
+    first = jax.tree_util.tree_leaves_with_path(members[0])
     for number, params in enumerate(members[1:], start=1):
-        for (path, leaf), other in zip(first, jax.tree.leaves(params[shared]), strict=True):
+        for (path, leaf), other in zip(first, jax.tree.leaves(params), strict=True):
             if leaf is not other and not np.array_equal(leaf, other):
-                name = ".".join((shared, *(jax.tree_util.keystr((key,), simple=True) for key in path)))
+                name = jax.tree_util.keystr(path, simple=True, separator=".")
                 raise ValueError(f"member {number}: tensor {name!r} is not that of member 0; stack whole networks")

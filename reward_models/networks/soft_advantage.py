@@ -45,9 +45,12 @@ class TokenReward(DecoderNetwork):
         spec = ScoreSpec("advantage", self.aggregate, self.information)
         return Network(module.init, apply, spec, self.decoder.sees_prefix)
 
-    def with_trunk(self, params: Params, trunk: Params) -> Params:
+    def with_trunk(self, params: Params, trunk: Params | None) -> Params:
         """The parameters are the trunk."""
         return trunk
+
+    def trunk_of(self, params: Params) -> Params:
+        return params
 
 
 @record

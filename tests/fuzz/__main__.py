@@ -25,6 +25,7 @@ take minutes for a case of a second."""
 
 def main() -> int:
     options = _parser().parse_args()
+    sys.stdout.reconfigure(errors="backslashreplace")  # cases hold lone surrogates
     if options.worker is not None:
         return _work(options)
     if options.case is not None:

@@ -22,11 +22,11 @@ from reward_models.folders.manifest import Provenance
 from reward_models.folders.native import load_folder, save_folder
 from reward_models.folders.opening import open_model
 from reward_models.folders.peft import save_peft
+from reward_models.networks.adapters import LowRank
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderConfig, RopeScaling
 from reward_models.networks.ensemble import EnsembleConfig
 from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead, MLPHead, StepEnds
-from reward_models.networks.low_rank import LowRankConfig
 from reward_models.networks.regret import RegretConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
 from reward_models.types import ScoreSpec
@@ -79,7 +79,7 @@ def _networks() -> Mapping[str, Any]:
         "soft_advantage": SoftAdvantageConfig(decoder=replace(SMALL, rope_scaling=rope)),
         "critic": critic,
         "headed": headed,
-        "low_rank": LowRankConfig(network=headed, rank=2),
+        "adapters": headed.adapted(LowRank(rank=2)),
         "ensemble": EnsembleConfig(member=critic, members=2, reduction="pessimistic"),
     }
 
@@ -89,6 +89,8 @@ def _prepare_ours(folder: Path) -> Mapping[str, Path]:
     tokenizer = number_tokenizer()
     for name, network in _networks().items():
         note = Provenance(seed=0, environment="Countdown", windows="states" if name == "critic" else "whole trace")
+        if name == "adapters":
+            note = Provenance(seed=0, environment="Countdown", base=str(folder / "policy"))
         save_ours(folder / name, network, network.make().spec, tokenizer, note)
     save_ours(folder / "policy", SMALL, ScoreSpec("reward", "sum", "demonstrations"), tokenizer, Provenance(seed=0))
     claims, note = RegretConfig(decoder=SMALL, judged=(1, 2, 3)), Provenance(seed=0, windows="equations")
@@ -167,9 +169,8 @@ def _tokenizer_config() -> str:
 
 
 def _prepare_peft(folder: Path, networks: Mapping[str, Any]) -> None:
-    low_rank = LowRankConfig(network=networks["sequence"], rank=2)
-    base = str(folder / "sequence")
-    save_peft(folder / "peft", network=low_rank, params=_random(low_rank), base_model=base)
+    network = networks["sequence"].adapted(LowRank(rank=2))
+    save_peft(folder / "peft", network=network, params=_random(network), base_model=str(folder / "sequence"))
 
 
 def _load_hugging_face(name: str, folder: Path, base: Path | None, score: bool) -> None:

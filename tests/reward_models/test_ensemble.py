@@ -9,12 +9,13 @@ from reward_models.aggregation import aggregate_steps, sum_by_step
 from reward_models.folders.manifest import Provenance
 from reward_models.folders.native import load_folder, save_folder
 from reward_models.folders.tensor_file import flatten
+from reward_models.frozen import without_frozen
+from reward_models.networks.adapters import LowRank
 from reward_models.networks.base import Network
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.ensemble import REDUCTIONS, EnsembleConfig, stack_members
 from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead, PrefixValue, VocabularyHead
-from reward_models.networks.low_rank import LowRankConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
 from reward_models.records import InputError
 from reward_models.scoring import make_score_fn
@@ -189,7 +190,7 @@ def test_gradients_are_finite_and_reach_the_members(reduction):
 # --- heads on one trunk, adapters on one base --------------------------------------------------------------
 
 VALUE = HeadedDecoderConfig(decoder=DECODER, head=LinearHead(bias=True), read=PrefixValue())
-ADAPTERS = LowRankConfig(network=MEMBERS["critic"], rank=2, targets=("query", "down"))
+ADAPTERS = MEMBERS["critic"].adapted(LowRank(rank=2, targets=("query", "down")))
 SHARED = {
     "heads": EnsembleConfig(member=VALUE, members=COUNT, shared="trunk"),
     "adapters": EnsembleConfig(member=ADAPTERS, members=COUNT, shared="base", reduction="min"),
@@ -279,11 +280,11 @@ def test_trained_apart_stacked_saved_and_loaded(name, params_of, tmp_path):
         tokenizer_json="",
         manifest=Provenance(),
     )
-    kinds = (EnsembleConfig, LowRankConfig, CriticConfig, HeadedDecoderConfig, DecoderConfig, LinearHead, PrefixValue)
-    expected = jax.eval_shape(config.make().init, jax.random.key(0))
+    kinds = (EnsembleConfig, LowRank, CriticConfig, HeadedDecoderConfig, DecoderConfig, LinearHead, PrefixValue)
+    expected = without_frozen(jax.eval_shape(config.make().init, jax.random.key(0)))
     model = load_folder(tmp_path / "m", classes={c.__name__: c for c in kinds}, expected=expected)
     assert model.network == config
-    for path, leaf in flatten(params).items():
+    for path, leaf in flatten(without_frozen(params)).items():
         np.testing.assert_array_equal(flatten(model.params)[path], leaf, err_msg=path)
 
 
@@ -303,8 +304,9 @@ def test_members_with_different_trunks_do_not_share_one(params_of):
         ({"members": 0}, "members: expected at least 1, got 0"),
         ({"members": 10**12}, "members: expected at most 4096"),
         ({"penalty": float("nan")}, "penalty: expected a finite number"),
-        ({"shared": "base"}, "'base' is part of a LowRankConfig, not of a CriticConfig"),
-        ({"shared": "trunk", "member": MEMBERS["advantage"]}, "part of a CriticConfig or HeadedDecoderConfig, not of"),
+        ({"shared": "base"}, "'base', but the members have no adapters, so they have no frozen base"),
+        ({"shared": "trunk", "member": SHARED["heads"]}, "'trunk' is part of a decoder, not of a EnsembleConfig"),
+        ({"shared": "trunk", "member": MEMBERS["advantage"]}, "no head of their own, so all would be equal"),
         (
             {
                 "shared": "trunk",

@@ -25,11 +25,11 @@ from reward_models.folders.manifest import Provenance, digest_of, digest_of_file
 from reward_models.folders.native import save_folder
 from reward_models.folders.opening import layout_of
 from reward_models.folders.peft import save_peft
+from reward_models.networks.adapters import LowRank
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.ensemble import EnsembleConfig
 from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead, StepEnds
-from reward_models.networks.low_rank import LowRankConfig
 from reward_models.networks.regret import RegretConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
 
@@ -77,7 +77,7 @@ def folders(tmp_path_factory):
     for name, network in HUB.items():
         params = random_params(network)
         save_hugging_face(root / name, network=network, params=params, files=files, shard_bytes=6_000, **tokens)
-    network = LowRankConfig(network=SCORE, rank=2)
+    network = SCORE.adapted(LowRank(rank=2))
     save_peft(
         root / "adapters", network=network, params=random_params(network), base_model=str(root / "causal"), files=files
     )

@@ -24,7 +24,6 @@ from reward_models.folders.opening import folders_of, layout_of
 from reward_models.folders.peft import load_peft, save_peft
 from reward_models.networks.adapters import LowRank
 from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead
-from reward_models.networks.low_rank import LowRankConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
 from tests.experiments.text_rewards.cases import DECODER, TOKENIZER, comparisons, save_base, write
 
@@ -103,11 +102,12 @@ def test_base_and_adapters_merged_score_the_same(trained, downloaded):
     pad = base.config["pad_token_id"]
     adapted = load_peft(trained[0] / "model", network=base.network, params=base.params, pad_token=pad)
     encoder = open_scorer(trained[0] / "model")._encoder
-    merged = ConversationScorer(adapted.network.network.make(), adapted.network.merged(adapted.params), encoder)
+    plain, params = adapted.network.merged(adapted.params)
+    merged = ConversationScorer(plain.make(), params, encoder)
     np.testing.assert_allclose(merged(QUESTIONS).trace, trained[1][0], atol=1e-5)
-    untouched = {"base": adapted.params["base"], "head": adapted.params["head"]}
-    plain = ConversationScorer(adapted.network.network.make(), adapted.network.merged(untouched), encoder)
-    assert np.abs(plain(QUESTIONS).trace - trained[1][0]).max() > 1e-6, "the adapters say something"
+    trunk = adapted.params["trunk"]["base"].tree
+    untouched = ConversationScorer(plain.make(), {**adapted.params, "trunk": trunk}, encoder)
+    assert np.abs(untouched(QUESTIONS).trace - trained[1][0]).max() > 1e-6, "the adapters change the score"
 
 
 def test_a_run_leaves_a_card_and_its_baselines(trained, config, downloaded):
@@ -178,7 +178,7 @@ def test_a_base_that_is_not_there(trained, downloaded, tmp_path):
 
 
 def test_adapters_of_a_language_model_give_no_score(downloaded, tmp_path):
-    network = LowRankConfig(network=SoftAdvantageConfig(decoder=DECODER), head="frozen")
+    network = SoftAdvantageConfig(decoder=replace(DECODER, adapters=LowRank()))
     params = network.make().init(jax.random.key(0))
     save_peft(tmp_path / "model", network=network, params=params, base_model=str(downloaded))
     with pytest.raises(InputError, match="task_type is CAUSAL_LM, which has no score head"):

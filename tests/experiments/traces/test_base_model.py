@@ -15,7 +15,7 @@ from configs.smoke import config as smoke
 from experiments.benchmarks import sampling
 from experiments.cli import main
 from experiments.commands.run import load_config
-from experiments.core.frame import _refuse_changed_files
+from experiments.core.frame import refuse_changed_files
 from experiments.core.workspace import Workspace
 from experiments.traces.demonstrations import Demonstrations
 from experiments.traces.experiment import Encoding, Experiment
@@ -259,10 +259,10 @@ def test_a_base_that_changed_is_reported(run, config, base, tmp_path):
     changed = tmp_path / "base"
     shutil.copytree(base, changed)
     small = replace(config, policy=replace(config.policy, base=str(changed)))
-    _refuse_changed_files(small.open(tmp_path), small.files())
+    refuse_changed_files(small.open(tmp_path), small.files())
     (changed / WEIGHTS).write_bytes(b"other weights")
     with pytest.raises(InputError, match=r"model\.safetensors: its content has changed since the run"):
-        _refuse_changed_files(small.open(tmp_path), small.files())
+        refuse_changed_files(small.open(tmp_path), small.files())
 
 
 def test_samples_are_truncated_as_the_option_says(config, tmp_path):

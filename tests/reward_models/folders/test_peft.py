@@ -18,7 +18,8 @@ from reward_models.folders.hugging_face import load_hugging_face, save_hugging_f
 from reward_models.folders.native import ModelFolderError
 from reward_models.folders.peft import load_peft, save_peft
 from reward_models.folders.tensor_file import flatten
-from reward_models.networks.adapters import TARGETS
+from reward_models.frozen import without_frozen
+from reward_models.networks.adapters import TARGETS, LowRank
 from reward_models.networks.critic import CriticConfig
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.heads import (
@@ -31,7 +32,6 @@ from reward_models.networks.heads import (
     VocabularyHead,
     from_critic,
 )
-from reward_models.networks.low_rank import LowRankConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
 from reward_models.types import TraceBatch
 
@@ -48,11 +48,11 @@ WORDS = HeadedDecoderConfig(decoder=DECODER, head=VocabularyHead(tokens=(3, 4)),
 ADVANTAGE = SoftAdvantageConfig(decoder=dataclasses.replace(DECODER, tie_embeddings=False), information="none")
 MLP = HeadedDecoderConfig(decoder=DECODER, head=MLPHead(), read=LastToken())
 CONFIGS = {
-    "SEQ_CLS": LowRankConfig(network=SCORE, rank=3, targets=("query", "value", "down")),
-    "TOKEN_CLS": LowRankConfig(network=STEPS, rank=2, alpha=2.5, rank_stabilised=True),
-    "CAUSAL_LM": LowRankConfig(network=ADVANTAGE, rank=2, targets=("output",), head="frozen"),
-    "CAUSAL_LM words": LowRankConfig(network=WORDS, rank=2, targets=("up",), head="frozen"),
-    "SEQ_CLS two layers": LowRankConfig(network=MLP, rank=2, targets=("key",)),
+    "SEQ_CLS": SCORE.adapted(LowRank(rank=3, targets=("query", "value", "down"))),
+    "TOKEN_CLS": STEPS.adapted(LowRank(rank=2, alpha=2.5, rank_stabilised=True)),
+    "CAUSAL_LM": ADVANTAGE.adapted(LowRank(rank=2, targets=("output",))),
+    "CAUSAL_LM words": WORDS.adapted(LowRank(rank=2, targets=("up",))),
+    "SEQ_CLS two layers": MLP.adapted(LowRank(rank=2, targets=("key",))),
 }
 
 
@@ -72,8 +72,9 @@ def assert_equal(found, expected):
         np.testing.assert_array_equal(found[name], leaf, err_msg=name)
 
 
-def own(params):
-    return {name: part for name, part in params.items() if name != "base"}
+def base_of(config, params):
+    """The base, with the head of the trained network: the adapter brings its own."""
+    return config.with_trunk(params, config.trunk_of(params)["base"].tree)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -82,8 +83,10 @@ def test_an_adapter_comes_back_with_its_head(name, tmp_path):
     save_peft(tmp_path / "a", network=config, params=params, base_model="somebody/base", files={"tokenizer.json": "{}"})
     written = json.loads((tmp_path / "a" / "adapter_config.json").read_text())
     assert written["task_type"] == name.split()[0]
-    assert written["modules_to_save"] == (["score"] if config.head == "full" else None)
-    model = load_peft(tmp_path / "a", network=config.network, params=params["base"])
+    assert written["modules_to_save"] == (["score"] if config.has_head else None)
+    base = jax.tree.map(jnp.zeros_like, base_of(config, params))
+    base = config.with_trunk(base, config.trunk_of(base_of(config, params)))
+    model = load_peft(tmp_path / "a", network=config.adapted(None), params=base)
     assert (model.network, model.base_model) == (config, "somebody/base")
     assert_equal(model.params, params)
     assert sorted(f.name for f in (tmp_path / "a").iterdir()) == [
@@ -91,22 +94,6 @@ def test_an_adapter_comes_back_with_its_head(name, tmp_path):
         "adapter_model.safetensors",
         "tokenizer.json",
     ]
-
-
-@pytest.mark.parametrize("network", [SCORE, CriticConfig(decoder=DECODER)])
-@pytest.mark.parametrize("head", ["low_rank", "frozen"])
-def test_a_head_is_written_whole(network, head, tmp_path):
-    """PEFT saves and loads the head of a classifier whole, whatever was trained of it."""
-    config = LowRankConfig(network=network, rank=2, targets=("gate",), head=head)
-    params = random_params(config)
-    save_peft(tmp_path / "a", network=config, params=params, base_model="base")
-    base = (network, params["base"]) if network is SCORE else from_critic(network, params["base"])
-    model = load_peft(tmp_path / "a", network=base[0], params=base[1])
-    expected = (network, config.merged(params)) if network is SCORE else from_critic(network, config.merged(params))
-    assert model.network == LowRankConfig(network=expected[0], rank=2, targets=("gate",))
-    assert_equal(model.network.merged(model.params), expected[1])
-    with pytest.raises(ModelFolderError, match=f"head: '{head}', but PEFT holds it whole; give params with their base"):
-        save_peft(tmp_path / "b", network=config, params=own(params), base_model="base")
 
 
 def test_a_recorded_adapter_of_the_head(tmp_path):
@@ -119,10 +106,13 @@ def test_a_recorded_adapter_of_the_head(tmp_path):
 
     change = {"task_type": None, "modules_to_save": None, "target_modules": ["q_proj", "down_proj", "score"]}
     record(tmp_path / "a", lambda c: c.update(change), adapt)
-    base = random_params(CONFIGS["SEQ_CLS"])["base"]
+    base = random_params(SCORE)
     model = load_peft(tmp_path / "a", network=SCORE, params=base)
     expected = base["head"]["kernel"][:, 0] + 2.0 * (np.arange(8) - np.arange(8, 16))
-    np.testing.assert_allclose(model.network.merged(model.params)["head"]["kernel"][:, 0], expected)
+    np.testing.assert_allclose(model.params["head"]["kernel"][:, 0], expected)
+    record(tmp_path / "b", lambda c: c.update({**change, "modules_to_save": []}), lambda t: t.pop(SCORE_WEIGHT))
+    with pytest.raises(ModelFolderError, match=r"adapter_config\.json: 'score' is the head of a classifier, and the"):
+        load_peft(tmp_path / "b", network=DECODER, params=language_model())
 
 
 SCORE_WEIGHT = "base_model.model.score.weight"
@@ -181,8 +171,9 @@ def test_a_recorded_adapter_on_a_language_model(tmp_path):
     """The head comes from the adapter; W' = W + alpha / r B A in their orientation, layer by layer."""
     tensors, trunk = record(tmp_path / "a"), language_model()
     model = load_peft(tmp_path / "a", network=DECODER, params=trunk, pad_token=PAD)
-    assert model.network == LowRankConfig(network=SCORE, rank=2, alpha=4.0, targets=("query", "down"))
-    merged = model.network.merged(model.params)
+    assert model.network == SCORE.adapted(LowRank(rank=2, alpha=4.0, targets=("query", "down")))
+    network, merged = model.network.merged(model.params)
+    assert network == SCORE
     np.testing.assert_array_equal(merged["head"]["kernel"], tensors["base_model.model.score.weight"].T)
     for layer in range(2):
         for module, ours in (("self_attn.q_proj", "query"), ("mlp.down_proj", "down")):
@@ -192,7 +183,7 @@ def test_a_recorded_adapter_on_a_language_model(tmp_path):
             np.testing.assert_allclose(merged["trunk"]["blocks"][ours]["kernel"][layer], expected, atol=1e-6)
     np.testing.assert_array_equal(merged["trunk"]["blocks"]["up"]["kernel"], trunk["blocks"]["up"]["kernel"])
     expected = jax.eval_shape(model.network.make().init, jax.random.key(0))
-    assert {k: v.shape for k, v in flatten(model.params).items()} == {k: v.shape for k, v in flatten(expected).items()}
+    assert jax.tree.map(jnp.shape, model.params) == jax.tree.map(jnp.shape, expected)
 
 
 def test_half_precision_and_all_linear(tmp_path):
@@ -205,8 +196,8 @@ def test_half_precision_and_all_linear(tmp_path):
     untied = dataclasses.replace(DECODER, tie_embeddings=False)
     base = noise(jax.eval_shape(untied.make().init, jax.random.key(0)))
     model = load_peft(tmp_path / "a", network=untied, params=base)
-    assert {str(leaf.dtype) for leaf in jax.tree.leaves(own(model.params))} == {"float32"}
-    assert "head" not in model.params["base"]["trunk"] and model.network.network.decoder == DECODER
+    assert {str(leaf.dtype) for leaf in jax.tree.leaves(without_frozen(model.params))} == {"float32"}
+    assert "head" not in model.params["trunk"]["base"].tree and model.network.adapted(None).decoder == DECODER
     np.testing.assert_array_equal(
         model.params["head"]["kernel"], tensors["base_model.model.score.weight"].T.astype(np.float32)
     )
@@ -222,7 +213,7 @@ def test_a_language_model_stays_one_or_judges_steps(tmp_path):
 
     record(tmp_path / "a", lambda c: c.update(task_type="CAUSAL_LM", modules_to_save=None), as_words)
     model = load_peft(tmp_path / "a", network=DECODER, params=language_model(), information="demonstrations")
-    assert model.network.network == SoftAdvantageConfig(decoder=DECODER, information="demonstrations")
+    assert model.network.adapted(None) == SoftAdvantageConfig(decoder=DECODER, information="demonstrations")
 
     def as_steps(tensors):
         tensors["base_model.model.score.weight"] = np.ones((2, 8), np.float32)
@@ -230,16 +221,16 @@ def test_a_language_model_stays_one_or_judges_steps(tmp_path):
 
     record(tmp_path / "b", lambda c: c.update(task_type="TOKEN_CLS"), as_steps)
     model = load_peft(tmp_path / "b", network=DECODER, params=language_model())
-    assert model.network.network == dataclasses.replace(STEPS, decoder=DECODER)
+    assert model.network.adapted(None) == dataclasses.replace(STEPS, decoder=DECODER)
     np.testing.assert_array_equal(model.params["head"]["bias"], [0, 1])
 
 
 def test_a_step_critic_is_written_as_a_token_classifier(tmp_path):
     critic = CriticConfig(decoder=DECODER)
-    config = LowRankConfig(network=critic, rank=2, targets=("query",))
+    config = critic.adapted(LowRank(rank=2, targets=("query",)))
     params = random_params(config)
-    save_peft(tmp_path / "a", network=config, params=own(params), base_model="base")
-    headed, base = from_critic(critic, params["base"])
+    save_peft(tmp_path / "a", network=config, params=without_frozen(params), base_model="base")
+    headed, base = from_critic(critic, base_of(config, params))
     model = load_peft(tmp_path / "a", network=headed, params=base)
     batch = traces(*rows())
     ours = jax.jit(config.make().apply)(params, batch)
@@ -307,7 +298,7 @@ def test_damaged_tensors_are_named(change, message, tmp_path):
 
 def test_the_wrong_base_and_no_adapter_at_all(tmp_path):
     record(tmp_path / "a")
-    params = random_params(CONFIGS["TOKEN_CLS"])["base"]
+    params = random_params(STEPS)
     with pytest.raises(ModelFolderError, match="task_type: 'SEQ_CLS', but the base given is for TOKEN_CLS"):
         load_peft(tmp_path / "a", network=STEPS, params=params)
     (tmp_path / "a" / "adapter_model.safetensors").write_bytes(b"cut")
@@ -323,8 +314,8 @@ def test_the_wrong_base_and_no_adapter_at_all(tmp_path):
 @pytest.mark.parametrize(
     "config, message",
     [
-        (LowRankConfig(network=SCORE, targets=()), "targets: none, which PEFT does not load"),
-        (LowRankConfig(network=dataclasses.replace(SCORE, read=PrefixValue()), rank=1), "no transformers class"),
+        (SCORE, "adapters: none; export the model with save_hugging_face"),
+        (dataclasses.replace(SCORE, read=PrefixValue()).adapted(LowRank(rank=1)), "no transformers class"),
     ],
 )
 def test_what_peft_has_no_place_for_is_not_written(config, message, tmp_path):
@@ -335,8 +326,9 @@ def test_what_peft_has_no_place_for_is_not_written(config, message, tmp_path):
 
 def test_params_of_another_rank_or_not_finite_are_not_written(tmp_path):
     config, params = CONFIGS["SEQ_CLS"], random_params(CONFIGS["SEQ_CLS"])
+    of_rank_4 = config.adapted(dataclasses.replace(config.decoder.adapters, rank=4))
     with pytest.raises(ModelFolderError, match=r"expected float32\[2, 12, 4\], found float32\[2, 12, 3\]"):
-        save_peft(tmp_path / "a", network=dataclasses.replace(config, rank=4), params=params, base_model="base")
+        save_peft(tmp_path / "a", network=of_rank_4, params=params, base_model="base")
     params["head"]["kernel"] = params["head"]["kernel"].at[0].set(jnp.inf)
     with pytest.raises(ModelFolderError, match=r"score.weight': not finite"):
         save_peft(tmp_path / "a", network=config, params=params, base_model="base")
@@ -382,7 +374,7 @@ def score_and_theirs(config, params, logits):
     """Our scores and those that logits of theirs stand for: per trace, or the probabilities of step ends."""
     batch = traces(*rows())
     scores = jax.jit(config.make().apply)(params, batch)
-    if config.network.head.labels == 1:
+    if config.head.labels == 1:
         return scores.trace, logits[:, 0]
     log_prob = logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)
     ends = [[np.flatnonzero(row == step)[-1] for step in range(2)] for row in np.asarray(batch.step_id)]
@@ -396,7 +388,8 @@ def test_peft_reads_what_we_write_and_we_read_what_it_writes(name, task, peft, t
 
     config, params = CONFIGS[name], random_params(CONFIGS[name])
     base = str(tmp_path / "base")
-    save_hugging_face(base, network=config.network, params=params["base"], pad_token=PAD, eos_token=EOS)
+    plain = base_of(config, params)
+    save_hugging_face(base, network=config.adapted(None), params=plain, pad_token=PAD, eos_token=EOS)
     auto = getattr(transformers, f"AutoModelFor{task}Classification")
     plain = their_logits(auto.from_pretrained(base))
     save_peft(tmp_path / "ours", network=config, params=params, base_model=base)
@@ -409,7 +402,7 @@ def test_peft_reads_what_we_write_and_we_read_what_it_writes(name, task, peft, t
     loaded = load_hugging_face(base)
     model = load_peft(tmp_path / "theirs", network=loaded.network, params=loaded.params)
     assert model.network == config
-    assert_equal(own(model.params), own(params))
+    assert_equal(without_frozen(model.params), without_frozen(params))
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -431,5 +424,5 @@ def test_a_fresh_adapter_of_peft_on_a_language_model(peft, tmp_path):
     theirs.save_pretrained(tmp_path / "theirs")
     loaded = load_hugging_face(base)
     model = load_peft(tmp_path / "theirs", network=loaded.network, params=loaded.params, pad_token=PAD)
-    assert (model.network.head, model.network.targets) == ("full", TARGETS)
+    assert model.network.decoder.adapters.targets == TARGETS
     np.testing.assert_allclose(*score_and_theirs(model.network, model.params, their_logits(theirs)), atol=1e-4)
