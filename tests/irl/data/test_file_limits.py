@@ -67,7 +67,7 @@ def test_blank_space_between_rows(ending, tmp_path):
     path = tmp_path / f"rows.jsonl{ending}"
     with OPENERS[ending](path, "wb") as file:
         for _ in range(4):
-            file.write(b'{"prompt": "p", "completion": "c"}\n' + b"\n" * MEGABYTE)
+            file.write(b'{"prompt": "p", "completion": "c"}\n' + (b" " * 127 + b"\n") * (MEGABYTE >> 7))
     with pytest.raises(InputError, match=r"more white space than rows; .*TRACEWARD_BLANK_MEGABYTES"):
         list(read_json_lines(path))
 
