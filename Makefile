@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 IMITATION := .venv-imitation
 INPUTS := pyproject.toml constraints.txt
-PYTEST_ARGS ?= -n auto --maxprocesses 8 --dist loadfile
+PYTEST_ARGS ?= -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 .PHONY: quickstart check test test-imitation lint clean
 
