@@ -23,7 +23,7 @@ from experiments.core.locks import exclusive
 from irl.domains.base import Environment, ReadsTexts
 from irl.evaluation.estimators import bootstrap_interval
 from irl.guidance.best_of_n import choose
-from irl.guidance.voting import majority
+from irl.guidance.voting import deviation, score_weights, weighted_majority
 from irl.rewards import AnswerScorer
 from irl.rewards.opening import open_likelihood
 from irl.rewards.questions import question_of
@@ -36,6 +36,8 @@ class Tally:
 
     chosen: list[float] = field(default_factory=list)
     majority: list[float] = field(default_factory=list)
+    weighted: list[float] = field(default_factory=list)
+    weighted_by_deviation: list[float] = field(default_factory=list)
     likely: list[float] = field(default_factory=list)
     likely_per_character: list[float] = field(default_factory=list)
     shortest: list[float] = field(default_factory=list)
@@ -45,7 +47,7 @@ class Tally:
     candidates: int = 0
 
     def add(
-        self, domain: ReadsTexts | None, record: Candidates, index: int, log_prob: np.ndarray | None = None
+        self, domain: ReadsTexts | None, record: Candidates, scores: np.ndarray, log_prob: np.ndarray | None = None
     ) -> None:
         problem = Problem(id=record.id, prompt=record.prompt)
         texts = [candidate.text for candidate in record.candidates]
@@ -58,11 +60,16 @@ class Tally:
         if any(label is None for label in labels):
             return
         right = np.array(labels, float)
-        self.chosen.append(right[index])
+        self.chosen.append(right[choose(scores)])
         if domain is not None:
             keys = [domain.answer_key(problem, text) for text in texts]
-            voted = majority(keys)
-            self.majority.append(float(np.mean([r for key, r in zip(keys, right, strict=True) if key == voted])))
+            for values, weights in (
+                (self.majority, np.ones(len(keys))),
+                (self.weighted, score_weights(scores)),
+                (self.weighted_by_deviation, score_weights(scores, deviation(scores))),
+            ):
+                voted = weighted_majority(keys, weights)
+                values.append(float(np.mean([r for key, r in zip(keys, right, strict=True) if key == voted])))
         length = np.array([len(text.strip()) or np.inf for text in texts])
         if log_prob is not None:
             self.likely.append(right[choose(log_prob)])
@@ -79,6 +86,8 @@ class Tally:
         rows = [
             (f"chosen by the learned reward ({information})", self.chosen),
             ("majority vote", self.majority),
+            ("majority weighted by exp(score)", self.weighted),
+            ("majority weighted by exp(score / deviation in problem)", self.weighted_by_deviation),
             ("log-probability of the policy", self.likely),
             ("log-probability of the policy per character", self.likely_per_character),
             ("shortest candidate", self.shortest),
@@ -122,11 +131,11 @@ def _rerank(options: RerankOptions) -> None:
 
     def answers() -> Iterator[dict[str, Any]]:
         for record, scores in scored(model, path, skipped):
-            index = choose(np.asarray(scores.trace))
-            tally.add(model.domain, record, index, None if policy is None else _log_prob(policy, path, record))
+            trace = np.asarray(scores.trace)
+            tally.add(model.domain, record, trace, None if policy is None else _log_prob(policy, path, record))
             yield {
                 "id": record.id,
-                "chosen": int(index),
+                "chosen": int(choose(trace)),
                 "scores": finite(scores.trace),
                 "step_scores": [finite(steps) for steps in scores.steps],
             }

@@ -10,6 +10,7 @@ from collections.abc import Hashable, Sequence
 from typing import ClassVar
 
 import numpy as np
+from jaxtyping import Float
 
 from irl.guidance.base import Task
 from irl.guidance.best_of_n import BestOfN
@@ -38,6 +39,20 @@ def weighted_majority(keys: Sequence[Answer] | np.ndarray, weights: Sequence[flo
         raise ValueError("weights must be finite and not negative; exponentiate scores first")
     votes = count_votes(keys, weights)
     return max(votes, key=lambda key: votes[key]) if votes else keys[0]
+
+
+def score_weights(scores: Float[np.ndarray, " samples"], scale: float = 1.0) -> Float[np.ndarray, " samples"]:
+    """exp(score / scale) of each sample, divided by the largest one; 0 for a sample without a score (-inf)."""
+    known, weights = np.isfinite(scores), np.zeros(len(scores))
+    if known.any():
+        weights[known] = np.exp((scores[known] - scores[known].max()) / scale)
+    return weights
+
+
+def deviation(scores: Float[np.ndarray, " samples"]) -> float:
+    """The standard deviation of the scores of a problem; 1 where they do not differ."""
+    known = scores[np.isfinite(scores)]
+    return (float(np.std(known)) if known.size else 0.0) or 1.0
 
 
 def count_votes(keys: Sequence[Answer] | np.ndarray, weights: Sequence[float] | np.ndarray) -> dict[Answer, float]:
@@ -94,4 +109,4 @@ class WeightedVote(Vote):
         return f"reward-weighted majority of {self.samples}"
 
     def ballots(self, scores: np.ndarray) -> np.ndarray:
-        return np.exp(scores - np.max(scores, initial=-np.inf))
+        return score_weights(scores)

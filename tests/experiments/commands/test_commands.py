@@ -230,6 +230,8 @@ def test_rerank_sums_up(traceward, model, candidates):
     assert list(rows) == [
         "chosen by the learned reward (demonstrations)",
         "majority vote",
+        "majority weighted by exp(score)",
+        "majority weighted by exp(score / deviation in problem)",
         "shortest candidate",
         "one candidate at random",
         "oracle",

@@ -9,7 +9,7 @@ from irl.domains.countdown.countdown import problem_of
 from irl.evaluation.estimators import weighted_majority_at_k
 from irl.guidance.base import Task
 from irl.guidance.best_of_n import choose
-from irl.guidance.voting import MajorityVote, WeightedVote, majority, weighted_majority
+from irl.guidance.voting import MajorityVote, WeightedVote, deviation, majority, score_weights, weighted_majority
 from irl.text.encode import Encoder
 from irl.text.tokenize import number_tokenizer
 
@@ -47,6 +47,15 @@ def test_who_has_no_answer_abstains():
     assert majority([None, None]) is None
     assert majority([-1]) == -1
     assert weighted_majority([None, "a"], [9.0, 0.0]) == "a"
+
+
+def test_weights_of_scores():
+    """exp of differences in units of `scale`; no score has no weight, and equal scores have deviation 1."""
+    scores = np.array([2.0, -np.inf, 0.0, 4.0])
+    np.testing.assert_allclose(score_weights(scores), np.exp([-2, -np.inf, -4, 0]))
+    np.testing.assert_allclose(score_weights(scores, 2.0), np.exp([-1, -np.inf, -2, 0]))
+    assert deviation(scores) == pytest.approx(np.sqrt(8 / 3))
+    assert not score_weights(np.full(2, -np.inf)).any() and deviation(np.full(2, -np.inf)) == deviation(np.ones(3)) == 1
 
 
 def test_weights_decide():
