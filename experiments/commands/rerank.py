@@ -1,8 +1,9 @@
 """`traceward rerank`: choose the best candidate of every problem of a file by a learned reward."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from experiments.core.locks import exclusive
 from irl.domains.base import Environment, ReadsTexts
 from irl.evaluation.estimators import bootstrap_interval
 from irl.guidance.best_of_n import choose
-from irl.guidance.voting import deviation, score_weights, weighted_majority
+from irl.guidance.voting import abstains, deviation, score_weights, weighted_majority
 from irl.rewards import AnswerScorer
 from irl.rewards.opening import open_likelihood
 from irl.rewards.questions import question_of
@@ -35,9 +36,8 @@ class Tally:
     """Per problem: whether each way of choosing was right. Only problems with labels count."""
 
     chosen: list[float] = field(default_factory=list)
-    majority: list[float] = field(default_factory=list)
-    weighted: list[float] = field(default_factory=list)
-    weighted_by_deviation: list[float] = field(default_factory=list)
+    ballots: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
+    """Of each problem: a number for each answer (-1 for none), whether it is right, and its score."""
     likely: list[float] = field(default_factory=list)
     likely_per_character: list[float] = field(default_factory=list)
     shortest: list[float] = field(default_factory=list)
@@ -63,13 +63,8 @@ class Tally:
         self.chosen.append(right[choose(scores)])
         if domain is not None:
             keys = [domain.answer_key(problem, text) for text in texts]
-            for values, weights in (
-                (self.majority, np.ones(len(keys))),
-                (self.weighted, score_weights(scores)),
-                (self.weighted_by_deviation, score_weights(scores, deviation(scores))),
-            ):
-                voted = weighted_majority(keys, weights)
-                values.append(float(np.mean([r for key, r in zip(keys, right, strict=True) if key == voted])))
+            number = {key: index for index, key in enumerate(dict.fromkeys(key for key in keys if not abstains(key)))}
+            self.ballots.append((np.array([number.get(key, -1) for key in keys]), right, scores))
         length = np.array([len(text.strip()) or np.inf for text in texts])
         if log_prob is not None:
             self.likely.append(right[choose(log_prob)])
@@ -83,11 +78,12 @@ class Tally:
         lines = [f"{self.candidates} candidates{f': {outcomes}' if outcomes else ''}"]
         if not self.chosen:
             return [*lines, "no problem has the label 'correct' on all its candidates: no accuracy"]
+        scale = deviation(np.concatenate([scores for *_, scores in self.ballots])) if self.ballots else 1.0
         rows = [
             (f"chosen by the learned reward ({information})", self.chosen),
-            ("majority vote", self.majority),
-            ("majority weighted by exp(score)", self.weighted),
-            ("majority weighted by exp(score / deviation in problem)", self.weighted_by_deviation),
+            ("majority vote", self._voted(np.ones_like)),
+            ("majority weighted by exp(score)", self._voted(score_weights)),
+            ("majority weighted by exp(score / deviation)", self._voted(partial(score_weights, scale=scale))),
             ("log-probability of the policy", self.likely),
             ("log-probability of the policy per character", self.likely_per_character),
             ("shortest candidate", self.shortest),
@@ -102,6 +98,13 @@ class Tally:
         if sum(self.oracle):
             lines.append(f"share of the oracle's: {sum(self.chosen) / sum(self.oracle):.3f}")
         return lines
+
+    def _voted(self, weights: Callable[[np.ndarray], np.ndarray]) -> list[float]:
+        """For each problem the share of right samples among those with the answer that the votes choose."""
+        return [
+            float(np.mean(right[answers == weighted_majority(answers, weights(scores))]))
+            for answers, right, scores in self.ballots
+        ]
 
 
 def _log_prob(policy: AnswerScorer, path: Path, record: Candidates) -> np.ndarray:

@@ -50,7 +50,7 @@ def score_weights(scores: Float[np.ndarray, " samples"], scale: float = 1.0) -> 
 
 
 def deviation(scores: Float[np.ndarray, " samples"]) -> float:
-    """The standard deviation of the scores of a problem; 1 where they do not differ."""
+    """The standard deviation of scores, without those that are -inf; 1 where they do not differ."""
     known = scores[np.isfinite(scores)]
     return (float(np.std(known)) if known.size else 0.0) or 1.0
 

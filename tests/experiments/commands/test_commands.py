@@ -231,7 +231,7 @@ def test_rerank_sums_up(traceward, model, candidates):
         "chosen by the learned reward (demonstrations)",
         "majority vote",
         "majority weighted by exp(score)",
-        "majority weighted by exp(score / deviation in problem)",
+        "majority weighted by exp(score / deviation)",
         "shortest candidate",
         "one candidate at random",
         "oracle",
