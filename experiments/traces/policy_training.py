@@ -24,10 +24,14 @@ RewardOf = Callable[[RoundsState, Sequence[str], Sequence[str], np.ndarray], np.
 """(state, prompts, texts, ended) -> the learned reward of every text."""
 
 
-def grpo_for(steps: int) -> Grpo:
+def grpo_for(steps: int, learning_rate: float = 5e-4) -> Grpo:
     """Settings whose learning rate and share of likelihood fall over so many steps."""
     optimiser = AdamW(
-        learning_rate=5e-4, warmup_steps=min(5, steps), total_steps=steps, final_fraction=0.2, weight_decay=0.0
+        learning_rate=learning_rate,
+        warmup_steps=min(5, steps),
+        total_steps=steps,
+        final_fraction=0.2,
+        weight_decay=0.0,
     )
     return Grpo(optimiser=optimiser, samples_per_prompt=16, mle_steps=steps)
 
