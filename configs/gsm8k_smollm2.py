@@ -4,8 +4,8 @@
 
 The model comes in a package (docs/language_models.md). Policy, reward and outcome model share its frozen weights. The
 reward is the advantage of expert tokens; the outcome model learns from answers of training problems.
-Expect: no figure yet; published for this model: 1.4% of the problems right at the first answer, too few for sizes of
-two cores to show what the reward is worth. Cost: about 85 minutes there, from the speed of shorter runs, and 6 GB.
+Expect: no figure yet. The published accuracy of this model is 1.4%: with so few right answers, a run on two cores
+cannot show what the reward is worth. Cost: 6 GB and about 85 minutes on two cores (estimated from shorter runs).
 Obvious variations: --rerank.problems 200 and --rerank.samples 64 on an accelerator; --policy.base FOLDER;
 --policy.adapters.rank 32; --policy.adapters None trains all weights; --policy.dtype bfloat16; --reward.members 2.
 """

@@ -37,7 +37,7 @@ class Tally:
 
     chosen: list[float] = field(default_factory=list)
     ballots: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
-    """Of each problem: a number for each answer (-1 for none), whether it is right, and its score."""
+    """Per problem, for each candidate: the number of its answer (-1 for none), whether it is right, and its score."""
     likely: list[float] = field(default_factory=list)
     likely_per_character: list[float] = field(default_factory=list)
     shortest: list[float] = field(default_factory=list)
@@ -100,7 +100,7 @@ class Tally:
         return lines
 
     def _voted(self, weights: Callable[[np.ndarray], np.ndarray]) -> list[float]:
-        """For each problem the share of right samples among those with the answer that the votes choose."""
+        """Per problem: the share of right candidates among those with the winning answer."""
         return [
             float(np.mean(right[answers == weighted_majority(answers, weights(scores))]))
             for answers, right, scores in self.ballots

@@ -94,7 +94,7 @@ class HeadedModel:
         return Heads(scorers, models)
 
     def _initial(self, network: HeadedDecoderConfig, trunk: Params | None, key: jax.Array) -> Params:
-        """A fresh head, and adapters if there are some, on the trunk. No weights of a given trunk are drawn."""
+        """The initial parameters of a member: a new head, and new adapters where the model has them, on the trunk."""
         if trunk is None:
             return network.make().init(key)
         if self.adapters is not None:

@@ -81,6 +81,9 @@ def read_adapters(config: AdapterConfig) -> tuple[LowRank, Head]:
     saved = _names(config.modules_to_save, "modules_to_save", _HEAD_NAMES)
     if not modules:
         raise ValueError("target_modules: expected names of linear layers, found none")
+    if not modules & set(_MODULES):
+        alone = f"target_modules: an adapter of {HEAD!r} alone is not supported"
+        raise ValueError(f"{alone}; merge it into its base with PEFT")
     adapters = LowRank(
         rank=config.r,
         alpha=config.lora_alpha,

@@ -137,7 +137,7 @@ class DecoderNetwork(NetworkConfig):
         return params["trunk"]
 
     def init_on(self, key: jax.Array, trunk: Params | None) -> Params:
-        """Random params but for the trunk, which is given: the weights of a random one are never computed."""
+        """Random parameters on a given trunk. No random trunk is computed."""
         init = self.make().init
         return self.with_trunk(jax.jit(lambda key: self.with_trunk(init(key), None))(key), trunk)
 

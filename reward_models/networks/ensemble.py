@@ -32,7 +32,7 @@ Reduction = Literal["mean", "min", "pessimistic"]
 REDUCTIONS: tuple[Reduction, ...] = get_args(Reduction)
 
 Shared = Literal["trunk", "base"]
-"""A part of the parameters that all members have in common."""
+"""The part of the parameters that all members share."""
 
 
 @record

@@ -7,8 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from reward_models.folders.manifest import Provenance
-from reward_models.folders.native import load_folder, save_folder
 from reward_models.folders.tensor_file import flatten
 from reward_models.frozen import join, split, without_frozen
 from reward_models.networks.adapters import TARGETS, LowRank, SummedKernel, merge
@@ -17,6 +15,7 @@ from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead, MLPHead, StepEnds
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
 from reward_models.types import TraceBatch
+from tests.saved_networks import assert_saved_and_loaded
 
 DECODER = DecoderConfig(vocab_size=13, num_layers=2, dim=8, num_heads=2, num_kv_heads=1, head_dim=4, hidden_dim=12)
 SCORE = HeadedDecoderConfig(decoder=DECODER, head=LinearHead(), read=LastToken())
@@ -204,23 +203,7 @@ def test_a_base_in_bfloat16_stays_so_and_its_adapters_are_float32(case):
 
 @EVERY
 def test_saved_and_loaded_without_the_base(name, case, tmp_path):
-    config, params = CONFIGS[name], case(name).trained
-    save_folder(
-        tmp_path / "m",
-        params=params,
-        network=config,
-        spec=config.make().spec,
-        tokenizer_json="{}",
-        manifest=Provenance(),
-    )
-    networks = (LowRank, CriticConfig, SoftAdvantageConfig, HeadedDecoderConfig, DecoderConfig)
-    classes = {c.__name__: c for c in (*networks, LinearHead, MLPHead, LastToken, StepEnds)}
-    expected = without_frozen(jax.eval_shape(config.make().init, jax.random.key(0)))
-    model = load_folder(tmp_path / "m", classes=classes, expected=expected)
-    assert model.network == config
-    assert flatten(model.params).keys() == flatten(without_frozen(params)).keys()
-    for path, leaf in flatten(without_frozen(params)).items():
-        np.testing.assert_array_equal(flatten(model.params)[path], leaf, err_msg=path)
+    assert_saved_and_loaded(tmp_path / "m", CONFIGS[name], case(name).trained)
 
 
 def test_a_part_of_an_adapted_kernel_cannot_be_read():

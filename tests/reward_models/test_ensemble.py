@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 
 from reward_models.aggregation import aggregate_steps, sum_by_step
-from reward_models.folders.manifest import Provenance
-from reward_models.folders.native import load_folder, save_folder
 from reward_models.folders.tensor_file import flatten
 from reward_models.frozen import without_frozen
 from reward_models.networks.adapters import LowRank
@@ -20,6 +18,7 @@ from reward_models.networks.soft_advantage import SoftAdvantageConfig
 from reward_models.records import InputError
 from reward_models.scoring import make_score_fn
 from reward_models.types import Scores, ScoreSpec, TraceBatch
+from tests.saved_networks import assert_saved_and_loaded
 
 DECODER = DecoderConfig(vocab_size=23, num_layers=1, dim=8, num_heads=1, num_kv_heads=1, head_dim=8, hidden_dim=8)
 MEMBERS = {"advantage": SoftAdvantageConfig(decoder=DECODER), "critic": CriticConfig(decoder=DECODER, aggregate="min")}
@@ -272,20 +271,9 @@ def test_a_mean_of_values_is_a_value_and_no_other_reduction_is(reduction, params
 def test_trained_apart_stacked_saved_and_loaded(name, params_of, tmp_path):
     config, params = SHARED[name], params_of[name]
     stacked = stack_members(config.member_params(params), config.shared)
-    save_folder(
-        tmp_path / "m",
-        params=stacked,
-        network=config,
-        spec=config.make().spec,
-        tokenizer_json="",
-        manifest=Provenance(),
-    )
-    kinds = (EnsembleConfig, LowRank, CriticConfig, HeadedDecoderConfig, DecoderConfig, LinearHead, PrefixValue)
-    expected = without_frozen(jax.eval_shape(config.make().init, jax.random.key(0)))
-    model = load_folder(tmp_path / "m", classes={c.__name__: c for c in kinds}, expected=expected)
-    assert model.network == config
+    assert_saved_and_loaded(tmp_path / "m", config, stacked)
     for path, leaf in flatten(without_frozen(params)).items():
-        np.testing.assert_array_equal(flatten(model.params)[path], leaf, err_msg=path)
+        np.testing.assert_array_equal(flatten(without_frozen(stacked))[path], leaf, err_msg=path)
 
 
 def test_members_with_different_trunks_do_not_share_one(params_of):

@@ -23,7 +23,7 @@ from irl.domains.countdown.countdown import Countdown
 from irl.policies.language_model import LanguageModel
 from irl.text.encode import Encoder
 from irl.text.tokenize import number_tokenizer
-from irl.types import InputError, Step, Trace
+from irl.types import InputError, Problem, Step, Trace
 from reward_models.folders.native import encoding_of
 from reward_models.folders.opening import open_model
 from reward_models.networks.decoder import DecoderConfig
@@ -242,6 +242,19 @@ def test_rerank_sums_up(traceward, model, candidates):
     assert value["chosen by the learned reward (demonstrations)"] == pytest.approx(np.mean(right))
     # first: RIGHT twice and SAME_ANSWER agree against one WRONG; second: two answers, the first of them wins
     assert value["majority vote"] == pytest.approx((1 + 0) / 2)
+    scores = [np.array([-np.inf if s is None else s for s in json.loads(line)["scores"]]) for line in out.splitlines()]
+    together = np.concatenate(scores)
+    for name, scale in (("score", 1.0), ("score / deviation", together[np.isfinite(together)].std())):
+        won = []
+        for asked, own in zip(LABELLED, scores, strict=True):
+            votes, labels = {}, {}
+            for each, score in zip(asked["candidates"], own, strict=True):
+                answer = Countdown().answer_key(Problem(id="a", prompt=asked["prompt"]), each["text"])
+                labels.setdefault(answer, []).append(each["correct"])
+                if answer is not None:
+                    votes[answer] = votes.get(answer, 0.0) + np.exp((score - max(own)) / scale)
+            won.append(np.mean(labels[max(votes, key=votes.get)]))
+        assert value[f"majority weighted by exp({name})"] == pytest.approx(np.mean(won))
     short = [
         min(asked["candidates"], key=lambda each: len(each["text"].strip()) or 10**6)["correct"] for asked in LABELLED
     ]

@@ -250,6 +250,7 @@ def test_a_step_critic_is_written_as_a_token_classifier(tmp_path):
         ({"target_modules": ["q_proj", "lm_head"]}, "target_modules: 'lm_head' is not supported, only down_proj"),
         ({"target_modules": ".*proj"}, "target_modules: '.*proj' is not supported, only a list of"),
         ({"target_modules": []}, "expected names of linear layers, found none"),
+        ({"target_modules": ["score"]}, "target_modules: an adapter of 'score' alone is not supported; merge it"),
         ({"modules_to_save": ["embed_tokens"]}, "modules_to_save: 'embed_tokens' is not supported, only classifier"),
         ({"r": 0}, "r: expected at least 1, got 0"),
         ({"r": 10**12}, "r: expected at most 65536"),
