@@ -12,9 +12,9 @@ from irl.domains.base import Environment
 from irl.domains.files import TraceText
 from irl.text.encoder import TextEncoder
 from irl.text.hugging_face import HuggingFaceEncoder
-from irl.text.windows import HasStates
+from irl.text.windows import WHOLE_TRACE, Windows, windows_of
 from irl.types import Problem
-from reward_models.folders.manifest import MANIFEST, Provenance, TextRules, Windows, is_older
+from reward_models.folders.manifest import MANIFEST, Provenance, TextRules, is_older
 from reward_models.folders.native import save_folder
 from reward_models.folders.opening import Model, open_model
 from reward_models.frozen import split
@@ -34,14 +34,9 @@ class Workspace(RunFolder):
     _problems: dict[str, Sequence[Problem]] = field(default_factory=dict, init=False)
 
     @property
-    def states(self) -> HasStates | None:
-        """What names the state before a step, None for a domain whose steps are judged in their whole trace."""
-        return self.environment if isinstance(self.environment, HasStates) else None
-
-    @property
     def windows(self) -> Windows:
-        """What rewards of this domain judge a step by, as their model folders say it."""
-        return "whole trace" if self.states is None else "states"
+        """What rewards of this domain judge a step by."""
+        return windows_of(self.environment)
 
     def problems(self, split: str) -> Sequence[Problem]:
         """The problems of a split whose prompts leave room for a response; the others are counted once."""
@@ -67,7 +62,7 @@ class Workspace(RunFolder):
         spec: ScoreSpec,
         *,
         trained_on: str | None = None,
-        windows: Windows = "whole trace",
+        windows: Windows = WHOLE_TRACE,
     ) -> None:
         """Write the model folder of a stage. The frozen weights under adapters are not written, but named."""
         on_base = bool(jax.tree.leaves(split(params).frozen))
@@ -83,7 +78,7 @@ class Workspace(RunFolder):
                 environment=type(self.environment).__name__,
                 text=self._text_rules(),
                 tokens=self.encoder.rules if isinstance(self.encoder, HuggingFaceEncoder) else None,
-                windows=windows,
+                windows=windows.name,
                 base=str(self.base.resolve()) if on_base and self.base is not None else None,
             ),
         )

@@ -69,9 +69,9 @@ def _ways(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 def _member_scores(workspace: Workspace, model, problems, pool: TextSamples) -> np.ndarray:
     """Float[members, traces]"""
     network = model.network.member.make()
-    split, states = workspace.environment.split_steps, workspace.states
+    split = workspace.environment.split_steps
     scorers = (
-        TextScorer(network, params, workspace.encoder, split, states=states)
+        TextScorer(network, params, workspace.encoder, split, windows=workspace.windows)
         for params in model.network.member_params(model.params)
     )
     return np.stack([score_pool(scorer, problems, pool).trace for scorer in scorers])

@@ -12,7 +12,7 @@ from experiments.core.workspace import Workspace
 from irl.data.formats import read_traces
 from irl.domains.base import Environment, HasDemonstrations, HasOtherTargets
 from irl.text.packing import EncodedTrace
-from irl.text.windows import StepWindow, encode_windows, smaller_contexts, step_windows
+from irl.text.windows import WHOLE_TRACE, StepWindow, encode_windows, smaller_contexts
 from irl.types import InputError, Problem, Trace
 from reward_models.ranges import Name, Rows, RowsOrZero
 from reward_models.records import record
@@ -117,13 +117,12 @@ def encode_steps(
     at most `whole_share` as many of them as of the others, drawn at random over all traces. Claims about the goal are
     few and are repeated, up to `goal_share`.
     """
-    states = workspace.states
-    if states is None:
+    if workspace.windows is WHOLE_TRACE:
         return _in_several_contexts(workspace, traces)
     own: dict[StepWindow, None] = {}
     claims: dict[StepWindow, None] = {}
     for trace in traces:
-        for window, *about_goal in step_windows(states, trace.prompt, [s.text for s in trace.steps]):
+        for window, *about_goal in workspace.windows.read(trace.prompt, [s.text for s in trace.steps]):
             own[window] = None
             claims.update(dict.fromkeys(about_goal))
     short, whole = [w for w in own if not w.before], [w for w in own if w.before]

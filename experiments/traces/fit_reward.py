@@ -306,7 +306,7 @@ class FitReward(RewardStage):
 
 def _scorer(workspace: Workspace, network: NetworkConfig, params: Params) -> TextScorer:
     split_steps = workspace.environment.split_steps
-    return TextScorer(_made(network), params, workspace.encoder, split_steps, states=workspace.states)
+    return TextScorer(_made(network), params, workspace.encoder, split_steps, windows=workspace.windows)
 
 
 @lru_cache(maxsize=8)

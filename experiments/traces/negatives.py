@@ -20,7 +20,7 @@ from irl.policies.base import FittedPolicy
 from irl.policies.resets import choose_cuts, finish_steps
 from irl.rewards.scoring import TextScorer
 from irl.text.packing import EncodedTrace
-from irl.text.windows import encode_windows, step_windows
+from irl.text.windows import encode_windows
 from irl.types import InputError, Trace
 from reward_models.ranges import Rows, RowsOrZero, Scale, Share
 from reward_models.records import record
@@ -71,7 +71,7 @@ class Negatives:
             window
             for problem, texts in zip(problems, samples.texts, strict=True)
             for text in texts
-            for step in step_windows(workspace.states, problem.prompt, split(text))
+            for step in workspace.windows.read(problem.prompt, split(text))
             for window in step
         )
         encoded = [row for row in encode_windows(workspace.encoder, list(windows)) if workspace.encoder.fits(row)]
@@ -121,7 +121,7 @@ class Negatives:
         sides, log_probs = [], []
         for ended in (ends, [not end for end in ends]):
             windows = [
-                step_windows(workspace.states, trace.prompt, steps, ended=end)[-1][0]
+                workspace.windows.read(trace.prompt, steps, ended=end)[-1][0]
                 for trace, steps, end in zip(picked, begun, ended, strict=True)
             ]
             whole = encoder.many([trace.prompt for trace in picked], begun, ended)
@@ -147,7 +147,7 @@ def _window_pairs(workspace: Workspace, policy: FittedPolicy, traces, whole, fin
     """Steps cut out of whole rows and put in their windows."""
     steps = [row.step_id[cut] for row, cut in zip(whole, cuts, strict=True)]
     windows = [
-        step_windows(workspace.states, trace.prompt, [s.text for s in trace.steps])[step][0]
+        workspace.windows.read(trace.prompt, [s.text for s in trace.steps])[step][0]
         for trace, step in zip(traces, steps, strict=True)
     ]
     of_expert = step_log_prob(workspace, policy, whole, steps)

@@ -18,7 +18,7 @@ from irl.policies.base import FittedPolicy, Policy, Sampling
 from irl.policies.rollouts import pad_prompts, token_mask, traces_of_samples
 from irl.rewards.questions import ScoresTexts
 from irl.text.pipeline import ArraySource, Json
-from irl.text.windows import Parts, fill_trace_rows, trace_parts
+from irl.text.windows import Parts, fill_trace_rows
 from irl.types import InputError, Problem, Trace
 from reward_models.aggregation import sum_by_step
 from reward_models.networks.base import Params
@@ -129,7 +129,7 @@ class AdversarialRollouts:
     """A source of adversarial rounds: samples of the current policy against demonstrations of the same prompts."""
 
     def __init__(self, workspace: Workspace, policy: FittedPolicy, config: PolicyTraining):
-        self._encoder, self._states = workspace.encoder, workspace.states
+        self._encoder, self._windows = workspace.encoder, workspace.windows
         self._split, self._seed = workspace.environment.split_steps, workspace.seed
         self._policy = policy.model
         traces = self._judged(config.demonstrations.traces(workspace, "rounds"))
@@ -167,7 +167,7 @@ class AdversarialRollouts:
         prompts, steps = [t.prompt for t in traces], [[s.text for s in t.steps] for t in traces]
         whole = encoder.many(prompts, steps)
         kept = [i for i, row in enumerate(whole) if encoder.fits(row)]
-        parts = trace_parts(encoder, self._states, [prompts[i] for i in kept], [steps[i] for i in kept])
+        parts = self._windows.parts(encoder, [prompts[i] for i in kept], [steps[i] for i in kept])
         self._length = -(-int(SLACK * max(map(_tokens, parts), default=1)) // 16) * 16
         self._written = encoder.batch([whole[i] for i in kept], [0] * len(kept))
         self._read = fill_trace_rows(encoder, parts, self._length, [0] * len(kept))
@@ -178,9 +178,8 @@ class AdversarialRollouts:
         steps, most = [self._split(text) for text in drawn.texts], self._encoder.max_steps
         judged = [bool(ended) and 0 < len(trace) <= most for trace, ended in zip(steps, drawn.ended, strict=True)]
         rows = iter(
-            trace_parts(
+            self._windows.parts(
                 self._encoder,
-                self._states,
                 [prompt for prompt, counts in zip(drawn.prompts, judged, strict=True) if counts],
                 [trace for trace, counts in zip(steps, judged, strict=True) if counts],
             )

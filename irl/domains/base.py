@@ -1,8 +1,8 @@
 """The capabilities of a reasoning domain: one domain, one file, one class with the methods of its capabilities.
 
 Learners from demonstrations may call `problems`, `expert` and `split_steps`; `verify` belongs to evaluators and to
-algorithms that declare outcome or step labels. A domain that names the state before a step also has the methods of
-`HasStates` (irl/text/windows.py).
+algorithms that declare outcome or step labels. A domain whose steps are judged in windows of its own has the property
+`windows` (irl/text/windows.py).
 """
 
 from collections.abc import Sequence

@@ -20,6 +20,7 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from irl.canonical import canonical_text
+from irl.text.windows import States, Windows
 from irl.types import InputError, Problem, Step, StepVerdict, Trace, Verdict
 from reward_models.ranges import Few, RowsOrZero, Seed
 from reward_models.records import record
@@ -164,20 +165,9 @@ class ModChain:
     def split_steps(self, text: str) -> tuple[str, ...]:
         return tuple(line.strip() for line in text.split("\n") if line.strip())
 
-    def state_before(self, prompt: str, steps: Sequence[str], index: int) -> str | None:
-        """The running value and the remaining operations, as a prompt; None for an answer or unreadable steps."""
-        chain, claim = parse_prompt(prompt), parse_step(steps[index - 1]) if index else None
-        due = chain.operations[index:]
-        if steps[index].lower().startswith("answer") or not due or (index and claim is None):
-            return None
-        value = chain.start if claim is None else claim.value
-        return " ".join([str(value), *(f"{symbol} {number}" for symbol, number in due), "mod", str(chain.modulus)])
-
-    def without_goal(self, prompt: str) -> str:
-        return prompt
-
-    def goal_claim(self, prompt: str, steps: Sequence[str], index: int) -> tuple[str, str] | None:
-        return None
+    @property
+    def windows(self) -> Windows:
+        return RunningValue()
 
     def answer_key(self, problem: Problem, text: str) -> str | None:
         """The number of the last answer line, without leading zeros."""
@@ -197,6 +187,18 @@ class ModChain:
         numbers = [int(n) for n in rng.integers(1, self.modulus, self.num_ops + 1)]
         symbols = [list(OPERATIONS)[k] for k in rng.integers(0, len(OPERATIONS), self.num_ops)]
         return Chain(numbers[0], tuple(zip(symbols, numbers[1:], strict=True)), self.modulus)
+
+
+class RunningValue(States):
+    """The running value and the remaining operations, as a prompt; an answer and unreadable steps have no state."""
+
+    def state_before(self, prompt: str, steps: Sequence[str], index: int) -> str | None:
+        chain, claim = parse_prompt(prompt), parse_step(steps[index - 1]) if index else None
+        due = chain.operations[index:]
+        if steps[index].lower().startswith("answer") or not due or (index and claim is None):
+            return None
+        value = chain.start if claim is None else claim.value
+        return Chain(value, due, chain.modulus).prompt
 
 
 def _outcome(lines: Sequence[str], claims: Sequence[Claim | None], steps: Sequence[StepVerdict]) -> tuple[str, str]:

@@ -22,11 +22,10 @@ from irl.rewards.questions import (
     score_readable,
     split_parts,
 )
-from irl.rewards.rows import RowScorer
+from irl.rewards.rows import RowScorer, step_scores
 from irl.text.encoder import TextEncoder
 from irl.text.packing import EncodedTrace
 from irl.text.readings import Reading
-from irl.text.windows import StepWindow, encode_windows
 from irl.types import InputError
 from reward_models.networks.base import Network, Params
 
@@ -90,17 +89,15 @@ class ClaimScorer(AnswerScorer):
 
     def __call__(self, traces: Iterable[tuple[str, Sequence[str]]]) -> list[np.ndarray]:
         """Step scores (nats, at most 0) of traces given as problems and step texts."""
-        number: dict[StepWindow, int] = {}
-        index = [
-            [[number.setdefault(claim, len(number)) for claim in step] for step in self.reading.read(problem, steps)]
-            for problem, steps in traces
-        ]
-        scores = self._scores(encode_windows(self._encoder, list(number))) if number else np.zeros(0)
-        return [np.array([min((float(scores[i]) for i in step), default=0.0) for step in trace]) for trace in index]
+        asked = list(traces)
+        prompts, steps = [prompt for prompt, _ in asked], [texts for _, texts in asked]
+        parts = self.reading.parts(self._encoder, prompts, steps)
+        return step_scores(parts, [len(texts) for texts in steps], self._scores, np.minimum)
 
     def _scores(self, rows: Sequence[EncodedTrace]) -> np.ndarray:
-        """One score a row, 0 for those that are too long."""
+        """Float[rows, 1]: the score of each window, 0 for those that are too long."""
         fits = [self._encoder.fits(row) for row in rows]
-        out = np.zeros(len(rows))
-        out[fits] = self._score([row for row, fit in zip(rows, fits, strict=True) if fit]).step[:, 0]
+        out = np.zeros((len(rows), 1), np.float32)
+        if any(fits):
+            out[fits] = self._score([row for row, fit in zip(rows, fits, strict=True) if fit]).step[:, :1]
         return out

@@ -25,7 +25,7 @@ from irl.text.encode import Encoder
 from irl.text.encoder import TextEncoder
 from irl.text.hugging_face import HuggingFaceEncoder, read_tokenizer, tokenizer_of
 from irl.text.readings import readings
-from irl.text.windows import HasStates
+from irl.text.windows import WHOLE_TRACE, Windows, windows_of
 from irl.types import InputError
 from reward_models.folders.hugging_face_config import architecture_of
 from reward_models.folders.hugging_face_tensors import CONFIG, json_object
@@ -157,7 +157,7 @@ def _reader(model: Model, manifest: Provenance, max_tokens: int) -> AnswerScorer
         model.params,
         encoder,
         domain.split_steps,
-        states=_states(domain, manifest, folder),
+        windows=_windows(domain, manifest, folder),
         domain=domain,
         max_tokens=max_tokens,
     )
@@ -175,16 +175,13 @@ def _domain(manifest: Provenance, folder: Path) -> ReadsTexts:
     return known[manifest.environment]()
 
 
-def _states(domain: ReadsTexts, manifest: Provenance, folder: Path) -> HasStates | None:
-    """What names the states of a reward that judges steps in them."""
-    if manifest.windows == "whole trace":
-        return None
-    if manifest.windows != "states":
-        expected = ", ".join(("whole trace", "states", *sorted(readings())))
+def _windows(domain: ReadsTexts, manifest: Provenance, folder: Path) -> Windows:
+    """The windows that a folder names: those of its domain, or the whole trace."""
+    known = {each.name: each for each in (WHOLE_TRACE, windows_of(domain))}
+    if manifest.windows not in known:
+        expected = ", ".join((*known, *sorted(readings())))
         raise InputError(f"{folder}/{MANIFEST}: windows: expected one of {expected}, got {manifest.windows!r}")
-    if not isinstance(domain, HasStates):
-        raise InputError(f"{folder}/{MANIFEST}: windows: 'states' needs a domain that names states; got text rules")
-    return domain
+    return known[manifest.windows]
 
 
 # ------------------------------------------------------------------------------------------ Hugging Face and PEFT

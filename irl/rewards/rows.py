@@ -1,12 +1,13 @@
 """Scores of encoded rows: short rows in common batches, each long row in one of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from irl.text.packing import EncodedTrace, one_per_row, slots_of
+from irl.text.windows import Parts
 from reward_models.networks.attention import LONG
 from reward_models.networks.base import Network, Params
 from reward_models.scoring import make_score_fn
@@ -40,6 +41,30 @@ class RowScorer:
                 scores, own = self._score(self._params, batch), members[start : start + CHUNK]
                 out.trace[own], out.step[own, :slots] = scores.trace, scores.step
         return out
+
+
+def step_scores(
+    traces: Sequence[Parts], counts: Sequence[int], score: Callable[[list[EncodedTrace]], np.ndarray], join: np.ufunc
+) -> list[np.ndarray]:
+    """Scores of the steps of traces; a sequence that several traces share is scored once.
+
+    Args:
+        traces: What the reward reads of each trace.
+        counts: The number of steps of each trace.
+        score: Step scores [rows, steps] of sequences.
+        join: How the scores of a step's windows become its score, beginning with 0: `np.add` or `np.minimum`.
+
+    Returns:
+        Float[steps] of each trace.
+    """
+    rows = {id(row): row for trace in traces for row, _ in trace}
+    scores = dict(zip(rows, score(list(rows.values())), strict=True))
+    steps = [np.zeros(count, np.float32) for count in counts]
+    for trace, out in zip(traces, steps, strict=True):
+        for row, first in trace:
+            own = scores[id(row)][: len(out) - first]
+            join(out[first : first + len(own)], own, out=out[first : first + len(own)])
+    return steps
 
 
 def long_apart(lengths: Sequence[int]) -> list[np.ndarray]:

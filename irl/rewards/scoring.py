@@ -17,11 +17,11 @@ from irl.rewards.questions import (
     require_tokens,
     score_readable,
 )
-from irl.rewards.rows import RowScorer
+from irl.rewards.rows import RowScorer, step_scores
 from irl.text.encoder import TextEncoder
 from irl.text.packing import EncodedTrace
 from irl.text.tokenize import UNKNOWN
-from irl.text.windows import HasStates, StepWindow, encode_windows, step_windows
+from irl.text.windows import WHOLE_TRACE, Windows, windows_of
 from irl.types import InputError
 from reward_models.aggregation import aggregate_rows
 from reward_models.networks.base import Network, Params
@@ -35,8 +35,7 @@ class TextScorer(AnswerScorer):
 
     Every text pays, once, for ending where it ends; a text that is still being written (`ended` False) does not.
 
-    With `states` every step is judged in its window (irl/text/windows.py) and the declared aggregate is taken
-    here; without, whole traces go through the network.
+    The score of a step is the sum over its windows (irl/text/windows.py); the declared aggregate is taken here.
     """
 
     def __init__(
@@ -46,14 +45,14 @@ class TextScorer(AnswerScorer):
         encoder: TextEncoder,
         split_steps: Callable[[str], tuple[str, ...]],
         *,
-        states: HasStates | None = None,
+        windows: Windows = WHOLE_TRACE,
         domain: ReadsTexts | None = None,
         max_tokens: int = MAX_TOKENS,
         tokens_per_batch: int = 8_192,
     ):
         """`max_tokens` limits what `answers` reads of one answer, over all windows."""
         self._score = RowScorer(network, params, pad=encoder.pad, tokens_per_batch=tokens_per_batch)
-        self._encoder, self._split, self._states, self._max_tokens = encoder, split_steps, states, max_tokens
+        self._encoder, self._split, self._windows, self._max_tokens = encoder, split_steps, windows, max_tokens
         self.spec, self.domain = network.spec, domain
         self._unknown = encoder.tokenizer.token_to_id(UNKNOWN)
 
@@ -91,20 +90,11 @@ class TextScorer(AnswerScorer):
 
     def _steps(self, traces: Sequence[tuple[str, tuple[str, ...], bool]]) -> list[list[float]]:
         """Step scores of (prompt, steps, ended) that have steps."""
-        if self._states is None:
-            rows = self._encoder.many(*zip(*traces, strict=True)) if traces else []
-            scores = self.score_rows(rows)
-            return [scores[i, : len(steps)].tolist() for i, (_, steps, _) in enumerate(traces)]
-        number: dict[StepWindow, int] = {}
-        index = [
-            [
-                [number.setdefault(window, len(number)) for window in step]
-                for step in step_windows(self._states, prompt, steps, ended=ended)
-            ]
-            for prompt, steps, ended in traces
-        ]
-        scores = self.score_rows(encode_windows(self._encoder, list(number)))[:, 0]
-        return [[float(scores[ids].sum()) for ids in steps] for steps in index]
+        if not traces:
+            return []
+        prompts, steps, ended = zip(*traces, strict=True)
+        parts = self._windows.parts(self._encoder, prompts, steps, ended)
+        return [row.tolist() for row in step_scores(parts, list(map(len, steps)), self.score_rows, np.add)]
 
     def score_rows(self, rows: Sequence[EncodedTrace]) -> np.ndarray:
         """Step scores [rows, steps] of encoded rows."""
@@ -122,8 +112,7 @@ class TextScorer(AnswerScorer):
         """(prompt, text) of every answer, or the reason why it does not fit."""
         try:
             require_length(question.prompt, self._max_tokens)
-            if isinstance(self.domain, HasStates):  # it reads the prompt
-                self.domain.state_before(question.prompt, ("",), 0)
+            windows_of(self.domain).read(question.prompt, ("",))  # it may refuse the prompt
         except InputError as error:
             return [str(error)] * len(question.answers)
         return [
@@ -155,14 +144,18 @@ class TextScorer(AnswerScorer):
     def _require_tokens(self, prompt: str, steps: Sequence[str], size: int) -> None:
         """InputError where the model would read too many tokens: no check for a text of few bytes, its most tokens."""
         most = size + len(steps) + 3
-        if most * (1 if self._states is None else 2 * len(steps)) <= self._max_tokens:
+        whole = self._windows is WHOLE_TRACE
+        if most * (1 if whole else 2 * len(steps)) <= self._max_tokens:
             return
-        (whole,) = self._encoder.many([prompt], [steps])
-        require_tokens(len(whole.tokens), self._max_tokens)
-        if self._states is not None:
-            windows = [window for each in step_windows(self._states, prompt, steps) for window in each]
+        require_tokens(self._tokens(WHOLE_TRACE, prompt, steps), self._max_tokens)
+        if not whole:
+            windows = [window for each in self._windows.read(prompt, steps) for window in each]
             require_tokens(sum(len(window.before) for window in windows), self._max_tokens)  # of a token each at least
-            require_tokens(sum(len(row.tokens) for row in encode_windows(self._encoder, windows)), self._max_tokens)
+            require_tokens(self._tokens(self._windows, prompt, steps), self._max_tokens)
+
+    def _tokens(self, windows: Windows, prompt: str, steps: Sequence[str]) -> int:
+        (parts,) = windows.parts(self._encoder, [prompt], [steps])
+        return sum(len(row.tokens) for row, _ in parts)
 
 
 def _names(prompts: Sequence[str], texts: Sequence[str]) -> Iterator[str]:

@@ -1,10 +1,10 @@
-"""Readings: how the steps of a trace become windows, each of which is judged apart from everything else.
+"""Readings: windows with a vocabulary of their own, each of which is judged apart from everything else.
 
 A reading is a record in the file of its domain; a manifest.json has its name. A soft Q-function of the windows is
 learned from right traces alone. A step is as good as the worst judged token of its windows.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import Field
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -13,7 +13,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from irl.text.tokenize import END, character_tokenizer
-from irl.text.windows import ENDING, SILENT, StepWindow, ending_window
+from irl.text.windows import ENDING, SILENT, StepWindow, Windows, ending_window
 from irl.types import LabelledSteps, Written
 from reward_models.ranges import RowsOrZero
 from reward_models.records import record
@@ -38,12 +38,10 @@ class RightTraces(Protocol):
         ...
 
 
-class Reading(ABC):
+class Reading(Windows):
     """The class of a reading: a record."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
-    name: ClassVar[str]
-    """In manifest.json."""
     scores: ClassVar[str]
     """The name of the score that is learned of the windows."""
     judged: ClassVar[tuple[str, ...]]
@@ -59,10 +57,6 @@ class Reading(ABC):
     @abstractmethod
     def tokenizer(self) -> Tokenizer:
         """The tokenizer of the windows."""
-
-    @abstractmethod
-    def read(self, problem: str, steps: Sequence[str]) -> list[tuple[StepWindow, ...]]:
-        """The windows of every step."""
 
     @abstractmethod
     def draw(self, traces: RightTraces, seed: int) -> Draw:
@@ -93,9 +87,9 @@ class Endings(Reading):
     def tokenizer(self) -> Tokenizer:
         return character_tokenizer()
 
-    def read(self, problem: str, steps: Sequence[str]) -> list[tuple[StepWindow, ...]]:
+    def read(self, prompt: str, steps: Sequence[str], *, ended: bool = True) -> list[tuple[StepWindow, ...]]:
         last = next((step for step in reversed(steps) if any(map(str.isalnum, step))), "")
-        return [*[()] * (len(steps) - 1), (ending_window(last, closes=True),)] if steps else []
+        return [*[()] * (len(steps) - 1), (ending_window(last, closes=ended),)] if steps else []
 
     def draw(self, traces: RightTraces, seed: int) -> Draw:
         whole = traces.complete(seed)

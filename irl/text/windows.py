@@ -14,8 +14,9 @@ trace that stops early pays for stopping there. A trace that is still being writ
 """
 
 import string
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from irl.text.encoder import TextEncoder
 from irl.text.packing import EncodedTrace, Place, Room, fill_rows
@@ -39,15 +40,103 @@ class StepWindow(NamedTuple):
     """Whether the trace ends with this step: the window closes with the end token instead of a newline."""
 
 
+Parts = list[tuple[EncodedTrace, int]]
+"""What a reward reads of a trace: sequences, each with the number of its first step."""
+
+
+class Windows(ABC):
+    """What the steps of a trace are judged by. A domain writes its own."""
+
+    name: ClassVar[str]
+    """In manifest.json."""
+
+    @abstractmethod
+    def read(self, prompt: str, steps: Sequence[str], *, ended: bool = True) -> list[tuple[StepWindow, ...]]:
+        """The windows of each step of a trace; `ended` says whether the trace ends with its last step."""
+
+    def parts(
+        self,
+        encoder: TextEncoder,
+        prompts: Sequence[str],
+        steps: Sequence[Sequence[str]],
+        ended: Sequence[bool] | None = None,
+    ) -> list[Parts]:
+        """The encoded windows of each trace; equal windows are encoded once."""
+        ends = [True] * len(steps) if ended is None else ended
+        windows = [self.read(prompt, trace, ended=end) for prompt, trace, end in zip(prompts, steps, ends, strict=True)]
+        distinct = list(dict.fromkeys(window for trace in windows for step in trace for window in step))
+        rows = dict(zip(distinct, encode_windows(encoder, distinct), strict=True))
+        return [[(rows[window], index) for index, step in enumerate(trace) for window in step] for trace in windows]
+
+
+class WholeTrace(Windows):
+    """Each step after the prompt and all steps before it, which one sequence has for all steps."""
+
+    name = "whole trace"
+
+    def read(self, prompt: str, steps: Sequence[str], *, ended: bool = True) -> list[tuple[StepWindow, ...]]:
+        last = len(steps) - 1
+        return [(StepWindow(prompt, tuple(steps[:i]), step, ended and i == last),) for i, step in enumerate(steps)]
+
+    def parts(
+        self,
+        encoder: TextEncoder,
+        prompts: Sequence[str],
+        steps: Sequence[Sequence[str]],
+        ended: Sequence[bool] | None = None,
+    ) -> list[Parts]:
+        """The trace itself."""
+        return [[(row, 0)] for row in encoder.many(prompts, steps, ended)]
+
+
+WHOLE_TRACE = WholeTrace()
+
+
+class States(Windows):
+    """The windows of a domain that can name the state before a step.
+
+    The first window of a step is its own, a second one is the claim that the step makes about the goal. The score of a
+    step is the sum over its windows.
+    """
+
+    name = "states"
+
+    @abstractmethod
+    def state_before(self, prompt: str, steps: Sequence[str], index: int) -> str | None:
+        """The state as a prompt; None for a step that must agree with all steps before it."""
+
+    def without_goal(self, prompt: str) -> str:
+        """The prompt of a window with all steps before it."""
+        return prompt
+
+    def goal_claim(self, prompt: str, steps: Sequence[str], index: int) -> tuple[str, str] | None:
+        """The goal, and what a step without a state claims about the goal."""
+        return None
+
+    def read(self, prompt: str, steps: Sequence[str], *, ended: bool = True) -> list[tuple[StepWindow, ...]]:
+        windows: list[tuple[StepWindow, ...]] = []
+        for index, step in enumerate(steps):
+            closes, state = ended and index == len(steps) - 1, self.state_before(prompt, steps, index)
+            if state is not None:
+                windows.append((StepWindow(state, (), step, closes),))
+                continue
+            whole = StepWindow(self.without_goal(prompt), tuple(steps[:index]), step, closes)
+            claim = self.goal_claim(prompt, steps, index)
+            windows.append((whole,) if claim is None else (whole, StepWindow(claim[0], (), claim[1], True)))
+        return windows
+
+
 @runtime_checkable
-class HasStates(Protocol):
-    """The part of an environment that windows need."""
+class HasWindows(Protocol):
+    """A domain whose steps are judged in windows of its own."""
 
-    def state_before(self, prompt: str, steps: Sequence[str], index: int) -> str | None: ...
+    @property
+    def windows(self) -> Windows: ...
 
-    def without_goal(self, prompt: str) -> str: ...
 
-    def goal_claim(self, prompt: str, steps: Sequence[str], index: int) -> tuple[str, str] | None: ...
+def windows_of(domain: object) -> Windows:
+    """The windows of a domain; the whole trace where the domain has none of its own."""
+    return domain.windows if isinstance(domain, HasWindows) else WHOLE_TRACE
 
 
 def smaller_contexts(prompt: str, steps: Sequence[str]) -> Iterator[StepWindow]:
@@ -59,29 +148,6 @@ def smaller_contexts(prompt: str, steps: Sequence[str]) -> Iterator[StepWindow]:
         closes = index == len(steps) - 1
         yield StepWindow("", (), step, closes)
         yield StepWindow(steps[index - 1] if index else prompt, (), step, closes)
-
-
-def step_windows(
-    states: HasStates | None, prompt: str, steps: Sequence[str], *, ended: bool = True
-) -> list[tuple[StepWindow, ...]]:
-    """The windows of each step of a trace; the score of a step is the sum over its windows.
-
-    The first window of a step is its own, further ones are the claims it makes about the goal. Without `states` the
-    window of a step has the prompt and all steps before it. `ended` says whether the trace ends with its last step.
-    """
-    closes = [ended and index == len(steps) - 1 for index in range(len(steps))]
-    if states is None:
-        return [(StepWindow(prompt, tuple(steps[:i]), step, closes[i]),) for i, step in enumerate(steps)]
-    windows: list[tuple[StepWindow, ...]] = []
-    for index, step in enumerate(steps):
-        state = states.state_before(prompt, steps, index)
-        if state is not None:
-            windows.append((StepWindow(state, (), step, closes[index]),))
-            continue
-        whole = StepWindow(states.without_goal(prompt), tuple(steps[:index]), step, closes[index])
-        claim = states.goal_claim(prompt, steps, index)
-        windows.append((whole,) if claim is None else (whole, StepWindow(claim[0], (), claim[1], True)))
-    return windows
 
 
 def ending_window(step: str, closes: bool) -> StepWindow:
@@ -100,22 +166,6 @@ def encode_windows(encoder: TextEncoder, windows: Sequence[StepWindow]) -> list[
         EncodedTrace(row.tokens, [0 if step == len(window.before) else -1 for step in row.step_id])
         for window, row in zip(windows, rows, strict=True)
     ]
-
-
-Parts = list[tuple[EncodedTrace, int]]
-"""What a reward reads of a trace: sequences, each with the number of its first step."""
-
-
-def trace_parts(
-    encoder: TextEncoder, states: HasStates | None, prompts: Sequence[str], steps: Sequence[Sequence[str]]
-) -> list[Parts]:
-    """The windows of all steps of each whole trace; without `states` the trace itself is the one part."""
-    if states is None:
-        return [[(row, 0)] for row in encoder.many(prompts, steps)]
-    windows = [step_windows(states, prompt, trace) for prompt, trace in zip(prompts, steps, strict=True)]
-    distinct = list(dict.fromkeys(window for trace in windows for step in trace for window in step))
-    rows = dict(zip(distinct, encode_windows(encoder, distinct), strict=True))
-    return [[(rows[window], index) for index, step in enumerate(trace) for window in step] for trace in windows]
 
 
 def fill_trace_rows(encoder: TextEncoder, traces: Sequence[Parts], length: int, prompt_id: Sequence[int]) -> TraceBatch:

@@ -33,8 +33,8 @@ _ZEROS = "0" * 64
 
 Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 Windows = Annotated[str, StringConstraints(pattern="^[a-z][a-z -]{0,39}$")]
-"""What a step is judged by: "whole trace", "states" (the state before it, irl/text/windows.py), or a reading
-(irl/text/readings.py), such as what it claims or whether it ends the trace."""
+"""What a step is judged by: "whole trace", the windows of its domain such as "states" (irl/text/windows.py), or a
+reading (irl/text/readings.py), such as what it claims or whether it ends the trace."""
 
 
 @record

@@ -9,7 +9,7 @@ from irl.domains.countdown.countdown import Countdown
 from irl.domains.modchain import ModChain
 from irl.domains.tree import Tree
 from irl.text.readings import readings
-from irl.text.windows import HasStates
+from irl.text.windows import windows_of
 from irl.types import Problem
 from tests.fuzz import mutate
 from tests.fuzz.cases import Case, Target
@@ -69,12 +69,7 @@ def _judge(environment: Any, prompt: str, text: str) -> None:
     environment.verify(problem, text)
     environment.answer_key(problem, text)
     steps = environment.split_steps(text)
-    if not isinstance(environment, HasStates):
-        return
-    environment.without_goal(prompt)
-    for index in range(min(len(steps), 20)):
-        environment.state_before(prompt, steps, index)
-        environment.goal_claim(prompt, steps, index)
+    windows_of(environment).read(prompt, steps[:20])
 
 
 def _draw_environment(rng: Random, prepared: Any, folder: Path) -> Case:

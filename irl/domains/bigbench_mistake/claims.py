@@ -80,8 +80,8 @@ class Claims(Reading):
     def tokenizer(self) -> Tokenizer:
         return character_tokenizer()
 
-    def read(self, problem: str, steps: Sequence[str]) -> Steps:
-        return claims(problem, steps)
+    def read(self, prompt: str, steps: Sequence[str], *, ended: bool = True) -> Steps:
+        return claims(prompt, steps)
 
     def draw(self, traces: RightTraces, seed: int) -> Draw:
         def drawn(seed: int, epoch: int) -> list[StepWindow]:

@@ -34,6 +34,7 @@ from irl.domains.countdown.solver import (
     solvable,
 )
 from irl.domains.countdown.verifier import canonical_answer, verify_text
+from irl.text.windows import States, Windows
 from irl.types import InputError, Problem, Step, Trace, Verdict
 from reward_models.ranges import Seed
 from reward_models.records import record
@@ -141,12 +142,26 @@ class Countdown:
         lines = (line.strip() for line in text.replace("\r", "\n").split("\n"))
         return tuple(line for line in lines if line and not _is_header(line))
 
+    @property
+    def windows(self) -> Windows:
+        return NumbersLeft()
+
+    def answer_key(self, problem: Problem, text: str) -> str | None:
+        return canonical_answer(self.split_steps(text))
+
+    def verify(self, problem: Problem, text: str) -> Verdict:
+        numbers, target = parse_prompt(problem.prompt)
+        return verify_text(numbers, target, self.split_steps(text))
+
+
+class NumbersLeft(States):
+    """The numbers left by the step before. An answer has no state: it must agree with all steps and with the target."""
+
     def state_before(self, prompt: str, steps: Sequence[str], index: int) -> str | None:
-        """The numbers left by the step before; None for an answer, which must agree with every step."""
         if steps[index].lower().startswith("answer"):
             return None
         if index == 0:
-            return render_prompt(parse_prompt(prompt)[0])
+            return self.without_goal(prompt)
         left = _LEFT.search(steps[index - 1])
         return left[1].strip() if left else steps[index - 1]
 
@@ -155,17 +170,8 @@ class Countdown:
 
     def goal_claim(self, prompt: str, steps: Sequence[str], index: int) -> tuple[str, str] | None:
         """The target, and the value that an answer claims."""
-        if not steps[index].lower().startswith("answer"):
-            return None
         _, equals, value = steps[index].rpartition("=")
         return f" (target: {parse_prompt(prompt)[1]})", f" = {value.strip()}" if equals else steps[index]
-
-    def answer_key(self, problem: Problem, text: str) -> str | None:
-        return canonical_answer(self.split_steps(text))
-
-    def verify(self, problem: Problem, text: str) -> Verdict:
-        numbers, target = parse_prompt(problem.prompt)
-        return verify_text(numbers, target, self.split_steps(text))
 
 
 _TEST_SET = frozenset(TEST_HANDS)

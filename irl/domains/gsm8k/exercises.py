@@ -84,7 +84,7 @@ class Calculations(Reading):
     def tokenizer(self) -> Tokenizer:
         return number_tokenizer()
 
-    def read(self, problem: str, steps: Sequence[str]) -> list[tuple[StepWindow, ...]]:
+    def read(self, prompt: str, steps: Sequence[str], *, ended: bool = True) -> list[tuple[StepWindow, ...]]:
         return [tuple(window for each in equations(step) for window in equation_windows(each)) for step in steps]
 
     def draw(self, traces: RightTraces, seed: int) -> Draw:

@@ -11,7 +11,7 @@ from irl.domains.modchain import ModChain
 from irl.domains.tree import sample_leaves
 from irl.text.encode import Encoder
 from irl.text.tokenize import number_tokenizer
-from irl.text.windows import encode_windows, step_windows
+from irl.text.windows import encode_windows
 from reward_models.aggregation import aggregate_steps, sum_by_step
 from reward_models.networks.base import Network
 from reward_models.types import Scores, TraceBatch
@@ -208,7 +208,7 @@ def planted(split, count, rng):
     windows = [
         window
         for prompt, trace in experts
-        for (window, *_) in step_windows(environment, prompt, [step.text for step in trace.steps])
+        for (window, *_) in environment.windows.read(prompt, [step.text for step in trace.steps])
         if not window.closes
     ]
     wrong = []

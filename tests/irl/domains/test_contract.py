@@ -18,7 +18,7 @@ from irl.domains.files import TraceFiles
 from irl.domains.modchain import ModChain
 from irl.domains.reasoning_gym import ReasoningGym
 from irl.domains.tree import Tree
-from irl.text.windows import HasStates
+from irl.text.windows import States, windows_of
 from irl.types import InputError, Problem, Trace, Verdict
 from reward_models.registry import classes, import_all
 
@@ -59,7 +59,7 @@ def test_every_registered_domain_is_in_the_table():
 def test_capabilities():
     """What a run does with a domain depends on its methods and on no class."""
     domains = (Countdown, ModChain, Tree, TraceFiles)
-    assert [kind for kind in domains if issubclass(kind, HasStates)] == [Countdown, ModChain]
+    assert [kind for kind in domains if hasattr(kind, "windows")] == [Countdown, ModChain]
     for capability in (HasDemonstrations, HasLabels):
         assert issubclass(TraceFiles, capability) and not issubclass(Countdown, capability)
     assert isinstance(Countdown(), HasOtherTargets) and not isinstance(ModChain(), HasOtherTargets)
@@ -143,7 +143,7 @@ def test_states_are_problems_that_the_rest_of_the_trace_solves(case):
     for problem, trace in demonstrations(case, each=40):
         steps = [step.text for step in trace.steps]
         for index in range(len(steps)):
-            prompt = environment.state_before(problem.prompt, steps, index)
+            prompt = environment.windows.state_before(problem.prompt, steps, index)
             if index == len(steps) - 1:
                 assert prompt is None, "an answer must agree with all steps"
                 continue
@@ -167,11 +167,11 @@ def test_states_do_not_depend_on_later_steps_and_forget_how_they_came_about(case
     for problem, trace in demonstrations(case):
         steps = [step.text for step in trace.steps]
         for index in range(1, len(steps) - 1):
-            state = case.environment.state_before(problem.prompt, steps, index)
+            state = case.environment.windows.state_before(problem.prompt, steps, index)
             other = [*steps[: index + 1], "nothing", "Answer: 0"]
-            assert case.environment.state_before(problem.prompt, other, index) == state
+            assert case.environment.windows.state_before(problem.prompt, other, index) == state
             if "/" not in state:
-                assert case.environment.state_before(state, steps[index:], 0) == state
+                assert case.environment.windows.state_before(state, steps[index:], 0) == state
 
 
 @WITH_STATES
@@ -179,19 +179,20 @@ def test_goals_can_be_taken_from_prompts_and_are_claimed_by_answers_alone(case):
     environment, goals = case.environment, set()
     for problem, trace in demonstrations(case):
         steps = [step.text for step in trace.steps]
-        bare = environment.without_goal(problem.prompt)
-        assert bare and environment.without_goal(bare) == bare
-        claims = [environment.goal_claim(problem.prompt, steps, index) for index in range(len(steps))]
-        assert not any(claims[:-1])
-        goals.add(claims[-1])
+        bare = environment.windows.without_goal(problem.prompt)
+        assert bare and environment.windows.without_goal(bare) == bare
+        *others, answer = environment.windows.read(problem.prompt, steps)
+        assert all(len(windows) == 1 for windows in others)
+        goals.add(environment.windows.goal_claim(problem.prompt, steps, len(steps) - 1))
+        assert len(answer) == (1 if goals == {None} else 2)
     assert goals == ({(" (target: 24)", " = 24")} if isinstance(environment, Countdown) else {None})
 
 
 def test_countdown_problems_that_differ_in_their_target_are_one_without_it():
     environment, answer = Countdown(), ["Answer: 4 * 6 + 5 = 29"]
     prompts = ["4 5 6", "4 5 6 (target: 29)", "6 5 4 (target: 30)"]
-    assert {environment.without_goal(prompt) for prompt in prompts} == {"4 5 6"}
-    goals = [environment.goal_claim(prompt, answer, 0) for prompt in prompts]
+    assert {environment.windows.without_goal(prompt) for prompt in prompts} == {"4 5 6"}
+    goals = [environment.windows.goal_claim(prompt, answer, 0) for prompt in prompts]
     assert goals == [(f" (target: {n})", " = 29") for n in (24, 29, 30)]
 
 
@@ -225,10 +226,10 @@ def test_any_text_is_judged_and_none_raises(case, text):
     key = environment.answer_key(problem, text)
     assert key is None or isinstance(key, str)
     assert key is not None or not verdict.correct, "nothing correct without an answer"
-    for index in range(len(steps) if isinstance(environment, HasStates) else 0):
-        state = environment.state_before(problem.prompt, steps, index)
+    for index in range(len(steps) if isinstance(windows_of(environment), States) else 0):
+        state = environment.windows.state_before(problem.prompt, steps, index)
         assert state is None or "\n" not in state
-        goal = environment.goal_claim(problem.prompt, steps, index)
+        goal = environment.windows.goal_claim(problem.prompt, steps, index) if state is None else None
         assert goal is None or "\n" not in goal[0] + goal[1]
 
 

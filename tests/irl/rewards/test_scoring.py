@@ -11,7 +11,7 @@ from irl.domains.modchain import ModChain
 from irl.rewards.scoring import TextScorer
 from irl.text.encode import Encoder
 from irl.text.tokenize import number_tokenizer
-from irl.text.windows import encode_windows, step_windows
+from irl.text.windows import WHOLE_TRACE, encode_windows
 from reward_models.aggregation import AGGREGATES, aggregate_steps, sum_by_step
 from reward_models.networks.base import Network
 from reward_models.networks.decoder import DecoderConfig
@@ -65,10 +65,10 @@ def by_hand(row):
     return [-running[step_id == s].sum() for s in range(step_id.max() + 1)]
 
 
-def windows_by_hand(environment, prompt, text, score):
+def windows_by_hand(windows, prompt, text, score):
     """Step scores: the sum over the windows of each step, every window scored for itself."""
-    steps = step_windows(environment, prompt, text.split("\n"))
-    return [sum(score(row) for row in encode_windows(ENCODER, windows)) for windows in steps]
+    steps = windows.read(prompt, text.split("\n"))
+    return [sum(score(row) for row in encode_windows(ENCODER, step)) for step in steps]
 
 
 def scorer_of(network, params=None, **options):
@@ -80,7 +80,7 @@ def scorer_of(network, params=None, **options):
 def counting():
     """(the network, a scorer by windows, a scorer of whole traces)."""
     model = Counting()
-    return model, scorer_of(model.network, states=COUNTDOWN), scorer_of(model.network)
+    return model, scorer_of(model.network, windows=COUNTDOWN.windows), scorer_of(model.network)
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +94,9 @@ def advantage():
 
 def test_with_states_every_window_is_scored_and_the_aggregate_taken(advantage):
     network, params, one = advantage
-    scores = scorer_of(network, params, states=COUNTDOWN)([PROMPT, "5 6 6"], [TEXT, OTHER])
+    scores = scorer_of(network, params, windows=COUNTDOWN.windows)([PROMPT, "5 6 6"], [TEXT, OTHER])
     for i, (prompt, text) in enumerate([(PROMPT, TEXT), ("5 6 6", OTHER)]):
-        expected = windows_by_hand(COUNTDOWN, prompt, text, lambda row: float(one(row).trace[0]))
+        expected = windows_by_hand(COUNTDOWN.windows, prompt, text, lambda row: float(one(row).trace[0]))
         np.testing.assert_allclose(scores.steps[i], expected, atol=1e-5, rtol=1e-6)
         assert scores.trace[i] == pytest.approx(sum(expected), abs=1e-4)
         assert scores.step_texts[i] == tuple(text.split("\n"))
@@ -113,17 +113,17 @@ def test_without_states_whole_traces_are_scored(advantage):
         assert scores.trace[i] == pytest.approx(float(expected.trace[0]), abs=1e-4)
 
 
-@pytest.mark.parametrize("how, states", [*((how, COUNTDOWN) for how in AGGREGATES), ("min", None)])
-def test_the_declared_aggregate_of_the_steps_is_the_trace_score(how, states):
+@pytest.mark.parametrize("how, windows", [*((how, COUNTDOWN.windows) for how in AGGREGATES), ("min", WHOLE_TRACE)])
+def test_the_declared_aggregate_of_the_steps_is_the_trace_score(how, windows):
     prompts, texts = [PROMPT] * 3, ["4 + 5 = 9\n6 + 9 = 15\n15 + 10 = 25", "6 + 4 = 10\nAnswer: 6 + 4", "Answer: 4"]
-    scores = scorer_of(Counting(how).network, states=states)(prompts, texts)
+    scores = scorer_of(Counting(how).network, windows=windows)(prompts, texts)
     aggregate = {"last": lambda s: s[-1], "min": min, "prod": np.prod, "mean": np.mean, "sum": sum}[how]
     for i, text in enumerate(texts):
         steps = text.split("\n")
-        if states is None:
+        if windows is WHOLE_TRACE:
             expected = by_hand(ENCODER.many([PROMPT], [steps])[0])
         else:
-            expected = windows_by_hand(states, PROMPT, text, lambda row: by_hand(row)[0])
+            expected = windows_by_hand(windows, PROMPT, text, lambda row: by_hand(row)[0])
         np.testing.assert_allclose(scores.steps[i], expected, atol=1e-4)
         assert scores.trace[i] == pytest.approx(aggregate(expected), rel=1e-4)
 
@@ -144,16 +144,16 @@ def test_equal_windows_and_equal_traces_reach_the_network_once(counting):
     assert len(rows) == len(set(rows)) == 4
 
 
-@pytest.mark.parametrize("states", [COUNTDOWN, None])
-def test_every_text_pays_once_for_ending_where_it_ends(states, advantage):
+@pytest.mark.parametrize("windows", [COUNTDOWN.windows, WHOLE_TRACE])
+def test_every_text_pays_once_for_ending_where_it_ends(windows, advantage):
     """log p(end token) in the place of log p(newline), in the last step alone; an unfinished text pays for neither."""
     network, params, one = advantage
-    scorer, cut = scorer_of(network, params, states=states), "\n".join(TEXT.split("\n")[:2])
+    scorer, cut = scorer_of(network, params, windows=windows), "\n".join(TEXT.split("\n")[:2])
     ended, growing, whole = (scorer([PROMPT], [text], [end]) for text, end in ((cut, True), (cut, False), (TEXT, True)))
     assert growing.steps[0] == pytest.approx(whole.steps[0][:2], abs=1e-5)
     assert ended.steps[0][0] == pytest.approx(growing.steps[0][0], abs=1e-5)
-    context = PROMPT if states is None else "5 6 6"
-    before = cut.split("\n")[:1] if states is None else []
+    context = PROMPT if windows is WHOLE_TRACE else "5 6 6"
+    before = cut.split("\n")[:1] if windows is WHOLE_TRACE else []
     rows = ENCODER.many([context] * 2, [[*before, cut.split("\n")[1]]] * 2, [True, False])
     last = [float(one(row).step[0, len(before)]) for row in rows]
     assert [ended.steps[0][1], growing.steps[0][1]] == pytest.approx(last, abs=1e-5)
@@ -213,7 +213,7 @@ def test_long_traces_of_many_steps_are_not_cut(counting):
 
 def test_chunks_put_together_are_the_whole(counting, monkeypatch):
     model, _, whole = counting
-    steps = step_windows(COUNTDOWN, PROMPT, TEXT.split("\n"))
+    steps = COUNTDOWN.windows.read(PROMPT, TEXT.split("\n"))
     rows = encode_windows(ENCODER, [window for windows in steps for window in windows])
     model.seen()
     monkeypatch.setattr(irl.rewards.rows, "CHUNK", 3)
@@ -226,7 +226,7 @@ def test_chunks_put_together_are_the_whole(counting, monkeypatch):
 def test_other_environments_have_their_own_windows():
     prompt, text = "7 * 3 + 5 mod 13", "7 * 3 = 8\n8 + 5 = 0\nAnswer: 0"
     network, split = Counting().network, MODCHAIN.split_steps
-    scorer = TextScorer(network, jnp.float32(1), ENCODER, split, states=MODCHAIN, tokens_per_batch=768)
+    scorer = TextScorer(network, jnp.float32(1), ENCODER, split, windows=MODCHAIN.windows, tokens_per_batch=768)
     scores = scorer([prompt], [text])
-    expected = windows_by_hand(MODCHAIN, prompt, text, lambda row: by_hand(row)[0])
+    expected = windows_by_hand(MODCHAIN.windows, prompt, text, lambda row: by_hand(row)[0])
     np.testing.assert_allclose(scores.steps[0], expected, atol=1e-4)

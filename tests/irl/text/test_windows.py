@@ -7,7 +7,7 @@ from irl.domains.countdown.countdown import Countdown
 from irl.domains.modchain import ModChain
 from irl.text.encode import Encoder
 from irl.text.tokenize import BEGIN, END, number_tokenizer
-from irl.text.windows import StepWindow, encode_windows, step_windows
+from irl.text.windows import WHOLE_TRACE, StepWindow, encode_windows
 
 COUNTDOWN, MODCHAIN = Countdown(), ModChain()
 ENCODER = Encoder(number_tokenizer(), 100, 8)
@@ -33,21 +33,21 @@ def test_windows_of_a_countdown_trace_are_the_numbers_left_and_for_the_answer_th
         (StepWindow("6 30", (), STEPS[2], False),),
         (StepWindow("4 5 6 10", STEPS[:3], STEPS[3], True), StepWindow(" (target: 24)", (), " = 24", True)),
     ]
-    assert step_windows(COUNTDOWN, PROMPT, STEPS) == expected
-    other = step_windows(COUNTDOWN, f"{PROMPT} (target: 31)", STEPS)
+    assert COUNTDOWN.windows.read(PROMPT, STEPS) == expected
+    other = COUNTDOWN.windows.read(f"{PROMPT} (target: 31)", STEPS)
     assert other[:3] == expected[:3] and other[3][0] == expected[3][0], "none of these has seen the goal"
     assert other[3][1] == StepWindow(" (target: 31)", (), " = 24", True)
 
 
 def test_an_answer_that_claims_no_value_is_its_own_claim():
-    windows = step_windows(COUNTDOWN, PROMPT, ("Answer: 10 + 4",))
+    windows = COUNTDOWN.windows.read(PROMPT, ("Answer: 10 + 4",))
     assert windows == [
         (StepWindow(PROMPT, (), "Answer: 10 + 4", True), StepWindow(" (target: 24)", (), "Answer: 10 + 4", True))
     ]
 
 
 def test_windows_of_a_chain_are_the_value_and_what_is_still_to_do():
-    assert step_windows(MODCHAIN, CHAIN, CHAIN_STEPS) == [
+    assert MODCHAIN.windows.read(CHAIN, CHAIN_STEPS) == [
         (StepWindow("7 * 3 + 5 - 2 mod 13", (), "7 * 3 = 8", False),),
         (StepWindow("8 + 5 - 2 mod 13", (), "8 + 5 = 0", False),),
         (StepWindow("0 - 2 mod 13", (), "0 - 2 = 11", False),),
@@ -57,18 +57,18 @@ def test_windows_of_a_chain_are_the_value_and_what_is_still_to_do():
 
 def test_a_wrong_claim_is_the_state_of_the_step_after_it():
     wrong = ("10 - 4 = 7 (left: 5 6 7)", "7 * 5 = 35 (left: 6 35)")
-    assert [w.prompt for w in flat(step_windows(COUNTDOWN, PROMPT, wrong))] == ["4 5 6 10", "5 6 7"]
-    assert flat(step_windows(MODCHAIN, CHAIN, ("7 * 3 = 9", "9 + 5 = 1")))[1].prompt == "9 + 5 - 2 mod 13"
+    assert [w.prompt for w in flat(COUNTDOWN.windows.read(PROMPT, wrong))] == ["4 5 6 10", "5 6 7"]
+    assert flat(MODCHAIN.windows.read(CHAIN, ("7 * 3 = 9", "9 + 5 = 1")))[1].prompt == "9 + 5 - 2 mod 13"
 
 
 def test_where_no_state_can_be_named_the_window_is_the_trace_so_far():
-    unreadable = step_windows(MODCHAIN, CHAIN, ("let me see", "8 + 5 = 0"))[1]
+    unreadable = MODCHAIN.windows.read(CHAIN, ("let me see", "8 + 5 = 0"))[1]
     assert unreadable == (StepWindow(CHAIN, ("let me see",), "8 + 5 = 0", True),)
-    assert step_windows(None, "tree 0", ("a1", "b0")) == [
+    assert WHOLE_TRACE.read("tree 0", ("a1", "b0")) == [
         (StepWindow("tree 0", (), "a1", False),),
         (StepWindow("tree 0", ("a1",), "b0", True),),
     ]
-    assert step_windows(COUNTDOWN, PROMPT, ()) == []
+    assert COUNTDOWN.windows.read(PROMPT, ()) == []
 
 
 @pytest.mark.parametrize("environment", [COUNTDOWN, MODCHAIN])
@@ -76,38 +76,38 @@ def test_a_trace_closes_once_where_it_ends_and_an_unfinished_one_does_not(enviro
     problem = environment.problems("train")[0]
     steps = [step.text for step in environment.expert(problem, np.random.default_rng(0)).steps]
     for count in range(1, len(steps) + 1):
-        own = [first for first, *_ in step_windows(environment, problem.prompt, steps[:count])]
+        own = [first for first, *_ in environment.windows.read(problem.prompt, steps[:count])]
         assert [window.closes for window in own] == [False] * (count - 1) + [True]
-        growing = [first for first, *_ in step_windows(environment, problem.prompt, steps[:count], ended=False)]
+        growing = [first for first, *_ in environment.windows.read(problem.prompt, steps[:count], ended=False)]
         assert not any(window.closes for window in growing)
         assert [window._replace(closes=False) for window in own] == growing
 
 
 def test_a_step_that_ends_a_trace_early_has_the_end_token_in_the_place_of_its_newline():
-    early = step_windows(COUNTDOWN, PROMPT, STEPS[:1])
-    growing = step_windows(COUNTDOWN, PROMPT, STEPS[:1], ended=False)
+    early = COUNTDOWN.windows.read(PROMPT, STEPS[:1])
+    growing = COUNTDOWN.windows.read(PROMPT, STEPS[:1], ended=False)
     ended, unfinished = encode_windows(ENCODER, flat(early + growing))
     context = ids(PROMPT + "\n")
     assert ended.tokens == [ENCODER.special(BEGIN), *context, *ids(STEPS[0]), ENCODER.special(END)]
     assert unfinished.tokens == [ENCODER.special(BEGIN), *context, *ids(STEPS[0] + "\n")]
-    assert unfinished == encode_windows(ENCODER, flat(step_windows(COUNTDOWN, PROMPT, STEPS)))[0]
+    assert unfinished == encode_windows(ENCODER, flat(COUNTDOWN.windows.read(PROMPT, STEPS)))[0]
 
 
 def test_an_answer_that_is_not_the_last_step_does_not_close_the_trace():
-    after = flat(step_windows(COUNTDOWN, PROMPT, (*STEPS, "Answer: 24 = 24")))
+    after = flat(COUNTDOWN.windows.read(PROMPT, (*STEPS, "Answer: 24 = 24")))
     assert [window.closes for window in after if not window.prompt.startswith(" (")] == [False] * 4 + [True]
 
 
 @pytest.mark.parametrize("prompt", ["6 30", "6 30 (target: 36)", " 30  6 "])
 def test_a_third_step_and_a_first_step_of_another_problem_are_the_same_window(prompt):
-    (third,) = step_windows(COUNTDOWN, PROMPT, STEPS)[2]
-    (first,) = step_windows(COUNTDOWN, prompt, (STEPS[2], "Answer: 30 - 6 = 24"))[0]
+    (third,) = COUNTDOWN.windows.read(PROMPT, STEPS)[2]
+    (first,) = COUNTDOWN.windows.read(prompt, (STEPS[2], "Answer: 30 - 6 = 24"))[0]
     assert first == third and hash(first) == hash(third)
     rows = encode_windows(ENCODER, [third, first])
     assert rows[0] == rows[1]
-    late = step_windows(MODCHAIN, CHAIN, CHAIN_STEPS)[2]
-    assert late == step_windows(MODCHAIN, "0 - 2 mod 13", ("0 - 2 = 11", "Answer: 11"))[0]
-    answers = [step_windows(COUNTDOWN, numbers, STEPS)[3] for numbers in (PROMPT, "5 6 6")]
+    late = MODCHAIN.windows.read(CHAIN, CHAIN_STEPS)[2]
+    assert late == MODCHAIN.windows.read("0 - 2 mod 13", ("0 - 2 = 11", "Answer: 11"))[0]
+    answers = [COUNTDOWN.windows.read(numbers, STEPS)[3] for numbers in (PROMPT, "5 6 6")]
     assert answers[0][0] != answers[1][0] and answers[0][1] == answers[1][1]
 
 
@@ -116,7 +116,7 @@ def ids(text):
 
 
 def test_only_the_judged_step_is_response_and_it_ends_with_newline_or_end_token():
-    windows = flat(step_windows(COUNTDOWN, PROMPT, STEPS))
+    windows = flat(COUNTDOWN.windows.read(PROMPT, STEPS))
     rows = encode_windows(ENCODER, windows)
     begin, end = ENCODER.special(BEGIN), ENCODER.special(END)
     for window, row in zip(windows[:3], rows, strict=False):
@@ -139,7 +139,7 @@ def test_windows_have_the_tokens_that_the_step_has_in_its_trace():
         for problem in environment.problems("train")[:20]:
             steps = [step.text for step in environment.expert(problem, rng).steps]
             (whole,) = ENCODER.many([problem.prompt], [steps])
-            windows = [first for first, *_ in step_windows(environment, problem.prompt, steps)]
+            windows = [first for first, *_ in environment.windows.read(problem.prompt, steps)]
             rows = encode_windows(ENCODER, windows)
             assert len(rows) == len(steps)
             for index, row in enumerate(rows):
