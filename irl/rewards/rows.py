@@ -58,13 +58,19 @@ def step_scores(
         Float[steps] of each trace.
     """
     rows = {id(row): row for trace in traces for row, _ in trace}
-    scores = dict(zip(rows, score(list(rows.values())), strict=True))
-    steps = [np.zeros(count, np.float32) for count in counts]
-    for trace, out in zip(traces, steps, strict=True):
-        for row, first in trace:
-            own = scores[id(row)][: len(out) - first]
-            join(out[first : first + len(own)], own, out=out[first : first + len(own)])
-    return steps
+    number, scores = dict(zip(rows, range(len(rows)), strict=True)), score(list(rows.values()))
+    ends = np.cumsum(counts, dtype=int)
+    places = [
+        (number[id(row)], end - count + first, end)
+        for trace, count, end in zip(traces, counts, ends.tolist(), strict=True)
+        for row, first in trace
+    ]
+    source, start, end = np.array(places, int).reshape(-1, 3).T
+    steps = np.zeros(sum(counts), np.float32)
+    for slot in range(scores.shape[1]):
+        own = start + slot < end
+        join.at(steps, start[own] + slot, scores[source[own], slot])
+    return np.split(steps, ends[:-1]) if len(ends) else []
 
 
 def long_apart(lengths: Sequence[int]) -> list[np.ndarray]:

@@ -63,10 +63,17 @@ class Windows(ABC):
     ) -> list[Parts]:
         """The encoded windows of each trace; equal windows are encoded once."""
         ends = [True] * len(steps) if ended is None else ended
-        windows = [self.read(prompt, trace, ended=end) for prompt, trace, end in zip(prompts, steps, ends, strict=True)]
-        distinct = list(dict.fromkeys(window for trace in windows for step in trace for window in step))
-        rows = dict(zip(distinct, encode_windows(encoder, distinct), strict=True))
-        return [[(rows[window], index) for index, step in enumerate(trace) for window in step] for trace in windows]
+        number: dict[StepWindow, int] = {}
+        places = [
+            [
+                (number.setdefault(window, len(number)), index)
+                for index, step in enumerate(self.read(prompt, trace, ended=end))
+                for window in step
+            ]
+            for prompt, trace, end in zip(prompts, steps, ends, strict=True)
+        ]
+        rows = encode_windows(encoder, list(number))
+        return [[(rows[i], index) for i, index in trace] for trace in places]
 
 
 class WholeTrace(Windows):
