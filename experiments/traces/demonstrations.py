@@ -12,7 +12,7 @@ from experiments.core.workspace import Workspace
 from irl.data.formats import read_traces
 from irl.domains.base import Environment, HasDemonstrations, HasOtherTargets
 from irl.text.packing import EncodedTrace
-from irl.text.windows import WHOLE_TRACE, StepWindow, encode_windows, smaller_contexts
+from irl.text.windows import StepWindow, WholeTrace, encode_windows, smaller_contexts
 from irl.types import InputError, Problem, Trace
 from reward_models.ranges import Name, Rows, RowsOrZero
 from reward_models.records import record
@@ -117,7 +117,7 @@ def encode_steps(
     at most `whole_share` as many of them as of the others, drawn at random over all traces. Claims about the goal are
     few and are repeated, up to `goal_share`.
     """
-    if workspace.windows is WHOLE_TRACE:
+    if isinstance(workspace.windows, WholeTrace):
         return _in_several_contexts(workspace, traces)
     own: dict[StepWindow, None] = {}
     claims: dict[StepWindow, None] = {}

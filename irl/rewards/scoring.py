@@ -21,7 +21,7 @@ from irl.rewards.rows import RowScorer, step_scores
 from irl.text.encoder import TextEncoder
 from irl.text.packing import EncodedTrace
 from irl.text.tokenize import UNKNOWN
-from irl.text.windows import WHOLE_TRACE, Windows, windows_of
+from irl.text.windows import WHOLE_TRACE, WholeTrace, Windows, windows_of
 from irl.types import InputError
 from reward_models.aggregation import aggregate_rows
 from reward_models.networks.base import Network, Params
@@ -144,7 +144,7 @@ class TextScorer(AnswerScorer):
     def _require_tokens(self, prompt: str, steps: Sequence[str], size: int) -> None:
         """InputError where the model would read too many tokens: no check for a text of few bytes, its most tokens."""
         most = size + len(steps) + 3
-        whole = self._windows is WHOLE_TRACE
+        whole = isinstance(self._windows, WholeTrace)
         if most * (1 if whole else 2 * len(steps)) <= self._max_tokens:
             return
         require_tokens(self._tokens(WHOLE_TRACE, prompt, steps), self._max_tokens)
