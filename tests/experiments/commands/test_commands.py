@@ -80,7 +80,7 @@ def models(tmp_path_factory):
     workspace = Workspace(folder, 0, environment=Countdown(), encoder=Encoder(TOKENIZER, 96, 8))
     network = SoftAdvantageConfig(decoder=TINY)
     params, spec = network.make().init(jax.random.key(0)), network.make().spec
-    workspace.save_model("model", network, params, spec, windows="states")
+    workspace.save_model("model", network, params, spec, windows=workspace.windows)
     workspace.save_model("policy", TINY, params, ScoreSpec("reward", "sum", "demonstrations"))
     return folder
 

@@ -646,7 +646,7 @@ def windowed(ours):
     folder, tokenizer = ours.parent, number_tokenizer()
     network = CriticConfig(decoder=DecoderConfig(**{**vars(TINY), "vocab_size": tokenizer.get_vocab_size()}))
     workspace = Workspace(folder, 0, environment=Countdown(), encoder=Encoder(tokenizer, 96, 8))
-    workspace.save_model("windowed", network, random_params(network), network.make().spec, windows="states")
+    workspace.save_model("windowed", network, random_params(network), network.make().spec, windows=workspace.windows)
     return folder / "windowed"
 
 
