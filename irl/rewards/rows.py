@@ -69,7 +69,8 @@ def step_scores(
     steps = np.zeros(sum(counts), np.float32)
     for slot in range(scores.shape[1]):
         own = start + slot < end
-        join.at(steps, start[own] + slot, scores[source[own], slot])
+        with np.errstate(invalid="ignore", over="ignore"):  # callers refuse scores that are not finite
+            join.at(steps, start[own] + slot, scores[source[own], slot])
     return np.split(steps, ends[:-1]) if len(ends) else []
 
 
