@@ -167,7 +167,7 @@ class AdversarialRollouts:
         prompts, steps = [t.prompt for t in traces], [[s.text for s in t.steps] for t in traces]
         whole = encoder.many(prompts, steps)
         kept = [i for i, row in enumerate(whole) if encoder.fits(row)]
-        parts = self._windows.parts(encoder, [prompts[i] for i in kept], [steps[i] for i in kept])
+        parts = self._windows.parts(encoder, ((prompts[i], steps[i], True) for i in kept))
         self._length = -(-int(SLACK * max(map(_tokens, parts), default=1)) // 16) * 16
         self._written = encoder.batch([whole[i] for i in kept], [0] * len(kept))
         self._read = fill_trace_rows(encoder, parts, self._length, [0] * len(kept))
@@ -177,14 +177,9 @@ class AdversarialRollouts:
         """The samples as the reward reads them; without steps where they did not end or cannot be read."""
         steps, most = [self._split(text) for text in drawn.texts], self._encoder.max_steps
         judged = [bool(ended) and 0 < len(trace) <= most for trace, ended in zip(steps, drawn.ended, strict=True)]
-        rows = iter(
-            self._windows.parts(
-                self._encoder,
-                [prompt for prompt, counts in zip(drawn.prompts, judged, strict=True) if counts],
-                [trace for trace, counts in zip(steps, judged, strict=True) if counts],
-            )
-        )
-        parts = [next(rows) if counts else [] for counts in judged]
+        asked = [trace for trace in zip(drawn.prompts, steps, judged, strict=True) if trace[2]]  # all of these ended
+        read = iter(self._windows.parts(self._encoder, asked))
+        parts = [next(read) if counts else [] for counts in judged]
         fitting = [part if _tokens(part) <= self._length else [] for part in parts]
         return fill_trace_rows(self._encoder, fitting, self._length, prompt_id.tolist())
 

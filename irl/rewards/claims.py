@@ -89,10 +89,9 @@ class ClaimScorer(AnswerScorer):
 
     def __call__(self, traces: Iterable[tuple[str, Sequence[str]]]) -> list[np.ndarray]:
         """Step scores (nats, at most 0) of traces given as problems and step texts."""
-        asked = list(traces)
-        prompts, steps = [prompt for prompt, _ in asked], [texts for _, texts in asked]
-        parts = self.reading.parts(self._encoder, prompts, steps)
-        return step_scores(parts, [len(texts) for texts in steps], self._scores, np.minimum)
+        whole = [(problem, steps, True) for problem, steps in traces]
+        parts, counts = self.reading.parts(self._encoder, whole), [len(steps) for _, steps, _ in whole]
+        return step_scores(parts, counts, self._scores, np.minimum)
 
     def _scores(self, rows: Sequence[EncodedTrace]) -> np.ndarray:
         """Float[rows, 1]: the score of each window, 0 for those that are too long."""

@@ -90,11 +90,8 @@ class TextScorer(AnswerScorer):
 
     def _steps(self, traces: Sequence[tuple[str, tuple[str, ...], bool]]) -> list[list[float]]:
         """Step scores of (prompt, steps, ended) that have steps."""
-        if not traces:
-            return []
-        prompts, steps, ended = zip(*traces, strict=True)
-        parts = self._windows.parts(self._encoder, prompts, steps, ended)
-        return [row.tolist() for row in step_scores(parts, list(map(len, steps)), self.score_rows, np.add)]
+        parts, counts = self._windows.parts(self._encoder, traces), [len(steps) for _, steps, _ in traces]
+        return [row.tolist() for row in step_scores(parts, counts, self.score_rows, np.add)]
 
     def score_rows(self, rows: Sequence[EncodedTrace]) -> np.ndarray:
         """Step scores [rows, steps] of encoded rows."""
@@ -154,7 +151,7 @@ class TextScorer(AnswerScorer):
             require_tokens(self._tokens(self._windows, prompt, steps), self._max_tokens)
 
     def _tokens(self, windows: Windows, prompt: str, steps: Sequence[str]) -> int:
-        (parts,) = windows.parts(self._encoder, [prompt], [steps])
+        (parts,) = windows.parts(self._encoder, [(prompt, steps, True)])
         return sum(len(row.tokens) for row, _ in parts)
 
 

@@ -39,20 +39,21 @@ class RightTraces(Protocol):
 
 
 class Reading(Windows):
-    """The class of a reading: a record."""
+    """Windows of a domain with the vocabulary and the training windows of the model that judges them. A record."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
     scores: ClassVar[str]
-    """The name of the score that is learned of the windows."""
+    """The name of the learned score."""
     judged: ClassVar[tuple[str, ...]]
-    """Tokens that count."""
+    """Tokens whose scores count."""
     longest: ClassVar[int]
     """Tokens of the longest window; longer ones are not judged."""
     lack: ClassVar[str]
     """Predicate of messages about answers without a window."""
     wanted: ClassVar[str]
+    """Predicate of messages about an answer with a window."""
     judges_end: ClassVar[bool] = False
-    """Whether the windows are of the end of a trace."""
+    """Whether the windows judge where a trace ends."""
 
     @abstractmethod
     def tokenizer(self) -> Tokenizer:

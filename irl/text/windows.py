@@ -1,21 +1,21 @@
-"""Steps in their context: what a Markov reward r(s, a) reads.
+"""Windows: the text by which each step of a trace is judged.
 
-A reward of classical inverse RL sees the state and the action, not the history that led there. Where an
-environment can name the state before a step (in Countdown: the numbers that are left), the step is judged as
-the only step of the problem that the state poses. So a step that comes third in one trace and first in another
-is the same window, and a critic cannot learn what history or goal would make it say of a calculation.
-Where the state is everything before (an answer that must agree with all steps), the window is the whole trace
-without its goal, and a second window asks whether what the step claims is the goal. Apart, neither can excuse the
-other: whoever sees the goal finds it likely that it was reached.
+A reward r(s, a) of classical inverse reinforcement learning reads the state and the action, not the history. Where a
+domain can name the state before a step (in Countdown: the numbers that are left), the window of the step is that state
+and the step. The third step of one trace and the first step of another can then have the same window, and the reward
+cannot judge a calculation by its history or by the goal.
+Where the state is the whole history (an answer must agree with all steps), the window is the trace so far, without the
+goal. A second window holds the goal and the value that the step claims. The two are scored separately because a model
+that sees the goal beside the steps assigns a high probability to any claim that the goal was reached.
 
 Ending a trace is an action too. The window of the last step closes with the end token, the window of every other step
 with a newline. Demonstrations end with an answer, so a reward of demonstrations makes any other end unlikely, and a
-trace that stops early pays for stopping there. A trace that is still being written (a beam) has no end to pay for.
+trace that stops early has a lower score. A trace that is still being written (a beam) has no end, and no such cost.
 """
 
 import string
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from irl.text.encoder import TextEncoder
@@ -23,11 +23,11 @@ from irl.text.packing import EncodedTrace, Place, Room, fill_rows
 from reward_models.types import TraceBatch
 
 UNREAD = 40
-"""Characters of what cannot be read that stand in a window."""
+"""Most characters of an unreadable step in a window."""
 ENDING = 32
 """Characters at the end of a step that show whether a trace ends after it."""
 SILENT = "".join({*string.punctuation, *string.whitespace} - {*"\"'"})
-"""Characters behind the last word that do not show it; quotation marks belong to the word."""
+"""Characters behind the last word that say nothing about the end; quotation marks belong to the word."""
 
 
 class StepWindow(NamedTuple):
@@ -40,6 +40,8 @@ class StepWindow(NamedTuple):
     """Whether the trace ends with this step: the window closes with the end token instead of a newline."""
 
 
+Asked = tuple[str, Sequence[str], bool]
+"""A trace to score: its prompt, its steps, and whether it ends with the last of them."""
 Parts = list[tuple[EncodedTrace, int]]
 """What a reward reads of a trace: sequences, each with the number of its first step."""
 
@@ -54,30 +56,23 @@ class Windows(ABC):
     def read(self, prompt: str, steps: Sequence[str], *, ended: bool = True) -> list[tuple[StepWindow, ...]]:
         """The windows of each step of a trace; `ended` says whether the trace ends with its last step."""
 
-    def parts(
-        self,
-        encoder: TextEncoder,
-        prompts: Sequence[str],
-        steps: Sequence[Sequence[str]],
-        ended: Sequence[bool] | None = None,
-    ) -> list[Parts]:
+    def parts(self, encoder: TextEncoder, traces: Iterable[Asked]) -> list[Parts]:
         """The encoded windows of each trace; equal windows are encoded once."""
-        ends = [True] * len(steps) if ended is None else ended
         number: dict[StepWindow, int] = {}
         places = [
             [
                 (number.setdefault(window, len(number)), index)
-                for index, step in enumerate(self.read(prompt, trace, ended=end))
+                for index, step in enumerate(self.read(prompt, steps, ended=ended))
                 for window in step
             ]
-            for prompt, trace, end in zip(prompts, steps, ends, strict=True)
+            for prompt, steps, ended in traces
         ]
         rows = encode_windows(encoder, list(number))
         return [[(rows[i], index) for i, index in trace] for trace in places]
 
 
 class WholeTrace(Windows):
-    """Each step after the prompt and all steps before it, which one sequence has for all steps."""
+    """Each step after the prompt and all steps before it; one sequence holds the windows of all steps."""
 
     name = "whole trace"
 
@@ -85,15 +80,12 @@ class WholeTrace(Windows):
         last = len(steps) - 1
         return [(StepWindow(prompt, tuple(steps[:i]), step, ended and i == last),) for i, step in enumerate(steps)]
 
-    def parts(
-        self,
-        encoder: TextEncoder,
-        prompts: Sequence[str],
-        steps: Sequence[Sequence[str]],
-        ended: Sequence[bool] | None = None,
-    ) -> list[Parts]:
+    def parts(self, encoder: TextEncoder, traces: Iterable[Asked]) -> list[Parts]:
         """The trace itself."""
-        return [[(row, 0)] for row in encoder.many(prompts, steps, ended)]
+        asked = list(traces)
+        ended = [ended for _, _, ended in asked]
+        rows = encoder.many([prompt for prompt, _, _ in asked], [steps for _, steps, _ in asked], ended)
+        return [[(row, 0)] for row in rows]
 
 
 WHOLE_TRACE = WholeTrace()
@@ -135,7 +127,7 @@ class States(Windows):
 
 @runtime_checkable
 class HasWindows(Protocol):
-    """A domain whose steps are judged in windows of its own."""
+    """A domain whose steps are judged in windows of its own: at least one for each step."""
 
     @property
     def windows(self) -> Windows: ...

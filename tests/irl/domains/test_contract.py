@@ -226,6 +226,8 @@ def test_any_text_is_judged_and_none_raises(case, text):
     key = environment.answer_key(problem, text)
     assert key is None or isinstance(key, str)
     assert key is not None or not verdict.correct, "nothing correct without an answer"
+    windows = windows_of(environment).read(problem.prompt, steps)
+    assert len(windows) == len(steps) and all(windows), "a window of its own for every step"
     for index in range(len(steps) if isinstance(windows_of(environment), States) else 0):
         state = environment.windows.state_before(problem.prompt, steps, index)
         assert state is None or "\n" not in state
