@@ -39,6 +39,8 @@ class ModelOptions:
     """Models of other projects: what the network computes in."""
     base: Path | None = None
     """PEFT folders: the folder or GGUF file of their base, where it is not the one that adapter_config.json names."""
+    config: Path | None = None
+    """The .py config of the run, for a model whose domain or network is a class of your own. The file is executed."""
 
     def __post_init__(self):
         if self.max_tokens < 1:
@@ -54,6 +56,10 @@ class ModelOptions:
         """The scorer of the folder. InputError for a folder or an option that does not fit."""
         from irl.rewards import open_scorer
 
+        if self.config is not None:
+            from experiments.commands.run import load_config
+
+            load_config(str(self.config))
         return open_scorer(self.model, base=self.base, max_tokens=self.max_tokens, **self.for_hugging_face)
 
     def folders(self) -> list[Path]:

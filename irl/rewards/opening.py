@@ -171,7 +171,8 @@ def _domain(manifest: Provenance, folder: Path) -> ReadsTexts:
     known = {kind.__name__: kind for kind in classes() if issubclass(kind, Environment)}
     if manifest.environment not in known:
         expected, got = ", ".join(sorted(known)), repr(manifest.environment)
-        raise InputError(f"{folder}/{MANIFEST}: environment: expected one of {expected}, got {got}")
+        own = "for a domain of your own, import its module first (--config FILE.py)"
+        raise InputError(f"{folder}/{MANIFEST}: environment: expected one of {expected}, got {got}; {own}")
     return known[manifest.environment]()
 
 

@@ -16,11 +16,13 @@ import numpy as np
 import pytest
 
 from experiments.cli import main
+from experiments.commands.run import load_config
 from experiments.core.workspace import Workspace
 from experiments.traces.demonstrations import Demonstrations, encode_traces, of_file
 from experiments.traces.experiment import Experiment
 from irl.domains.countdown.countdown import Countdown
 from irl.policies.language_model import LanguageModel
+from irl.rewards.rows import RowScorer
 from irl.text.encode import Encoder
 from irl.text.tokenize import number_tokenizer
 from irl.types import InputError, Problem, Step, Trace
@@ -28,6 +30,7 @@ from reward_models.folders.native import encoding_of
 from reward_models.folders.opening import open_model
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
+from reward_models.registry import forget
 from reward_models.types import ScoreSpec
 
 pytestmark = pytest.mark.usefixtures("careless_compilation")
@@ -644,6 +647,66 @@ def test_model_of_an_unknown_environment(traceward, model_copy, candidates):
     file = model_copy / "manifest.json"
     file.write_text(file.read_text().replace('"Countdown"', '"Chess"'))
     assert refused(traceward, model_copy, candidates).startswith(f"{file}: damaged or edited since it was saved")
+
+
+OWN_DOMAIN = """from dataclasses import replace
+
+from configs.smoke import config as smoke
+from irl.domains.countdown.countdown import Countdown
+from irl.text.windows import StepWindow, Windows
+from reward_models.records import record
+
+
+class PreviousStep(Windows):
+    name = "previous step"
+
+    def read(self, prompt, steps, *, ended=True):
+        before = [prompt, *steps[:-1]]
+        ends = [False] * (len(steps) - 1) + [ended]
+        return [(StepWindow(*each),) for each in zip(before, [()] * len(steps), steps, ends)]
+
+
+@record
+class OwnDomain(Countdown):
+    @property
+    def windows(self):
+        return PreviousStep()
+
+
+config = replace(smoke, domain=OwnDomain())
+"""
+
+
+@pytest.fixture
+def own_domain(tmp_path):
+    """A .py config whose domain no other process knows."""
+    file = tmp_path / "own_domain.py"
+    file.write_text(OWN_DOMAIN)
+    yield file
+    forget(lambda module: str(file) in module)
+
+
+def test_model_of_a_domain_and_windows_of_the_user(traceward, own_domain, tmp_path):
+    domain = load_config(str(own_domain)).domain
+    workspace = Workspace(tmp_path, 0, environment=domain, encoder=Encoder(TOKENIZER, 96, 8))
+    network = SoftAdvantageConfig(decoder=TINY).make()
+    params = network.init(jax.random.key(0))
+    workspace.save_model("model", SoftAdvantageConfig(decoder=TINY), params, network.spec, windows=workspace.windows)
+    forget(lambda module: str(own_domain) in module)
+
+    model, prompt, texts = tmp_path / "model", "4 5 6 10", [RIGHT, SAME_ANSWER]
+    row = {"id": "hand", "prompt": prompt, "candidates": [{"text": text} for text in texts]}
+    candidates = write(tmp_path / "candidates.jsonl", [row])
+    advice = "for a domain of your own, import its module first (--config FILE.py)"
+    assert refused(traceward, model, candidates).endswith(f"got 'OwnDomain'; {advice}")
+    chosen = traceward("rerank", "--model", model, "--candidates", candidates, "--config", own_domain)
+    assert chosen.code == 0, chosen.err
+    score = RowScorer(network, params, pad=workspace.encoder.pad)
+    for text, steps in zip(texts, chosen.lines[0]["step_scores"], strict=True):
+        lines = text.split("\n")
+        ends = [False] * (len(lines) - 1) + [True]
+        rows = workspace.encoder.many([prompt, *lines[:-1]], [[line] for line in lines], ends)
+        np.testing.assert_allclose(steps, score(rows).step[:, 0], rtol=1e-5)
 
 
 # --------------------------------------------------------------------------------------------- run
