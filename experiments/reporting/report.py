@@ -92,11 +92,12 @@ def leaders(series: Sequence[Record]) -> list[Record]:
 
 
 def turn(curve: Record) -> Record:
-    """Where gold is highest, and whether its last interval lies below the one there."""
-    gold, low, high = curve["gold"], curve["gold_low"], curve["gold_high"]
+    """Where gold is highest, whether its last interval lies below the one there, and whether the proxy ends higher."""
+    gold, low, high, proxy = curve["gold"], curve["gold_low"], curve["gold_high"], curve["proxy"]
     peak = max(range(len(gold)), key=gold.__getitem__)
     falls = high[-1] < low[peak] if low and high else None
-    return {"kl": curve["kl"][peak], "gold": gold[peak], "last": peak == len(gold) - 1, "falls": falls}
+    place = {"kl": curve["kl"][peak], "gold": gold[peak], "last": peak == len(gold) - 1}
+    return place | {"falls": falls, "end": gold[-1], "proxy_rises": proxy[-1] > proxy[peak]}
 
 
 def scale(problem: Record) -> Record | None:

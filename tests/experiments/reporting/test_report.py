@@ -295,9 +295,10 @@ def test_a_row_has_the_interval_of_its_values_and_none_of_a_single_one():
 
 
 def test_turn():
-    curve = {"kl": [0, 1, 2], "gold": [0.2, 0.6, 0.4]}
+    curve = {"kl": [0, 1, 2], "gold": [0.2, 0.6, 0.4], "proxy": [0.0, 1.0, 2.0]}
     curve |= {"gold_low": [0.1, 0.5, 0.3], "gold_high": [0.3, 0.7, 0.45]}
-    assert turn(curve) == {"kl": 1, "gold": 0.6, "last": False, "falls": True}
+    assert turn(curve) == {"kl": 1, "gold": 0.6, "last": False, "falls": True, "end": 0.4, "proxy_rises": True}
+    assert not turn({**curve, "proxy": [0.0, 1.0, 0.5]})["proxy_rises"]
     assert not turn({**curve, "gold_high": [0.3, 0.7, 0.55]})["falls"]
     assert turn({**curve, "gold_low": None})["falls"] is None
     assert turn({**curve, "gold": [0.2, 0.3, 0.4]})["last"]
