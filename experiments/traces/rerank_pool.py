@@ -174,20 +174,21 @@ class RerankPool:
         """The rows people look for first."""
         ks = curves["ks"]
         vote = max(k for k in ks if k <= self.vote)
-        wanted = [
-            ("policy, one sample", "oracle", 1, "pass@1"),
-            (f"majority of {vote}", "majority", vote, f"cons@{vote}"),
-            ("majority of all", "majority", ks[-1], f"cons@{ks[-1]}"),
-            ("shortest", "shortest", ks[-1], f"length@{ks[-1]}"),
-            ("policy log-probability", "log-probability (sum)", ks[-1], f"log-probability@{ks[-1]}"),
-            ("mean log-probability", "log-probability (mean)", ks[-1], f"mean log-probability@{ks[-1]}"),
-            ("outcome model", "outcome model", ks[-1], f"outcome model@{ks[-1]}"),
-            ("reward-weighted majority", "reward-weighted majority", ks[-1], f"weighted cons@{ks[-1]}"),
-            ("learned reward", "learned reward", ks[-1], f"rerank@{ks[-1]}"),
-            ("oracle", "oracle", ks[-1], f"pass@{ks[-1]}"),
-        ]
+        # The keys are unique, so the majority of all samples has one row where `vote` is the number of samples.
+        wanted = {
+            "pass@1": ("policy, one sample", "oracle", 1),
+            f"cons@{vote}": (f"majority of {vote}", "majority", vote),
+            f"cons@{ks[-1]}": ("majority of all", "majority", ks[-1]),
+            f"length@{ks[-1]}": ("shortest", "shortest", ks[-1]),
+            f"log-probability@{ks[-1]}": ("policy log-probability", "log-probability (sum)", ks[-1]),
+            f"mean log-probability@{ks[-1]}": ("mean log-probability", "log-probability (mean)", ks[-1]),
+            f"outcome model@{ks[-1]}": ("outcome model", "outcome model", ks[-1]),
+            f"weighted cons@{ks[-1]}": ("reward-weighted majority", "reward-weighted majority", ks[-1]),
+            f"rerank@{ks[-1]}": ("learned reward", "learned reward", ks[-1]),
+            f"pass@{ks[-1]}": ("oracle", "oracle", ks[-1]),
+        }
         rows = []
-        for note, name, k, label in wanted:
+        for label, (note, name, k) in wanted.items():
             line = next((series for series in curves["series"] if series["name"] == name), None)
             if line is None:
                 continue

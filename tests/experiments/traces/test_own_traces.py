@@ -201,7 +201,8 @@ def test_accuracy_is_reported_with_answers_and_a_critic_takes_rounds(unanswered,
     config = replace(plain, domain=domain, reward=reward, search=None, improvement=None, seed=1)
     config.run(tmp_path / "run", "command")
     report = json.loads((tmp_path / "run" / "report.json").read_text())
-    assert {"pass@1", "rerank@4", "pass@4"} <= {row["name"] for row in report["headline"]}
+    names = [row["name"] for row in report["headline"]]
+    assert {"pass@1", "rerank@4", "pass@4"} <= set(names) and names.count("cons@4") == 1
 
 
 @pytest.mark.parametrize("unanswered", ["bytes"], indirect=True)
