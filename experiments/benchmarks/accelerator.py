@@ -1,18 +1,26 @@
-"""Reward training and scoring at full size: tokens/s, model FLOPs utilisation, sequences/s, peak memory, compile time.
+"""Sampling, scoring and training at full size: tokens/s, model FLOPs utilisation, peak memory, compile time.
 
     python -m experiments.benchmarks.accelerator --model llama-1b --batch 8 --length 2048
     python -m experiments.benchmarks.accelerator --model tiny --batch 4 --length 64 --steps 3        (on a CPU)
 
-Random weights, bfloat16 compute over float32 weights, pairs packed into rows, Bradley-Terry with AdamW, blocks
-rematerialised, state donated; the step is the training loop's own. The model is divided over fsdp and tensor, rows over
-data and fsdp. What is printed is a table for LOG.md.
+Random weights, bfloat16 compute over float32 weights, AdamW, blocks rematerialised, state donated; the step is the
+training loop's own. The model is divided over fsdp and tensor, rows over data and fsdp. A table for LOG.md has four
+lines:
+
+- sampling: `samples` samples of each of `prompts` prompts, as many tokens as `new_tokens` says;
+- scoring: steps of `batch` rows of packed sequences by a decoder with a scalar head;
+- reward training: Bradley-Terry on pairs of these sequences;
+- GRPO: one update of a policy on `batch` sampled rows of one group, with the exact KL to its reference, and one row of
+  demonstrations for each part of the data.
 
 FLOPs are those of the model, whatever is computed again (Chowdhery et al. 2022, arXiv 2204.02311, appendix B), a token:
 
-    training  6 N + 12 layers heads head_dim length        scoring  2 N + 4 layers heads head_dim length
+    forward  2 N + 4 layers heads head_dim length        backward  twice as much
 
-N leaves out the embedding, which a reward model looks up and never multiplies with; `length` is that of the token's own
-sequence, not of its row. Utilisation is FLOP/s over the peak of all devices, dense bfloat16.
+N counts the weights that are multiplied with: a policy multiplies with its tied embedding, a reward model does not.
+`length` is the number of tokens of the token's own sequence, not of its row; for sampling it is that of the prompt and
+half the new tokens. GRPO runs forward and backward through the policy and forward through the reference. Utilisation is
+FLOP/s over the peak of all devices, dense bfloat16.
 """
 
 import dataclasses
@@ -22,78 +30,24 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import tyro
 from jax.sharding import Mesh
 
+from experiments.benchmarks.shapes import MODELS, peak_flops
 from experiments.core.memory import keep_freed_memory
 from irl.algorithms.bradley_terry import BradleyTerry
+from irl.algorithms.grpo import Grpo, GrpoBatch
+from irl.policies.base import Sampling
+from irl.policies.language_model import LanguageModel
 from irl.sharding import make_in_place, make_mesh, shard_batch
 from irl.train import compile_step
 from irl.types import InputError
 from reward_models.frozen import split
 from reward_models.networks.base import parameter_count
-from reward_models.networks.decoder import DecoderConfig, RopeScaling
 from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead
 from reward_models.types import PackedPairBatch, TraceBatch
-
-MODELS = {
-    # config.json of Qwen/Qwen3-0.6B, Qwen/Qwen3-1.7B and meta-llama/Llama-3.2-1B
-    "qwen3-0.6b": DecoderConfig(
-        vocab_size=151_936,
-        num_layers=28,
-        dim=1024,
-        num_heads=16,
-        num_kv_heads=8,
-        head_dim=128,
-        hidden_dim=3072,
-        rope_theta=1e6,
-        qk_norm=True,
-    ),
-    "qwen3-1.7b": DecoderConfig(
-        vocab_size=151_936,
-        num_layers=28,
-        dim=2048,
-        num_heads=16,
-        num_kv_heads=8,
-        head_dim=128,
-        hidden_dim=6144,
-        rope_theta=1e6,
-        qk_norm=True,
-    ),
-    "llama-1b": DecoderConfig(
-        vocab_size=128_256,
-        num_layers=16,
-        dim=2048,
-        num_heads=32,
-        num_kv_heads=8,
-        head_dim=64,
-        hidden_dim=8192,
-        rope_theta=5e5,
-        norm_eps=1e-5,
-        rope_scaling=RopeScaling(factor=32.0, low_freq_factor=1.0, high_freq_factor=4.0, original_length=8192),
-    ),
-    "tiny": DecoderConfig(
-        vocab_size=512, num_layers=2, dim=64, num_heads=4, num_kv_heads=2, head_dim=16, hidden_dim=192
-    ),
-}
-
-# Dense bfloat16 FLOP/s of a device as JAX counts them, by the start of its device_kind; the longest start that fits.
-# NVIDIA: data sheets of A100, H100 (with sparsity twice as much) and H200. TPU: cloud.google.com/tpu/docs, per chip.
-PEAK = {
-    "NVIDIA A100": 312e12,
-    "NVIDIA H100": 989e12,
-    "NVIDIA H100 PCIe": 756e12,
-    "NVIDIA H100 NVL": 835e12,
-    "NVIDIA H200": 989e12,
-    "TPU v4": 275e12,
-    "TPU v5": 459e12,
-    "TPU v5p": 459e12,
-    "TPU v5 lite": 197e12,
-    "TPU v5e": 197e12,
-    "TPU v6 lite": 918e12,
-    "TPU v6e": 918e12,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +61,13 @@ class Options:
     """Tokens of a row."""
     sequences: int = 2
     """Sequences packed into a row, of equal lengths; an even number, for they are compared in pairs."""
+    prompts: int = 8
+    """Prompts that are sampled together."""
+    samples: int = 32
+    """Samples of each prompt."""
+    prompt_tokens: int = 256
+    new_tokens: int = 256
+    """Tokens of each sample."""
     steps: int = 10
     """Timed steps; two more warm up."""
     data: int = -1
@@ -120,14 +81,21 @@ class Options:
             raise InputError(f"sequences: expected an even number that divides length={self.length}: {self.sequences}")
 
 
+class Work(NamedTuple):
+    """What a step computes, on all devices together."""
+
+    name: str
+    tokens: int
+    sequences: int
+    flops: float
+
+
 class Measured(NamedTuple):
     """One line of the table."""
 
-    name: str
+    work: Work
     seconds: float
     """Of a step."""
-    flops: float
-    """Of a step, all devices together."""
     compile_seconds: float
     peak_bytes: int
     """Of the device that needs most."""
@@ -141,27 +109,76 @@ def main() -> None:
 
 
 def measure(options: Options, mesh: Mesh) -> list[Measured]:
-    """Scoring first: the peak of memory that devices report never falls."""
+    """Those that need least memory first: the peak that devices report never falls."""
     decoder = dataclasses.replace(MODELS[options.model], dtype="bfloat16", remat=options.remat)
-    network = HeadedDecoderConfig(decoder=decoder, head=LinearHead(), read=LastToken()).make()
-    batch = shard_batch(mesh, random_pairs(options, decoder.vocab_size))
-    key = jax.random.key(options.seed)
+    network = HeadedDecoderConfig(decoder=decoder, head=LinearHead(), read=LastToken())
+    policy = LanguageModel(network=decoder)
+    return [
+        measure_sampling(options, mesh, policy),
+        measure_scoring(options, mesh, network),
+        measure_reward_training(options, mesh, network),
+        measure_grpo(options, mesh, policy),
+    ]
+
+
+def measure_sampling(options: Options, mesh: Mesh, policy: LanguageModel) -> Measured:
+    sampling = Sampling(options.samples, options.samples, options.new_tokens, stop=())
+
+    def sample(params: Any, prompts: jax.Array, key: jax.Array) -> tuple[Any, jax.Array]:
+        lengths = jnp.full(prompts.shape[0], options.prompt_tokens)
+        return params, policy.sample(params, key, prompts, lengths, sampling).log_prob
+
+    rng, shape = np.random.default_rng(options.seed), (options.prompts, options.prompt_tokens)
+    prompts = shard_batch(mesh, rng.integers(policy.network.vocab_size, size=shape, dtype=np.int32))
+    sequences = options.prompts * options.samples
+    tokens = sequences * options.new_tokens
+    flops = tokens * policy_flops(options.model, options.prompt_tokens + options.new_tokens // 2)
+    params = make_in_place(mesh, policy.network.make().init, jax.random.key(options.seed))
+    return _measure(Work("sampling", tokens, sequences, flops), sample, mesh, params, prompts, options.steps)
+
+
+def measure_scoring(options: Options, mesh: Mesh, network: HeadedDecoderConfig) -> Measured:
+    model = network.make()
 
     def score(params: Any, traces: TraceBatch, key: jax.Array) -> tuple[Any, jax.Array]:
-        return params, network.apply(params, traces).step
+        return params, model.apply(params, traces).step
 
+    params = make_in_place(mesh, model.init, jax.random.key(options.seed))
+    traces = shard_batch(mesh, random_pairs(options, network.decoder.vocab_size)).traces
+    return _measure(_of_rows("scoring", options, 1), score, mesh, params, traces, options.steps)
+
+
+def measure_reward_training(options: Options, mesh: Mesh, network: HeadedDecoderConfig) -> Measured:
+    algorithm = BradleyTerry().make(network.make())
+    state = make_in_place(mesh, algorithm.init, jax.random.key(options.seed))
+    batch = shard_batch(mesh, random_pairs(options, network.decoder.vocab_size))
+    return _measure(_of_rows("reward training", options, 3), algorithm.step, mesh, state, batch, options.steps)
+
+
+def measure_grpo(options: Options, mesh: Mesh, policy: LanguageModel) -> Measured:
+    start = make_in_place(mesh, policy.network.make().init, jax.random.key(options.seed))
+    grpo = Grpo(samples_per_prompt=options.batch, rows_at_once=options.batch)
+    algorithm = grpo.make(policy, start)
+    state = algorithm.init(jax.random.key(options.seed))
+    rows, experts = (
+        random_traces((count, options.length), 1, policy.network.vocab_size, options.seed)
+        for count in (options.batch, mesh.shape["data"] * mesh.shape["fsdp"])
+    )
+    reward = np.random.default_rng(options.seed).normal(size=options.batch).astype(np.float32)
+    batch = shard_batch(mesh, GrpoBatch(rows, reward, experts))
+    tokens, of_experts = (options.length * traces.tokens.shape[0] for traces in (rows, experts))
+    flops = (4 * tokens + 3 * of_experts) * policy_flops(options.model, options.length)
+    return _measure(Work("GRPO", tokens, options.batch, flops), algorithm.step, mesh, state, batch, options.steps)
+
+
+def _of_rows(name: str, options: Options, passes: int) -> Work:
+    """The work of so many forward passes through a reward model."""
     tokens = options.batch * options.length
-    params = make_in_place(mesh, network.init, key)
-    forward = flops_per_token(options, parameters_of(options)[1])
-    scoring = _measure("scoring", score, mesh, params, batch.traces, options.steps, tokens * forward)
-    del params
-    algorithm = BradleyTerry().make(network)
-    state = make_in_place(mesh, algorithm.init, key)
-    training = _measure("training", algorithm.step, mesh, state, batch, options.steps, tokens * 3 * forward)
-    return [training, scoring]
+    flops = passes * tokens * reward_flops(options.model, options.length // options.sequences)
+    return Work(name, tokens, options.batch * options.sequences, flops)
 
 
-def _measure(name: str, step: Callable, mesh: Mesh, state: Any, batch: Any, steps: int, flops: float) -> Measured:
+def _measure(work: Work, step: Callable, mesh: Mesh, state: Any, batch: Any, steps: int) -> Measured:
     key, begun = jax.random.key(0), time.perf_counter()
     trained, frozen = split(state)
     compiled = compile_step(step, mesh).lower(trained, frozen, batch, key).compile()
@@ -174,7 +191,7 @@ def _measure(name: str, step: Callable, mesh: Mesh, state: Any, batch: Any, step
         trained, out = compiled(trained, frozen, batch, key)
     jax.block_until_ready((trained, out))
     seconds = (time.perf_counter() - begun) / steps
-    return Measured(name, seconds, flops, compile_seconds, _peak_bytes(mesh, compiled))
+    return Measured(work, seconds, compile_seconds, _peak_bytes(mesh, compiled))
 
 
 def _peak_bytes(mesh: Mesh, compiled: Any) -> int:
@@ -187,64 +204,77 @@ def _peak_bytes(mesh: Mesh, compiled: Any) -> int:
     return kept + plan.temp_size_in_bytes
 
 
-def random_pairs(options: Options, vocab_size: int) -> PackedPairBatch:
-    """Rows full of sequences of equal length, each of one step and without a prompt; neighbours are pairs."""
-    rng, shape = np.random.default_rng(options.seed), (options.batch, options.length)
-    slot = np.broadcast_to(np.arange(options.length) // (options.length // options.sequences), shape).astype(np.int32)
-    position = np.broadcast_to(np.arange(options.length) % (options.length // options.sequences), shape)
-    traces = TraceBatch(
-        tokens=rng.integers(vocab_size, size=shape, dtype=np.int32),
+def random_traces(shape: tuple[int, int], sequences: int, vocab_size: int, seed: int) -> TraceBatch:
+    """Rows full of sequences of equal length, each of one step and without a prompt."""
+    rows, length = shape
+    slot, position = np.divmod(np.arange(length), length // sequences)
+    slot = np.broadcast_to(slot, shape).astype(np.int32)
+    return TraceBatch(
+        tokens=np.random.default_rng(seed).integers(vocab_size, size=shape, dtype=np.int32),
         segment=slot + 1,
-        position=position.astype(np.int32),
+        position=np.broadcast_to(position, shape).astype(np.int32),
         step_id=slot,
-        step_mask=np.ones((options.batch, options.sequences), bool),
-        prompt_id=np.arange(options.batch, dtype=np.int32),
+        step_mask=np.ones((rows, sequences), bool),
+        prompt_id=np.arange(rows, dtype=np.int32),
     )
-    names = np.arange(options.batch * options.sequences, dtype=np.int32)
+
+
+def random_pairs(options: Options, vocab_size: int) -> PackedPairBatch:
+    """`random_traces` whose neighbours are pairs."""
+    traces = random_traces((options.batch, options.length), options.sequences, vocab_size, options.seed)
+    names = np.arange(traces.step_mask.size, dtype=np.int32)
     pairs = len(names) // 2
     return PackedPairBatch(traces, names[::2], names[1::2], np.ones(pairs, np.float32), np.zeros(pairs, np.float32))
 
 
-def parameters_of(options: Options) -> tuple[int, int]:
-    """(all parameters, those that are multiplied with)."""
-    decoder = MODELS[options.model]
-    everything = jax.eval_shape(decoder.make().init, jax.random.key(0))
-    count = parameter_count(everything) + decoder.dim  # of the head
+def policy_parameters(model: str) -> int:
+    """All parameters of a decoder; its head is the embedding, so all are multiplied with."""
+    return parameter_count(jax.eval_shape(MODELS[model].make().init, jax.random.key(0)))
+
+
+def reward_parameters(model: str) -> tuple[int, int]:
+    """(all parameters, those that are multiplied with) of a decoder with a scalar head."""
+    decoder = MODELS[model]
+    count = policy_parameters(model) + decoder.dim
     return count, count - decoder.vocab_size * decoder.dim
 
 
-def flops_per_token(options: Options, multiplied: int) -> float:
-    """Of a forward pass; a training step is three times as much."""
-    decoder = MODELS[options.model]
-    length = options.length // options.sequences
-    return 2 * multiplied + 4 * decoder.num_layers * decoder.num_heads * decoder.head_dim * length
+def policy_flops(model: str, length: int) -> int:
+    """Of a forward pass of a policy, per token of a sequence of this length."""
+    return 2 * policy_parameters(model) + _attention_flops(model, length)
 
 
-def peak_flops(device_kind: str) -> float | None:
-    """Dense bfloat16 FLOP/s of a device, None for one that is not in the table."""
-    known = [start for start in PEAK if device_kind.startswith(start)]
-    return PEAK[max(known, key=len)] if known else None
+def reward_flops(model: str, length: int) -> int:
+    """Of a forward pass of a reward model, per token of a sequence of this length."""
+    return 2 * reward_parameters(model)[1] + _attention_flops(model, length)
+
+
+def _attention_flops(model: str, length: int) -> int:
+    decoder = MODELS[model]
+    return 4 * decoder.num_layers * decoder.num_heads * decoder.head_dim * length
 
 
 def table(options: Options, mesh: Mesh, lines: list[Measured]) -> list[str]:
     kind, count = jax.devices()[0].device_kind, mesh.devices.size
-    everything, multiplied = parameters_of(options)
+    everything, multiplied = reward_parameters(options.model)
     peak = peak_flops(kind)
     sizes = ", ".join(f"{axis} {size}" for axis, size in mesh.shape.items())
     rows = [
         f"{count} x {kind}, jax {jax.__version__}; mesh {sizes}; {options.model}: {everything / 1e6:.1f}M parameters, "
         f"{multiplied / 1e6:.1f}M without the embedding; bfloat16, remat {options.remat}; "
-        f"{options.batch} rows of {options.length} tokens, {options.sequences} sequences a row",
+        f"{options.batch} rows of {options.length} tokens, {options.sequences} sequences a row; "
+        f"{options.prompts} x {options.samples} samples of {options.new_tokens} tokens behind {options.prompt_tokens}",
         "",
         "| | s/step | tokens/s | sequences/s | TFLOP/s | utilisation | peak GiB a device | compile s |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for line in lines:
-        rate = line.flops / line.seconds
+        work, seconds = line.work, line.seconds
+        rate = work.flops / seconds
         share = "-" if peak is None else f"{rate / (peak * count):.1%}"
         rows.append(
-            f"| {line.name} | {line.seconds:.4f} | {options.batch * options.length / line.seconds:,.0f} "
-            f"| {options.batch * options.sequences / line.seconds:,.1f} | {rate / 1e12:.3f} | {share} "
+            f"| {work.name} | {seconds:.4f} | {work.tokens / seconds:,.0f} "
+            f"| {work.sequences / seconds:,.1f} | {rate / 1e12:.3f} | {share} "
             f"| {line.peak_bytes / 2**30:.2f} | {line.compile_seconds:.1f} |"
         )
     return rows

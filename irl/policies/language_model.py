@@ -22,6 +22,7 @@ from irl.policies.base import GREEDY, Policy, Samples, Sampling
 from reward_models.networks.base import Params
 from reward_models.networks.decoder import Decoder, DecoderConfig
 from reward_models.networks.next_token import of_token, token_log_prob, token_statistics
+from reward_models.networks.products import matmul, matmul_transposed
 from reward_models.records import record
 from reward_models.types import TraceBatch
 
@@ -182,13 +183,13 @@ def prefill(decoder: Decoder, prompts, length):
     time = jnp.arange(prompts.shape[1])
     segment = (time < length[:, None]).astype(jnp.int32)
     position = jnp.broadcast_to(time, prompts.shape)
-    mask = decoder.mask(segment)
+    mask, by = decoder.mask(segment), decoder.rotation(position)
     graph, stacked = decoder.layers()
 
     def body(x, layer):
         block = nnx.merge(graph, layer)
-        _, k, v = block.project(x, position)
-        return block(x, position, mask), (k.swapaxes(1, 2), v.swapaxes(1, 2))
+        _, k, v = block.project(x, by)
+        return block(x, by, mask), (k.swapaxes(1, 2), v.swapaxes(1, 2))
 
     _, cache = jax.lax.scan(body, decoder.embed(prompts), stacked)
     return cache
@@ -205,13 +206,14 @@ def _decode(decoder: Decoder, loop: _Loop, prompt_cache, prompt_length, position
     if window is not None:
         younger &= distance < window
         in_prompt &= prompt_time > position[..., None] - window
+    by = decoder.rotation(position.reshape(-1, 1))
     graph, stacked = decoder.layers()
 
     def body(carry, layer_and_prompt):  # the cache is carried, so that XLA updates it in place
         x, all_keys, all_values, index = carry
         layer, prompt_keys, prompt_values = layer_and_prompt
         block = nnx.merge(graph, layer)
-        q, k, v = block.project(x, position.reshape(-1, 1))
+        q, k, v = block.project(x, by)
         all_keys = jax.lax.dynamic_update_slice(
             all_keys, k[:, 0, None, :, :, None].swapaxes(0, 1), (index, 0, 0, 0, column)
         )
@@ -237,18 +239,18 @@ def _attend_cache(q, ring, prompt, count: int, slots: int):
     kv_heads = keys.shape[1]
     group = heads // kv_heads
     q = q.reshape(rows, kv_heads, group, head_dim) * head_dim**-0.5
-    own = jnp.where(younger[:, None, None], q @ keys, -1e30)
+    own = jnp.where(younger[:, None, None], matmul(q, keys), -1e30)
     # The slots of a prompt are rows of one matrix product with the prompt's keys.
     by_prompt = q.reshape(count, slots, kv_heads, group, head_dim).transpose(0, 2, 1, 3, 4)
     by_prompt = by_prompt.reshape(count, kv_heads, slots * group, head_dim)
-    shared = by_prompt @ prompt_keys.swapaxes(2, 3)
+    shared = matmul_transposed(by_prompt, prompt_keys)
     shared = jnp.where(in_prompt[:, None, :, None], shared.reshape(count, kv_heads, slots, group, -1), -1e30)
     shared = shared.transpose(0, 2, 1, 3, 4).reshape(rows, kv_heads, group, -1)
     weights = jax.nn.softmax(jnp.concatenate([shared, own], axis=-1).astype(jnp.float32), axis=-1)
     weights = weights.astype(values.dtype)
     width = shared.shape[-1]
-    out = weights[..., width:] @ values
+    out = matmul(weights[..., width:], values)
     mix = weights[..., :width].reshape(count, slots, kv_heads, group, width).transpose(0, 2, 1, 3, 4)
-    mix = mix.reshape(count, kv_heads, slots * group, width) @ prompt_values
+    mix = matmul(mix.reshape(count, kv_heads, slots * group, width), prompt_values)
     mix = mix.reshape(count, kv_heads, slots, group, head_dim).transpose(0, 2, 1, 3, 4)
-    return (out + mix.reshape(out.shape)).reshape(rows, heads, head_dim)
+    return (out + mix.reshape(out.shape)).reshape(rows, heads, head_dim).astype(values.dtype)

@@ -26,6 +26,7 @@ from jaxtyping import Float
 
 from reward_models.frozen import Frozen
 from reward_models.networks.base import Functional, Params, flatten
+from reward_models.networks.products import matmul
 from reward_models.ranges import Distinct
 from reward_models.records import record
 from reward_models.types import Array
@@ -144,4 +145,4 @@ class SummedKernel:
         return SummedKernel(self.kernel.astype(dtype), self.a.astype(dtype), self.b.astype(dtype), self.scale)
 
     def __rmatmul__(self, x: Float[Array, "rows inputs"]) -> Float[Array, "rows outputs"]:
-        return x @ self.kernel + self.scale * ((x @ self.a) @ self.b)
+        return matmul(x, self.kernel) + self.scale * matmul(matmul(x, self.a).astype(x.dtype), self.b)

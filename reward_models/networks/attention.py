@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from reward_models.networks.products import matmul, matmul_transposed
+
 BLOCK = 128
 """Queries of a block; of 64, 128 and 256 the fastest at 512 and at 768 tokens on a CPU."""
 
@@ -84,16 +86,18 @@ def attend_after(
     group = heads // kv_heads
     rows = q.reshape(batch, time, kv_heads, group, head_dim) * head_dim**-0.5
     of_all = rows.transpose(2, 0, 3, 1, 4).reshape(kv_heads, -1, head_dim)  # one product per kv head for all rows
-    before = (of_all @ prefix_k.transpose(1, 2, 0)).astype(jnp.float32) + jnp.where(prefix_mask, 0.0, -1e30)
-    own = jnp.einsum("btkgd,bskd->kbgts", rows, k).astype(jnp.float32) + jnp.where(mask, 0.0, -1e30)[:, None]
+    before = matmul_transposed(of_all, prefix_k.transpose(1, 0, 2)) + jnp.where(prefix_mask, 0.0, -1e30)
+    by_row = rows.transpose(2, 0, 3, 1, 4).reshape(kv_heads, batch, group * time, head_dim)
+    own = matmul_transposed(by_row, k.transpose(2, 0, 1, 3)).reshape(kv_heads, batch, group, time, time)
+    own = own + jnp.where(mask, 0.0, -1e30)[:, None]
     own = own.reshape(kv_heads, -1, time)
     most = jax.lax.stop_gradient(jnp.maximum(before.max(-1, keepdims=True), own.max(-1, keepdims=True)))
     before, own = jnp.exp(before - most), jnp.exp(own - most)
     total = before.sum(-1, keepdims=True) + own.sum(-1, keepdims=True)
-    seen = before.astype(v.dtype) @ prefix_v.transpose(1, 0, 2)
-    own = own.astype(v.dtype).reshape(kv_heads, batch, group, time, time)
-    seen = seen.reshape(kv_heads, batch, group, time, head_dim) + jnp.einsum("kbgts,bskd->kbgtd", own, v)
-    seen = seen / total.reshape(kv_heads, batch, group, time, 1).astype(v.dtype)
+    seen = matmul(before.astype(v.dtype), prefix_v.transpose(1, 0, 2)).reshape(by_row.shape)
+    own = own.astype(v.dtype).reshape(kv_heads, batch, group * time, time)
+    seen = (seen + matmul(own, v.transpose(2, 0, 1, 3))) / total.reshape(kv_heads, batch, group * time, 1)
+    seen = seen.astype(v.dtype).reshape(kv_heads, batch, group, time, head_dim)
     return seen.transpose(1, 3, 0, 2, 4).reshape(batch, time, heads, head_dim)
 
 
@@ -122,8 +126,8 @@ def _forward(spans, q, k, v, mask):
         most = logits.max(-1, keepdims=True)
         weights = jnp.exp(logits - most)
         total = weights.sum(-1, keepdims=True)
-        out = (weights.astype(v.dtype) @ v[:, : span[2]]) / total.astype(v.dtype)
-        outs.append(_unfolded(out, q))
+        out = matmul(weights.astype(v.dtype), v[:, : span[2]]) / total
+        outs.append(_unfolded(out.astype(v.dtype), q))
         sums.append(_unfolded(most + jnp.log(total), q))
     out, log_sum = jnp.concatenate(outs, axis=2), jnp.concatenate(sums, axis=2)
     return out, (q, k, v, mask, out, log_sum)
@@ -132,17 +136,17 @@ def _forward(spans, q, k, v, mask):
 def _backward(spans, saved, grad):
     q, k, v, mask, out, log_sum = saved
     inner = jnp.sum(grad.astype(jnp.float32) * out, axis=-1, keepdims=True)
-    grads_q, grad_k, grad_v = [], jnp.zeros_like(k), jnp.zeros_like(v)
+    grads_q, grad_k, grad_v = [], jnp.zeros(k.shape, jnp.float32), jnp.zeros(v.shape, jnp.float32)
     for span in spans:
         keys = span[2]
         own_q, own_grad, own_inner, own_sum = (_folded(span, x) for x in (q, grad, inner, log_sum))
         weights = jnp.exp(_logits(span, q, k, mask) - own_sum)
-        grad_weights = (own_grad @ v[:, :keys].swapaxes(1, 2)).astype(jnp.float32)
+        grad_weights = matmul_transposed(own_grad, v[:, :keys])
         grad_logits = (weights * (grad_weights - own_inner)).astype(q.dtype)
-        grads_q.append(_unfolded(grad_logits @ k[:, :keys], q))
-        grad_k = grad_k.at[:, :keys].add(grad_logits.swapaxes(1, 2) @ own_q)
-        grad_v = grad_v.at[:, :keys].add(weights.astype(v.dtype).swapaxes(1, 2) @ own_grad)
-    return jnp.concatenate(grads_q, axis=2), grad_k, grad_v, None
+        grads_q.append(_unfolded(matmul(grad_logits, k[:, :keys]).astype(q.dtype), q))
+        grad_k = grad_k.at[:, :keys].add(matmul(grad_logits.swapaxes(1, 2), own_q))
+        grad_v = grad_v.at[:, :keys].add(matmul(weights.astype(v.dtype).swapaxes(1, 2), own_grad))
+    return jnp.concatenate(grads_q, axis=2), grad_k.astype(k.dtype), grad_v.astype(v.dtype), None
 
 
 _attend_folded.defvjp(_forward, _backward)
@@ -151,7 +155,7 @@ _attend_folded.defvjp(_forward, _backward)
 def _logits(span, q, k, mask):
     """Float32 [folded, group * block, keys]."""
     start, end, keys = span
-    logits = (_folded(span, q) @ k[:, :keys].swapaxes(1, 2)).astype(jnp.float32)
+    logits = matmul_transposed(_folded(span, q), k[:, :keys]).astype(jnp.float32)
     by_row = logits.reshape(mask.shape[0], -1, end - start, keys)
     return jnp.where(mask[:, None, start:end, :keys], by_row, -1e30).reshape(logits.shape)
 

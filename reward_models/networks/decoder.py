@@ -10,7 +10,7 @@ Qwen3; `reward_models.folders.hugging_face` reads and writes their checkpoints.
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,7 @@ from reward_models.networks.base import (
     Width,
     functional,
 )
+from reward_models.networks.products import matmul, matmul_transposed
 from reward_models.partition import by_rows
 from reward_models.records import record
 from reward_models.types import TraceBatch
@@ -176,7 +177,7 @@ class Linear(nnx.Module):
 
     def __call__(self, x):
         rows = x.reshape(-1, x.shape[-1])  # two dimensions: the weight gradient is one matrix product
-        y = (rows @ self.kernel[...].astype(x.dtype)).reshape(*x.shape[:-1], -1)
+        y = matmul(rows, self.kernel[...].astype(x.dtype)).astype(x.dtype).reshape(*x.shape[:-1], -1)
         return y if self.bias is None else y + self.bias[...].astype(x.dtype)
 
 
@@ -192,13 +193,23 @@ def frequencies(head_dim: int, theta: float, scaling: RopeScaling | None) -> Flo
     return frequency * (kept + (1 - kept) / scaling.factor)
 
 
-def rotate(
-    x: Float[Array, "... time heads head_dim"], position: Int[Array, "... time"], frequency: Float[Array, " half"]
-) -> Float[Array, "... time heads head_dim"]:
+class Rotation(NamedTuple):
+    """Cosine and sine of the angles of every pair of a head; all heads and layers have the same."""
+
+    cos: Float[Array, "*batch time 1 half"]
+    sin: Float[Array, "*batch time 1 half"]
+
+
+def rotation(position: Int[Array, "*batch time"], frequency: Float[Array, " half"], dtype: Any) -> Rotation:
+    """The rotation at each position, by position * frequency radians."""
+    angle = position[..., None, None].astype(jnp.float32) * frequency
+    return Rotation(jnp.cos(angle).astype(dtype), jnp.sin(angle).astype(dtype))
+
+
+def rotate(x: Float[Array, "*batch time heads head_dim"], by: Rotation) -> Float[Array, "*batch time heads head_dim"]:
     """Rotary embedding on half-split pairs (the convention of Hugging Face checkpoints)."""
     half = x.shape[-1] // 2
-    angle = position[..., None, None].astype(jnp.float32) * frequency
-    cos, sin = jnp.cos(angle).astype(x.dtype), jnp.sin(angle).astype(x.dtype)
+    cos, sin = by
     first, second = x[..., :half], x[..., half:]
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
 
@@ -222,7 +233,7 @@ class Block(nnx.Module):
         self.up = Linear(c.dim, c.hidden_dim, rngs=rngs)
         self.down = Linear(c.hidden_dim, c.dim, std=residual_std * c.hidden_dim**-0.5, rngs=rngs)
 
-    def project(self, x, position):
+    def project(self, x, by: Rotation):
         """Queries [..., time, heads, head_dim], keys and values [..., time, kv_heads, head_dim], rotated."""
         c = self.config
         h = self.input_norm(x)
@@ -231,8 +242,7 @@ class Block(nnx.Module):
         v = self.value(h).reshape(*h.shape[:-1], c.num_kv_heads, c.head_dim)
         if self.query_norm is not None and self.key_norm is not None:
             q, k = self.query_norm(q), self.key_norm(k)
-        frequency = frequencies(c.head_dim, c.rope_theta, c.rope_scaling)
-        return rotate(q, position, frequency), rotate(k, position, frequency), v
+        return rotate(q, by), rotate(k, by), v
 
     def finish(self, x, attended):
         """Add the attention output [..., time, heads, head_dim] and the feed-forward to the residual x."""
@@ -240,8 +250,8 @@ class Block(nnx.Module):
         h = self.post_norm(x)
         return x + self.down(nnx.silu(self.gate(h)) * self.up(h))
 
-    def __call__(self, x, position, mask):
-        q, k, v = self.project(x, position)
+    def __call__(self, x, by: Rotation, mask):
+        q, k, v = self.project(x, by)
         if callable(mask):
             return self.finish(x, attend_long(q, k, v, mask))
         return self.finish(x, attend(q, k, v, mask, causal=True))
@@ -266,6 +276,11 @@ class Decoder(nnx.Module):
     def embed(self, tokens: Int[Array, "..."]) -> Float[Array, "... dim"]:
         return self.embedding[...][tokens].astype(self.config.dtype)
 
+    def rotation(self, position: Int[Array, "*batch time"]) -> Rotation:
+        """What `Block` takes for positions."""
+        c = self.config
+        return rotation(position, frequencies(c.head_dim, c.rope_theta, c.rope_scaling), c.dtype)
+
     def layers(self):
         """(graph, stacked state): what `lax.scan` over blocks needs; merge one slice to get a Block."""
         return nnx.split(self.blocks)
@@ -278,10 +293,10 @@ class Decoder(nnx.Module):
             raise ValueError(
                 "after: a decoder with a sliding window does not see what responses share; give whole rows"
             )
-        mask = self.mask(traces.segment, traces.after)
+        mask, by = self.mask(traces.segment, traces.after), self.rotation(traces.position)
 
         def through(block, x):
-            return by_rows(block(x, traces.position, mask))
+            return by_rows(block(x, by, mask))
 
         return self.final_norm(self._run(through, by_rows(self.embed(traces.tokens))))
 
@@ -306,13 +321,13 @@ class Decoder(nnx.Module):
         if self.config.sliding_window is not None:
             raise ValueError("prefix: a decoder with a sliding window does not see a prefix whole; score whole rows")
         mask, real = causal_mask(traces.segment), prefix >= 0
-        place = (jnp.cumsum(real) - 1)[None]
+        of_prefix, own = self.rotation((jnp.cumsum(real) - 1)[None]), self.rotation(traces.position)
         prefix_mask = causal_mask(real[None].astype(jnp.int32))
 
         def through(block, carry):
             x, before = carry
-            q, k, v = block.project(before, place)
-            own_q, own_k, own_v = block.project(x, traces.position)
+            q, k, v = block.project(before, of_prefix)
+            own_q, own_k, own_v = block.project(x, own)
             x = block.finish(x, attend_after(own_q, own_k, own_v, mask, k[0], v[0], real))
             return by_rows(x), block.finish(before, attend(q, k, v, prefix_mask, causal=True))
 
@@ -321,13 +336,18 @@ class Decoder(nnx.Module):
 
     def logits(self, hidden: Float[Array, "... dim"]) -> Float[Array, "... vocab"]:
         """Next-token logits in float32."""
-        hidden = hidden.astype(jnp.float32)
-        return hidden @ self.embedding[...].T if self.head is None else self.head(hidden)
+        return self._logits(hidden, self.embedding[...] if self.head is None else self.head.kernel[...].T)
 
     def logits_of(self, hidden: Float[Array, "... dim"], tokens: Int[Array, " chosen"]) -> Float[Array, "... chosen"]:
         """Next-token logits of a few tokens, without those of all others."""
-        columns = self.embedding[...][tokens].T if self.head is None else self.head.kernel[...][:, tokens]
-        return hidden.astype(jnp.float32) @ columns
+        of_tokens = self.embedding[...][tokens] if self.head is None else self.head.kernel[...][:, tokens].T
+        return self._logits(hidden, of_tokens)
+
+    def _logits(self, hidden, of_tokens):
+        """Products of the states with a row for each token."""
+        dtype = self.config.dtype
+        rows = hidden.reshape(-1, hidden.shape[-1]).astype(dtype)
+        return matmul_transposed(rows, of_tokens.astype(dtype)).reshape(*hidden.shape[:-1], -1)
 
 
 def causal_mask(

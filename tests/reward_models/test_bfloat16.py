@@ -11,6 +11,7 @@ import pytest
 from reward_models.losses import bradley_terry_loss
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead, MLPHead, StepEnds
+from reward_models.networks.products import matmul, matmul_transposed
 from reward_models.types import TraceBatch
 
 DECODER = DecoderConfig(
@@ -88,10 +89,11 @@ def test_weights_moments_gradients_and_loss_are_float32():
 
 
 def products(jaxpr):
-    """Operand types of every matrix product of a program, and of those inside it."""
+    """Types of the factors and of the sums of every matrix product of a program, and of those inside it."""
     for equation in jaxpr.eqns:
         if equation.primitive.name == "dot_general":
-            yield tuple(str(v.aval.dtype) for v in equation.invars), equation.invars[1].aval.shape
+            types = tuple(str(v.aval.dtype) for v in equation.invars)
+            yield types, str(equation.outvars[0].aval.dtype), equation.invars[1].aval.shape
         for value in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda v: hasattr(v, "eqns")):
             inner = value.jaxpr if hasattr(value, "jaxpr") else value
             if hasattr(inner, "eqns"):
@@ -101,8 +103,38 @@ def products(jaxpr):
 def test_the_trunk_multiplies_in_bfloat16_and_the_head_in_float32():
     params = jax.eval_shape(network("scalar", "bfloat16").init, jax.random.key(0))
     found = list(products(jax.make_jaxpr(loss)(params).jaxpr))
-    wide = [shape for types, shape in found if types == ("float32", "float32")]
+    wide = [shape for types, _, shape in found if types == ("float32", "float32")]
     assert wide == [(32, 1), (ROWS, TIME, STEPS)], "the head, and token scores summed to step scores"
-    narrow = [shape for types, shape in found if types == ("bfloat16", "bfloat16")]
+    narrow = [sums for types, sums, _ in found if types == ("bfloat16", "bfloat16")]
     assert len(narrow) == 9, "q, k, v, two of attention, output, gate, up, down"
+    assert set(narrow) == {"float32"}
     assert len(found) == 11
+
+
+def test_gradients_multiply_in_bfloat16_and_sum_in_float32():
+    params = jax.eval_shape(network("scalar", "bfloat16").init, jax.random.key(0))
+    found = list(products(jax.make_jaxpr(jax.grad(loss))(params).jaxpr))
+    narrow = [sums for types, sums, _ in found if types == ("bfloat16", "bfloat16")]
+    assert len(narrow) > 3 * 9, "forward, again for rematerialisation, and two products for the gradient of each"
+    assert set(narrow) == {"float32"}
+    assert all(len(set(types)) == 1 for types, _, _ in found), "a product of two types would be one in float32"
+    assert sum(types == ("float32", "float32") for types, _, _ in found) <= 6, "the head and the sums of tokens"
+
+
+@pytest.mark.parametrize(("product", "axis"), [(matmul, -2), (matmul_transposed, -1)])
+def test_products_and_their_gradients_are_those_of_float32_of_the_rounded_factors(product, axis):
+    rng = np.random.default_rng(3)
+    a, b = (jnp.asarray(rng.standard_normal(shape), jnp.bfloat16) for shape in ((2, 5, 64), (2, 64, 7)))
+    b = b if axis == -2 else b.mT
+    weights = jnp.asarray(rng.standard_normal((2, 5, 7)), jnp.bfloat16).astype(jnp.float32)
+
+    def total(a, b):
+        return jnp.sum(product(a, b) * weights)
+
+    wide = [x.astype(jnp.float32) for x in (a, b)]
+    assert product(a, b).dtype == product(*wide).dtype == jnp.float32
+    np.testing.assert_allclose(product(a, b), product(*wide), rtol=1e-5, atol=1e-5)
+    found, expected = jax.grad(total, (0, 1))(a, b), jax.grad(total, (0, 1))(*wide)
+    for ours, exact in zip(found, expected, strict=True):
+        assert ours.dtype == jnp.bfloat16
+        np.testing.assert_allclose(ours.astype(jnp.float32), exact, rtol=2**-8, atol=1e-6)

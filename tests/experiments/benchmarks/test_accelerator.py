@@ -7,41 +7,51 @@ import numpy as np
 import pytest
 
 from experiments.benchmarks import accelerator
-from experiments.benchmarks.accelerator import MODELS, Options, flops_per_token, parameters_of, peak_flops, random_pairs
+from experiments.benchmarks.accelerator import (
+    Options,
+    policy_flops,
+    policy_parameters,
+    random_pairs,
+    reward_flops,
+    reward_parameters,
+)
+from experiments.benchmarks.shapes import MODELS, peak_flops
 from irl.types import InputError
 
 
 def test_a_table_of_the_cpu(monkeypatch, capsys):
     arguments = "accelerator --model tiny --batch 4 --length 16 --steps 1 --fsdp 2 --tensor 2"
+    arguments += " --prompts 2 --samples 3 --prompt-tokens 5 --new-tokens 7"
     monkeypatch.setattr(sys, "argv", arguments.split())
     accelerator.main()
-    title, _, head, _, training, scoring = capsys.readouterr().out.splitlines()
+    title, _, head, _, *lines = capsys.readouterr().out.splitlines()
     assert title.startswith("4 x cpu, jax ")
     assert "mesh data 1, fsdp 2, tensor 2; tiny: 0.1M parameters" in title
     columns = [name.strip() for name in head.split("|")[1:-1]]
-    for name, line in (("training", training), ("scoring", scoring)):
+    works = {"sampling": (42, 6), "scoring": (64, 8), "reward training": (64, 8), "GRPO": (64, 4)}
+    for (name, (tokens, sequences)), line in zip(works.items(), lines, strict=True):
         cells = dict(zip(columns, (cell.strip() for cell in line.split("|")[1:-1]), strict=True))
         assert cells[""] == name
         assert cells["utilisation"] == "-", "a CPU has no peak in the table"
-        seconds, tokens, rate = (float(cells[c].replace(",", "")) for c in ("s/step", "tokens/s", "sequences/s"))
-        assert tokens == pytest.approx(64 / seconds, rel=0.05)
-        assert rate == pytest.approx(8 / seconds, rel=0.05)
+        seconds, speed, rate = (float(cells[c].replace(",", "")) for c in ("s/step", "tokens/s", "sequences/s"))
+        assert speed == pytest.approx(tokens / seconds, rel=0.05)
+        assert rate == pytest.approx(sequences / seconds, rel=0.05)
         assert float(cells["compile s"]) > 0
 
 
 def test_parameters_and_flops_by_hand():
     """Llama-3.2-1B: 1,235,814,400 parameters with its tied embedding, here with a scalar head."""
-    options = Options(model="llama-1b", length=1024, sequences=2)
-    everything, multiplied = parameters_of(options)
+    everything, multiplied = reward_parameters("llama-1b")
     assert everything == 1_235_814_400 + 2048
     assert multiplied == everything - 128_256 * 2048
-    assert flops_per_token(options, multiplied) == 2 * multiplied + 4 * 16 * 2048 * 512
+    assert reward_flops("llama-1b", 512) == 2 * multiplied + 4 * 16 * 2048 * 512
+    assert policy_flops("llama-1b", 512) == 2 * 1_235_814_400 + 4 * 16 * 2048 * 512
 
 
 @pytest.mark.parametrize(("model", "millions"), [("qwen3-0.6b", 596.0), ("qwen3-1.7b", 1720.6)])
 def test_shapes_have_the_published_sizes(model, millions):
     """As the model cards say, in all: 0.6B and 1.7B."""
-    assert parameters_of(Options(model=model))[0] / 1e6 == pytest.approx(millions, abs=0.1)
+    assert policy_parameters(model) / 1e6 == pytest.approx(millions, abs=0.1)
     assert MODELS[model].qk_norm
 
 
