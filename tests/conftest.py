@@ -7,8 +7,13 @@ from pathlib import Path
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TRACEWARD_COMPILATION_CACHE", "off")
 os.environ.setdefault("TRACEWARD_DATA", str(Path(__file__).resolve().parents[2] / "shared" / "data"))
-if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
+# The time of most tests is the compiler's. Without most optimisations, and with the older of XLA's two emitters of
+# loops, which has less to optimise, they take half the processor time. Commands that tests start inherit both.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
+os.environ["XLA_FLAGS"] = (
+    "--xla_force_host_platform_device_count=4 --xla_cpu_use_fusion_emitters=false "
+    f"--xla_cpu_parallel_codegen_split_count=1 {os.environ.get('XLA_FLAGS', '')}"
+)
 
 import jax
 import pytest
@@ -23,8 +28,6 @@ keep_freed_memory()
 CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 install_import_hook(["irl", "reward_models"], CHECKER)
 
-COMPILED_QUICKLY = ("reward_models", "irl")
-"""Folders of tests whose time is the compiler's: without most optimisations they take a quarter less processor time."""
 LARGE = 3 * 2**29
 """Bytes of memory of a test process from which programs are forgotten after every module."""
 
@@ -52,22 +55,10 @@ def bounded_memory():
             gc.collect()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation(request):
-    """No optimisations that cost more time than they save, for the modules of `COMPILED_QUICKLY`."""
-    folder = request.path.parent.relative_to(Path(__file__).parent).as_posix()
-    before = jax.config.values["jax_disable_most_optimizations"]
-    quickly = before or f"{folder}/".startswith(tuple(f"{part}/" for part in COMPILED_QUICKLY))
-    jax.config.update("jax_disable_most_optimizations", quickly)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
-
-
 @pytest.fixture(scope="module")
-def careless_compilation(tmp_path_factory):
-    """Quick and careless compilation, done once for all runs of a module: for tests whose time is the compiler's."""
+def shared_programs(tmp_path_factory):
+    """Programs are compiled once for all runs of a module: for modules that run the same programs many times."""
     settings = {
-        "jax_disable_most_optimizations": True,
         "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
         "jax_persistent_cache_min_compile_time_secs": 0,
     }

@@ -33,7 +33,7 @@ from reward_models.networks.soft_advantage import SoftAdvantageConfig
 from reward_models.registry import forget
 from reward_models.types import ScoreSpec
 
-pytestmark = pytest.mark.usefixtures("careless_compilation")
+pytestmark = pytest.mark.usefixtures("shared_programs")
 
 TOKENIZER = number_tokenizer()
 TINY = DecoderConfig(

@@ -31,7 +31,7 @@ from reward_models.networks.soft_advantage import SoftAdvantageConfig
 from reward_models.types import TraceBatch
 from tests.gguf_files import DECODERS, TEXTS, random_params, tiny_gguf
 
-pytestmark = pytest.mark.usefixtures("careless_compilation")
+pytestmark = pytest.mark.usefixtures("shared_programs")
 
 NUMBERS = number_tokenizer()
 GAME = DecoderConfig(

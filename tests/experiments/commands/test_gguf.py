@@ -13,7 +13,7 @@ from irl.types import InputError
 from reward_models.networks.decoder import DecoderConfig
 from tests.gguf_files import DECODERS, tiny_gguf
 
-pytestmark = pytest.mark.usefixtures("careless_compilation")
+pytestmark = pytest.mark.usefixtures("shared_programs")
 
 
 @pytest.fixture(scope="module")

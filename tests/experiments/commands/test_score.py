@@ -33,7 +33,7 @@ from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearH
 from reward_models.networks.regret import RegretConfig
 from reward_models.types import TraceBatch
 
-pytestmark = pytest.mark.usefixtures("careless_compilation")
+pytestmark = pytest.mark.usefixtures("shared_programs")
 
 CHATML = "{% for m in messages %}<|start|>{{ m.role }}\n{{ m.content }}<|end|>\n{% endfor %}"
 SPECIAL = ("<pad>", "<|start|>", "<|end|>", "<extra_0>")

@@ -40,7 +40,7 @@ from irl.control.trajectories.trajectory import from_arrays, to_transitions
 from irl.train import Schedule
 from irl.types import InputError
 
-pytestmark = pytest.mark.usefixtures("careless_compilation")
+pytestmark = pytest.mark.usefixtures("shared_programs")
 
 PPO = Ppo(epochs=1, minibatch=32, hidden=(8,))
 EXPERT = TrainedExpert(learner=PPO, envs=2, time=16, schedule=Schedule(steps=1, save_every=1), episodes=2)
@@ -59,7 +59,7 @@ def run(config, folder):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, careless_compilation):
+def finished(tmp_path_factory, shared_programs):
     folder = tmp_path_factory.mktemp("imitate") / "run"
     return folder, run(replace(shrunk(cartpole_gail.config), retrain=1), folder)
 

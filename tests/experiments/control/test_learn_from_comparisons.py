@@ -43,7 +43,7 @@ FILES = replace(TINY, answers=AnswerFiles(), seeds=1)
 SAVED = "rewards_and_policies.safetensors"
 
 
-pytestmark = pytest.mark.usefixtures("careless_compilation")
+pytestmark = pytest.mark.usefixtures("shared_programs")
 
 
 def run(config, folder):
@@ -59,7 +59,7 @@ def same(one, other):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, careless_compilation):
+def finished(tmp_path_factory, shared_programs):
     folder = tmp_path_factory.mktemp("comparisons") / "run"
     return folder, run(replace(TINY, truth=True, retrain=2), folder)
 

@@ -33,7 +33,7 @@ from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearH
 from reward_models.networks.regret import RegretConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
 
-pytestmark = pytest.mark.usefixtures("careless_compilation")
+pytestmark = pytest.mark.usefixtures("shared_programs")
 
 NUMBERS = number_tokenizer()
 PROSE = prose_tokenizer(["some words\n"], 300)

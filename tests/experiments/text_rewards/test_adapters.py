@@ -27,7 +27,7 @@ from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearH
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
 from tests.experiments.text_rewards.cases import DECODER, TOKENIZER, comparisons, save_base, write
 
-pytestmark = pytest.mark.usefixtures("few_resamples", "careless_compilation")
+pytestmark = pytest.mark.usefixtures("few_resamples", "shared_programs")
 
 QUESTIONS = [Question(f"{n}", f"Name {n}", (), (Answer(0, f"one {n * n}"), Answer(1, "two"))) for n in range(3)]
 

@@ -34,7 +34,7 @@ from reward_models.folders.opening import layout_of
 from reward_models.networks.adapters import LowRank
 from tests.experiments.text_rewards.cases import DECODER, TINY, comparisons, save_base, write
 
-pytestmark = pytest.mark.usefixtures("few_resamples", "careless_compilation")
+pytestmark = pytest.mark.usefixtures("few_resamples", "shared_programs")
 
 SHORT = Schedule(steps=2, log_every=1, save_every=1)
 WINDOWS = {"decoder": TINY, "schedule": SHORT, "rows": 4}

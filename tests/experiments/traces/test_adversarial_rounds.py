@@ -31,7 +31,7 @@ from irl.types import InputError
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.soft_advantage import SoftAdvantageConfig
 
-pytestmark = pytest.mark.usefixtures("careless_compilation")
+pytestmark = pytest.mark.usefixtures("shared_programs")
 CHAINS = ModChain(num_ops=3, train_size=40, test_size=8)
 SETTINGS = AdversarialRounds(
     algorithm=Grpo(samples_per_prompt=2),

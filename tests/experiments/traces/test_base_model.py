@@ -44,7 +44,7 @@ from tests.experiments.traces.test_own_traces import hugging_face_folder, rows, 
 from tests.experiments.traces.test_run import TRACES, shrunk
 
 DECODER = DecoderConfig(vocab_size=320, num_layers=2, dim=16, num_heads=2, num_kv_heads=1, head_dim=8, hidden_dim=32)
-pytestmark = pytest.mark.usefixtures("careless_compilation")
+pytestmark = pytest.mark.usefixtures("shared_programs")
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ from reward_models.networks.decoder import DecoderConfig
 from reward_models.networks.heads import HeadedDecoderConfig, LastToken, LinearHead
 
 DECODER = DecoderConfig(vocab_size=384, num_layers=1, dim=16, num_heads=2, num_kv_heads=1, head_dim=8, hidden_dim=32)
-pytestmark = pytest.mark.usefixtures("careless_compilation")
+pytestmark = pytest.mark.usefixtures("shared_programs")
 FAST = AdamW(learning_rate=1e-2, warmup_steps=1, total_steps=6)
 TINY = Sizes(
     network=DECODER,
@@ -86,7 +86,7 @@ def hugging_face_folder(folder):
 
 
 @pytest.fixture(scope="module", params=["bytes", "hugging face"])
-def unanswered(request, tmp_path_factory, careless_compilation):
+def unanswered(request, tmp_path_factory, shared_programs):
     """A run through all five stages, with a tokenizer of our own and with one of Hugging Face."""
     folder = tmp_path_factory.mktemp("own")
     (folder / "run").mkdir()

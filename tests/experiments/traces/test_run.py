@@ -56,7 +56,7 @@ def environment(tmp_path_factory):
     return {
         **os.environ,
         "PYTHONPATH": str(ROOT),
-        "XLA_FLAGS": "",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=1",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -321,7 +321,7 @@ def shrunk(value):
 
 
 @pytest.fixture(scope="module")
-def stages(tmp_path_factory, careless_compilation):
+def stages(tmp_path_factory, shared_programs):
     """Policy and reward of a shrunk config, trained in this process on four devices; equal stages once."""
 
     @cache

@@ -24,7 +24,7 @@ from tests.irl.algorithms.cases import CASES, ROWS, Case
 KEY = jax.random.key(1)
 LABELS = {"outcome": "outcome labels", "step_label": "step labels", "chosen": "preferences", "rejected": "preferences"}
 """Fields of batches that hold supervision, and the information level of each."""
-pytestmark = pytest.mark.usefixtures("careless_compilation")
+pytestmark = pytest.mark.usefixtures("shared_programs")
 
 
 class Learner(NamedTuple):

@@ -32,7 +32,7 @@ from reward_models.registry import classes, import_all
 from tests.irl.control.learners.off_policy_worlds import aim
 from tests.irl.control.tiny_environments import target
 
-pytestmark = pytest.mark.usefixtures("careless_compilation")
+pytestmark = pytest.mark.usefixtures("shared_programs")
 
 ENVS, TIME = 4, 4
 KEYS = jax.random.split(jax.random.key(0), 5)

@@ -93,7 +93,7 @@ def test_what_is_refused(monkeypatch):
         ReasoningGym(task="chain_sum", seed=5).problems("train")
 
 
-@pytest.mark.usefixtures("careless_compilation")
+@pytest.mark.usefixtures("shared_programs")
 def test_a_run(tmp_path):
     """The policy and the reward of the smoke run on a task, to the report."""
     size = character_tokenizer().get_vocab_size()

@@ -18,7 +18,7 @@ from irl.types import InputError
 from reward_models.networks.decoder import DecoderConfig
 from reward_models.registry import classes, import_all
 
-pytestmark = pytest.mark.usefixtures("careless_compilation")
+pytestmark = pytest.mark.usefixtures("shared_programs")
 
 ENCODER = Encoder(number_tokenizer(), 24, 4)
 NETWORK = DecoderConfig(

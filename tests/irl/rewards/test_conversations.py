@@ -64,14 +64,6 @@ OUTCOME = HeadedDecoderConfig(decoder=DECODER, head=LinearHead(), read=LastToken
 PROCESS = HeadedDecoderConfig(decoder=DECODER, head=LinearHead(labels=2, bias=True), read=StepEnds())
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compile_carelessly():
-    before = jax.config.values["jax_disable_most_optimizations"]
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
-
-
 def by_hand(*pieces):
     """Token ids of pieces: a special text, two line breaks, or text whose characters are one byte each."""
     names = {" ": "Ġ", "\n": "Ċ"}
