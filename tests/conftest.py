@@ -7,8 +7,8 @@ from pathlib import Path
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TRACEWARD_COMPILATION_CACHE", "off")
 os.environ.setdefault("TRACEWARD_DATA", str(Path(__file__).resolve().parents[2] / "shared" / "data"))
-# The time of most tests is the compiler's. Without most optimisations, and with the older of XLA's two emitters of
-# loops, which has less to optimise, they take half the processor time. Commands that tests start inherit both.
+# Compilation dominates the time of most tests. Without most optimisations and without XLA's fusion emitters they take
+# about a third less processor time. Processes that tests start inherit both; test_compilation.py compiles as users do.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
 os.environ["XLA_FLAGS"] = (
     "--xla_force_host_platform_device_count=4 --xla_cpu_use_fusion_emitters=false "
@@ -57,7 +57,7 @@ def bounded_memory():
 
 @pytest.fixture(scope="module")
 def shared_programs(tmp_path_factory):
-    """Programs are compiled once for all runs of a module: for modules that run the same programs many times."""
+    """A compilation cache for one module, for modules that compile equal programs many times."""
     settings = {
         "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
         "jax_persistent_cache_min_compile_time_secs": 0,

@@ -3,17 +3,17 @@
     python -m experiments.benchmarks.accelerator --model llama-1b --batch 8 --length 2048
     python -m experiments.benchmarks.accelerator --model tiny --batch 4 --length 64 --steps 3        (on a CPU)
 
-Random weights, bfloat16 compute over float32 weights, AdamW, blocks rematerialised, state donated; the step is the
-training loop's own. The model is divided over fsdp and tensor, rows over data and fsdp. A table for LOG.md has four
-lines:
+The weights are random and in float32, the computation is in bfloat16, blocks are rematerialised, and AdamW updates a
+donated state in the step of the training loop. The model is divided over fsdp and tensor, rows over data and fsdp. The
+printed table, for LOG.md, has four lines:
 
-- sampling: `samples` samples of each of `prompts` prompts, as many tokens as `new_tokens` says;
-- scoring: steps of `batch` rows of packed sequences by a decoder with a scalar head;
+- sampling: `samples` samples of `new_tokens` tokens for each of `prompts` prompts;
+- scoring: `batch` rows of packed sequences, scored by a decoder with a scalar head;
 - reward training: Bradley-Terry on pairs of these sequences;
-- GRPO: one update of a policy on `batch` sampled rows of one group, with the exact KL to its reference, and one row of
-  demonstrations for each part of the data.
+- GRPO: one policy update on a group of `batch` rows of random tokens, with the exact KL to the reference and one row of
+  demonstrations per device of data x fsdp. Sampling and scoring the rows is not part of it.
 
-FLOPs are those of the model, whatever is computed again (Chowdhery et al. 2022, arXiv 2204.02311, appendix B), a token:
+Model FLOPs per token, without recomputation (Chowdhery et al. 2022, arXiv 2204.02311, appendix B):
 
     forward  2 N + 4 layers heads head_dim length        backward  twice as much
 
@@ -109,7 +109,7 @@ def main() -> None:
 
 
 def measure(options: Options, mesh: Mesh) -> list[Measured]:
-    """Those that need least memory first: the peak that devices report never falls."""
+    """In order of memory, because the peak that a device reports never falls."""
     decoder = dataclasses.replace(MODELS[options.model], dtype="bfloat16", remat=options.remat)
     network = HeadedDecoderConfig(decoder=decoder, head=LinearHead(), read=LastToken())
     policy = LanguageModel(network=decoder)
@@ -122,6 +122,7 @@ def measure(options: Options, mesh: Mesh) -> list[Measured]:
 
 
 def measure_sampling(options: Options, mesh: Mesh, policy: LanguageModel) -> Measured:
+    """Samples of random prompts; nothing stops a sample before its last token."""
     sampling = Sampling(options.samples, options.samples, options.new_tokens, stop=())
 
     def sample(params: Any, prompts: jax.Array, key: jax.Array) -> tuple[Any, jax.Array]:
@@ -138,6 +139,7 @@ def measure_sampling(options: Options, mesh: Mesh, policy: LanguageModel) -> Mea
 
 
 def measure_scoring(options: Options, mesh: Mesh, network: HeadedDecoderConfig) -> Measured:
+    """A forward pass of a reward model."""
     model = network.make()
 
     def score(params: Any, traces: TraceBatch, key: jax.Array) -> tuple[Any, jax.Array]:
@@ -149,6 +151,7 @@ def measure_scoring(options: Options, mesh: Mesh, network: HeadedDecoderConfig) 
 
 
 def measure_reward_training(options: Options, mesh: Mesh, network: HeadedDecoderConfig) -> Measured:
+    """A Bradley-Terry update of all weights."""
     algorithm = BradleyTerry().make(network.make())
     state = make_in_place(mesh, algorithm.init, jax.random.key(options.seed))
     batch = shard_batch(mesh, random_pairs(options, network.decoder.vocab_size))
@@ -156,6 +159,7 @@ def measure_reward_training(options: Options, mesh: Mesh, network: HeadedDecoder
 
 
 def measure_grpo(options: Options, mesh: Mesh, policy: LanguageModel) -> Measured:
+    """A GRPO update of all weights."""
     start = make_in_place(mesh, policy.network.make().init, jax.random.key(options.seed))
     grpo = Grpo(samples_per_prompt=options.batch, rows_at_once=options.batch)
     algorithm = grpo.make(policy, start)

@@ -1,31 +1,24 @@
 """Shapes of published language models, and the peak rate of the devices that run them."""
 
+from dataclasses import replace
+
 from reward_models.networks.decoder import DecoderConfig, RopeScaling
 
+QWEN3_0_6B = DecoderConfig(
+    vocab_size=151_936,
+    num_layers=28,
+    dim=1024,
+    num_heads=16,
+    num_kv_heads=8,
+    head_dim=128,
+    hidden_dim=3072,
+    rope_theta=1e6,
+    qk_norm=True,
+)
 MODELS = {
     # config.json of Qwen/Qwen3-0.6B, Qwen/Qwen3-1.7B and meta-llama/Llama-3.2-1B
-    "qwen3-0.6b": DecoderConfig(
-        vocab_size=151_936,
-        num_layers=28,
-        dim=1024,
-        num_heads=16,
-        num_kv_heads=8,
-        head_dim=128,
-        hidden_dim=3072,
-        rope_theta=1e6,
-        qk_norm=True,
-    ),
-    "qwen3-1.7b": DecoderConfig(
-        vocab_size=151_936,
-        num_layers=28,
-        dim=2048,
-        num_heads=16,
-        num_kv_heads=8,
-        head_dim=128,
-        hidden_dim=6144,
-        rope_theta=1e6,
-        qk_norm=True,
-    ),
+    "qwen3-0.6b": QWEN3_0_6B,
+    "qwen3-1.7b": replace(QWEN3_0_6B, dim=2048, hidden_dim=6144),
     "llama-1b": DecoderConfig(
         vocab_size=128_256,
         num_layers=16,

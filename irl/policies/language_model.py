@@ -183,13 +183,13 @@ def prefill(decoder: Decoder, prompts, length):
     time = jnp.arange(prompts.shape[1])
     segment = (time < length[:, None]).astype(jnp.int32)
     position = jnp.broadcast_to(time, prompts.shape)
-    mask, by = decoder.mask(segment), decoder.rotation(position)
+    mask, rotation = decoder.mask(segment), decoder.rotation(position)
     graph, stacked = decoder.layers()
 
     def body(x, layer):
         block = nnx.merge(graph, layer)
-        _, k, v = block.project(x, by)
-        return block(x, by, mask), (k.swapaxes(1, 2), v.swapaxes(1, 2))
+        _, k, v = block.project(x, rotation)
+        return block(x, rotation, mask), (k.swapaxes(1, 2), v.swapaxes(1, 2))
 
     _, cache = jax.lax.scan(body, decoder.embed(prompts), stacked)
     return cache
@@ -206,14 +206,14 @@ def _decode(decoder: Decoder, loop: _Loop, prompt_cache, prompt_length, position
     if window is not None:
         younger &= distance < window
         in_prompt &= prompt_time > position[..., None] - window
-    by = decoder.rotation(position.reshape(-1, 1))
+    rotation = decoder.rotation(position.reshape(-1, 1))
     graph, stacked = decoder.layers()
 
     def body(carry, layer_and_prompt):  # the cache is carried, so that XLA updates it in place
         x, all_keys, all_values, index = carry
         layer, prompt_keys, prompt_values = layer_and_prompt
         block = nnx.merge(graph, layer)
-        q, k, v = block.project(x, by)
+        q, k, v = block.project(x, rotation)
         all_keys = jax.lax.dynamic_update_slice(
             all_keys, k[:, 0, None, :, :, None].swapaxes(0, 1), (index, 0, 0, 0, column)
         )

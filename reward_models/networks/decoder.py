@@ -194,22 +194,24 @@ def frequencies(head_dim: int, theta: float, scaling: RopeScaling | None) -> Flo
 
 
 class Rotation(NamedTuple):
-    """Cosine and sine of the angles of every pair of a head; all heads and layers have the same."""
+    """Cosine and sine of the rotary angles; all layers and heads share them."""
 
     cos: Float[Array, "*batch time 1 half"]
     sin: Float[Array, "*batch time 1 half"]
 
 
-def rotation(position: Int[Array, "*batch time"], frequency: Float[Array, " half"], dtype: Any) -> Rotation:
-    """The rotation at each position, by position * frequency radians."""
+def rotation_at(position: Int[Array, "*batch time"], frequency: Float[Array, " half"], dtype: Any) -> Rotation:
+    """Rotation by position * frequency radians."""
     angle = position[..., None, None].astype(jnp.float32) * frequency
     return Rotation(jnp.cos(angle).astype(dtype), jnp.sin(angle).astype(dtype))
 
 
-def rotate(x: Float[Array, "*batch time heads head_dim"], by: Rotation) -> Float[Array, "*batch time heads head_dim"]:
+def rotate(
+    x: Float[Array, "*batch time heads head_dim"], rotation: Rotation
+) -> Float[Array, "*batch time heads head_dim"]:
     """Rotary embedding on half-split pairs (the convention of Hugging Face checkpoints)."""
     half = x.shape[-1] // 2
-    cos, sin = by
+    cos, sin = rotation
     first, second = x[..., :half], x[..., half:]
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
 
@@ -233,7 +235,7 @@ class Block(nnx.Module):
         self.up = Linear(c.dim, c.hidden_dim, rngs=rngs)
         self.down = Linear(c.hidden_dim, c.dim, std=residual_std * c.hidden_dim**-0.5, rngs=rngs)
 
-    def project(self, x, by: Rotation):
+    def project(self, x, rotation: Rotation):
         """Queries [..., time, heads, head_dim], keys and values [..., time, kv_heads, head_dim], rotated."""
         c = self.config
         h = self.input_norm(x)
@@ -242,7 +244,7 @@ class Block(nnx.Module):
         v = self.value(h).reshape(*h.shape[:-1], c.num_kv_heads, c.head_dim)
         if self.query_norm is not None and self.key_norm is not None:
             q, k = self.query_norm(q), self.key_norm(k)
-        return rotate(q, by), rotate(k, by), v
+        return rotate(q, rotation), rotate(k, rotation), v
 
     def finish(self, x, attended):
         """Add the attention output [..., time, heads, head_dim] and the feed-forward to the residual x."""
@@ -250,8 +252,8 @@ class Block(nnx.Module):
         h = self.post_norm(x)
         return x + self.down(nnx.silu(self.gate(h)) * self.up(h))
 
-    def __call__(self, x, by: Rotation, mask):
-        q, k, v = self.project(x, by)
+    def __call__(self, x, rotation: Rotation, mask):
+        q, k, v = self.project(x, rotation)
         if callable(mask):
             return self.finish(x, attend_long(q, k, v, mask))
         return self.finish(x, attend(q, k, v, mask, causal=True))
@@ -277,9 +279,9 @@ class Decoder(nnx.Module):
         return self.embedding[...][tokens].astype(self.config.dtype)
 
     def rotation(self, position: Int[Array, "*batch time"]) -> Rotation:
-        """What `Block` takes for positions."""
+        """The rotation of queries and keys at these positions, computed once for all blocks."""
         c = self.config
-        return rotation(position, frequencies(c.head_dim, c.rope_theta, c.rope_scaling), c.dtype)
+        return rotation_at(position, frequencies(c.head_dim, c.rope_theta, c.rope_scaling), c.dtype)
 
     def layers(self):
         """(graph, stacked state): what `lax.scan` over blocks needs; merge one slice to get a Block."""
@@ -293,10 +295,10 @@ class Decoder(nnx.Module):
             raise ValueError(
                 "after: a decoder with a sliding window does not see what responses share; give whole rows"
             )
-        mask, by = self.mask(traces.segment, traces.after), self.rotation(traces.position)
+        mask, rotation = self.mask(traces.segment, traces.after), self.rotation(traces.position)
 
         def through(block, x):
-            return by_rows(block(x, by, mask))
+            return by_rows(block(x, rotation, mask))
 
         return self.final_norm(self._run(through, by_rows(self.embed(traces.tokens))))
 
@@ -344,7 +346,7 @@ class Decoder(nnx.Module):
         return self._logits(hidden, of_tokens)
 
     def _logits(self, hidden, of_tokens):
-        """Products of the states with a row for each token."""
+        """Float32 products of the hidden states with the vector of each token."""
         dtype = self.config.dtype
         rows = hidden.reshape(-1, hidden.shape[-1]).astype(dtype)
         return matmul_transposed(rows, of_tokens.astype(dtype)).reshape(*hidden.shape[:-1], -1)

@@ -1,7 +1,7 @@
-"""Matrix products whose sums are kept in float32, whatever the type of the factors.
+"""Matrix products that accumulate in float32.
 
-Products of bfloat16 factors with float32 sums are what matrix units compute. On a CPU with AVX512-BF16 they take half
-the time of float32 products; a product with bfloat16 sums takes as long as those (LOG.md).
+Matrix units multiply bfloat16 factors and accumulate in float32. On a CPU with AVX512-BF16 such a product takes half
+the time of a float32 product; a bfloat16 product that also accumulates in bfloat16 saves no time (LOG.md).
 """
 
 from functools import partial
@@ -13,14 +13,14 @@ from jaxtyping import Array, Float
 
 
 def matmul(a: Float[Array, "*batch rows inner"], b: Any) -> Float[Array, "*batch rows columns"]:
-    """a b; in float32 where both are bfloat16, and their gradients are bfloat16.
+    """a b, accumulated in float32.
 
     Args:
         a: The left factor.
-        b: The right factor with the same leading dimensions, or an object that multiplies with arrays from the right.
+        b: The right factor with the same leading dimensions, or an object that defines `__rmatmul__`.
 
     Returns:
-        The product in the type of its sums.
+        The product, in float32 where both factors are bfloat16. Gradients have the types of the factors.
     """
     return _narrow(-2, a, b) if _are_narrow(a, b) else a @ b
 
@@ -28,12 +28,12 @@ def matmul(a: Float[Array, "*batch rows inner"], b: Any) -> Float[Array, "*batch
 def matmul_transposed(
     a: Float[Array, "*batch rows inner"], b: Float[Array, "*batch columns inner"]
 ) -> Float[Array, "*batch rows columns"]:
-    """a b^T, in the types of `matmul`."""
+    """a b^T, accumulated and returned as by `matmul`."""
     return _narrow(-1, a, b) if _are_narrow(a, b) else a @ b.mT
 
 
 def _are_narrow(a: Any, b: Any) -> bool:
-    return isinstance(b, jax.Array) and a.dtype == b.dtype == jnp.bfloat16
+    return a.dtype == getattr(b, "dtype", None) == jnp.bfloat16
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -48,13 +48,13 @@ def _forward(axis, a, b):
 
 def _backward(axis, factors, grad):
     a, b = factors
-    grad = grad.astype(a.dtype)  # or the products below would have float32 factors
+    grad = grad.astype(a.dtype)  # keeps the factors of the two products below narrow
     of_b = (a, grad) if axis == -2 else (grad, a)
     return _contract(grad, b, (-1, -3 - axis)).astype(a.dtype), _contract(*of_b, (-2, -2)).astype(b.dtype)
 
 
 def _contract(a, b, axes: tuple[int, int]):
-    """Sums over one of the two last axes of each side, in float32. XLA widens factors that come from a transpose."""
+    """Contract one of the last two axes of each factor; a transpose instead makes XLA convert the factor to float32."""
     leading = tuple(range(a.ndim - 2))
     contracted = ((axes[0] % a.ndim,), (axes[1] % b.ndim,))
     return jax.lax.dot_general(a, b, (contracted, (leading, leading)), preferred_element_type=jnp.float32)

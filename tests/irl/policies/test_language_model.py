@@ -285,6 +285,18 @@ def test_a_sliding_window_shorter_than_the_text(window):
         assert first <= samples.log_prob[0, 0, 0] + 1e-4
 
 
+def test_bfloat16_samples_have_the_log_probabilities_of_one_forward_pass():
+    """Both round at other places: within the tolerance of tests/reward_models/test_bfloat16.py, here of logits."""
+    policy, size = LanguageModel(network=replace(CONFIG, dtype="bfloat16")), Sampling(30, 7, 9, (2,))
+    samples = policy.sample(params(), jax.random.key(2), PROMPTS, LENGTHS, size)
+    traces = traces_of_samples(PROMPTS, LENGTHS, samples, token_mask(5, (2,)), max_steps=2)
+    inside = np.arange(9) < np.asarray(samples.length)[..., None]
+    narrow, wide = (np.asarray(each.log_prob(params(), traces)) for each in (policy, POLICY))
+    response, drawn = np.asarray(traces.response), np.asarray(samples.log_prob)[inside]
+    np.testing.assert_allclose(narrow[response], drawn, atol=0.05)
+    assert np.abs(wide[response] - drawn).max() > 1e-3, "the sampler did compute in bfloat16"
+
+
 def test_long_prompts_are_read_in_blocks(monkeypatch):
     """The window, beyond every text, makes this a program of its own."""
     expected = draw(slots=3)
